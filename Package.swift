@@ -1,0 +1,87 @@
+// swift-tools-version: 6.2
+// Read this file as the architecture: a target may import what it lists here and nothing else.
+// ARCHITECTURE.md has the picture; Tests/ArchitectureTests holds the rules that SwiftPM cannot express.
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+func core(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(
+        name: name, dependencies: dependencies, path: "Sources/Core/\(name)", swiftSettings: strict,
+        linkerSettings: [.linkedLibrary("m")])
+}
+func platform(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/Platform/\(name)", swiftSettings: strict)
+}
+func driver(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/Drivers/\(name)", swiftSettings: strict)
+}
+func library(_ name: String, _ dependencies: [Target.Dependency], path: String) -> Target {
+    .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+func tool(_ name: String, _ dependencies: [Target.Dependency], path: String) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies, path: "Tests/\(name)", resources: resources, swiftSettings: strict)
+}
+func system(_ name: String, _ packages: String? = nil) -> Target {
+    .systemLibrary(name: name, path: "Sources/C/\(name)", pkgConfig: packages)
+}
+
+let package = Package(
+    name: "bramble",
+    products: [.library(name: "BrambleAPI", targets: ["BrambleAPI"])],
+    targets: [
+        // Core decides: values in, effects out. No clock, socket, file, thread or ambient chance.
+        core("Primitives"),
+        core("Wire", ["Primitives"]),
+        core("Membership", ["Primitives"]),
+        core("Node", ["Primitives", "Wire", "Membership"]),
+
+        // Platform: thin Swift over the machine and its C libraries, shared by the drivers.
+        platform("Logging"),
+        platform("Reactor", ["Primitives", "CLinux"]),
+        platform("Crypto", ["Primitives", "COpenSSL"]),
+        platform("YAML", ["CFyaml"]),
+
+        // Drivers do: one actor per outside thing. They never import each other.
+        driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
+        driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
+        driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
+        driver("Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "Crypto", "CMicrohttpd"]),
+
+        // The only public code.
+        library("BrambleAPI", ["Primitives", "CCurl"], path: "Sources/API"),
+
+        library(
+            "Daemon",
+            [
+                "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
+                "Discovery",
+                "Machine", "Web", "BrambleAPI", "CLinux",
+            ], path: "Sources/App/Daemon"),
+        library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
+        tool("bramble", ["Commands", "Daemon", "BrambleAPI"], path: "Sources/App/bramble"),
+
+        library("Simulator", ["Primitives", "Wire", "Membership", "Node"], path: "Sources/Simulation/Simulator"),
+        tool("bramble-sim", ["Simulator", "Primitives"], path: "Sources/Simulation/bramble-sim"),
+
+        // C: headers only, nothing of ours is compiled. CCurl loads libcurl when the CLI first needs it.
+        .target(name: "CLinux", path: "Sources/C/CLinux"),
+        .target(name: "CCurl", path: "Sources/C/CCurl"),
+        system("COpenSSL", "openssl"),
+        system("CAvahi"),
+        system("CMicrohttpd", "libmicrohttpd"),
+        system("CFyaml", "libfyaml"),
+
+        tests("PrimitivesTests", ["Primitives", "Wire"]),
+        tests("ArchitectureTests", []),
+    ]
+)

@@ -1,0 +1,31 @@
+/// Everything a person can ask of a node. The daemon implements it; the web server and, through HTTP, the CLI and the
+/// workloads use it. Errors are `APIError`s, ready to be shown.
+public protocol BrambleService: Sendable {
+    func nodes() async -> [NodeInfo]
+    func status() async -> ClusterStatus
+    func edges() async -> [WatchEdge]
+    /// Events with a greater ID, oldest first; all that are kept without one.
+    func events(since id: UInt64?) async -> [Event]
+    /// Events from now on. A reader that falls 1,000 behind misses the oldest.
+    func eventStream() async -> AsyncStream<Event>
+    func why(_ name: String) async throws(APIError) -> Explanation
+    func waiting() async -> [WaitingMachine]
+    /// Gives a waiting machine the cluster key, or approves it. `name` is its name, ID or code.
+    func add(_ name: String) async throws(APIError) -> NodeChange
+    func remove(_ name: String) async throws(APIError) -> NodeChange
+    /// Looks for a node at a host name or address; adds it where the operator's rules allow it.
+    func probe(_ host: String) async throws(APIError) -> NodeChange
+    func doctor() async -> [DoctorCheck]
+    func version() async -> VersionInfo
+    /// Prometheus text exposition format 0.0.4.
+    func metrics() async -> String
+
+    /// True when this is the password of this user. Takes as long for a user who does not exist.
+    func authenticate(user: String, password: String) async -> Bool
+    func setPassword(user: String, password: String) async throws(APIError)
+    /// The token's name, when its secret is known.
+    func authenticate(token: String) async -> String?
+    func tokens() async -> [TokenInfo]
+    func createToken(_ name: String) async throws(APIError) -> NewToken
+    func revokeToken(_ name: String) async throws(APIError)
+}

@@ -1,0 +1,275 @@
+// What people and their scripts see: the JSON of the CLI and of the HTTP API. Fields are added, never changed or dropped.
+
+public enum NodeState: String, Codable, CaseIterable, Sendable { case alive, suspect, down, left }
+
+/// One node as the asked node sees it.
+public struct NodeInfo: Codable, Equatable, Sendable {
+    public var name: String
+    public var id: String
+    /// The preferred address; `addresses` has all.
+    public var address: String
+    public var port: Int
+    public var addresses: [String]
+    public var state: NodeState
+    /// Suspicion: −log10 of the chance that a silence this long happens while the node lives. Null where nobody can
+    /// tell, which is so for nodes that this one does not watch itself.
+    public var phi: Double?
+    public var threshold: Double
+    public var incarnation: UInt64
+    /// When the state began, ISO 8601.
+    public var since: String
+    /// `self` in JSON.
+    public var isSelf: Bool
+    public var version: String
+    public var load: NodeLoad?
+
+    enum CodingKeys: String, CodingKey {
+        case name, id, address, port, addresses, state, phi, threshold, incarnation, since, version, load
+        case isSelf = "self"
+    }
+    public init(
+        name: String, id: String, address: String, port: Int, addresses: [String], state: NodeState, phi: Double?,
+        threshold: Double, incarnation: UInt64, since: String, isSelf: Bool, version: String, load: NodeLoad?
+    ) {
+        self.name = name
+        self.id = id
+        self.address = address
+        self.port = port
+        self.addresses = addresses
+        self.state = state
+        self.phi = phi
+        self.threshold = threshold
+        self.incarnation = incarnation
+        self.since = since
+        self.isSelf = isSelf
+        self.version = version
+        self.load = load
+    }
+}
+
+/// How busy a machine is. Rides on heartbeats, is never stored.
+public struct NodeLoad: Codable, Equatable, Sendable {
+    /// Share of all cores in use, 0 to 1.
+    public var cpu: Double
+    /// Share of memory in use, 0 to 1.
+    public var memory: Double
+    public var load1: Double
+    public var load5: Double
+    public var load15: Double
+    /// Degrees Celsius; null without a sensor.
+    public var temperature: Double?
+
+    public init(cpu: Double, memory: Double, load1: Double, load5: Double, load15: Double, temperature: Double?) {
+        self.cpu = cpu
+        self.memory = memory
+        self.load1 = load1
+        self.load5 = load5
+        self.load15 = load15
+        self.temperature = temperature
+    }
+}
+
+/// One thing that happened, as this node noticed it.
+public struct Event: Codable, Equatable, Sendable {
+    /// Grows by one for each event of this node, across restarts too.
+    public var id: UInt64
+    /// Wall clock, ISO 8601 with milliseconds.
+    public var at: String
+    /// CLOCK_MONOTONIC: events of nodes on one host compare.
+    public var monotonicMs: Double
+    /// joined suspect down alive left removed stalled isolated acquired released started stopped failed conflict …
+    public var type: String
+    /// A node's or service's name.
+    public var subject: String
+    /// Names of the nodes that say so.
+    public var by: [String]
+    public var detail: [String: JSONValue]
+
+    public init(
+        id: UInt64, at: String, monotonicMs: Double, type: String, subject: String, by: [String],
+        detail: [String: JSONValue]
+    ) {
+        self.id = id
+        self.at = at
+        self.monotonicMs = monotonicMs
+        self.type = type
+        self.subject = subject
+        self.by = by
+        self.detail = detail
+    }
+}
+
+public struct ClusterStatus: Codable, Equatable, Sendable {
+    public enum State: String, Codable, Sendable { case alone, joining, member, removed }
+    public struct Counts: Codable, Equatable, Sendable {
+        public var alive: Int
+        public var down: Int
+        public init(alive: Int, down: Int) {
+            self.alive = alive
+            self.down = down
+        }
+    }
+    public var cluster: String
+    public var node: String
+    public var state: State
+    public var nodes: Counts
+    /// What the cluster can promise now, in one word; services refine it.
+    public var guarantee: String
+    public var uptimeSeconds: Double
+    /// This node's ID and the code an operator compares.
+    public var id: String
+    public var code: String
+    public var version: String
+    /// What a person should know or do now; empty when all is well.
+    public var notes: [String]
+
+    public init(
+        cluster: String, node: String, state: State, nodes: Counts, guarantee: String, uptimeSeconds: Double,
+        id: String, code: String, version: String, notes: [String]
+    ) {
+        self.cluster = cluster
+        self.node = node
+        self.state = state
+        self.nodes = nodes
+        self.guarantee = guarantee
+        self.uptimeSeconds = uptimeSeconds
+        self.id = id
+        self.code = code
+        self.version = version
+        self.notes = notes
+    }
+}
+
+/// Why a node or a service is as it is.
+public struct Explanation: Codable, Equatable, Sendable {
+    public struct Reason: Codable, Equatable, Sendable {
+        public var at: String
+        public var text: String
+        public var figures: [String: JSONValue]
+        public init(at: String, text: String, figures: [String: JSONValue]) {
+            self.at = at
+            self.text = text
+            self.figures = figures
+        }
+    }
+    public var subject: String
+    public var answer: String
+    public var because: [Reason]
+    public init(subject: String, answer: String, because: [Reason]) {
+        self.subject = subject
+        self.answer = answer
+        self.because = because
+    }
+}
+
+/// A machine that discovery found and that is not a member: it has no cluster key yet, or it has ours and the cluster
+/// admits by approval.
+public struct WaitingMachine: Codable, Equatable, Sendable {
+    public enum Reason: String, Codable, Sendable { case noKey = "no-key", approval }
+    /// The name it would like.
+    public var name: String
+    public var id: String
+    /// To be compared with what the machine itself shows, before it is given the key.
+    public var code: String
+    public var address: String
+    public var port: Int
+    public var reason: Reason
+    public var since: String
+    public init(
+        name: String, id: String, code: String, address: String, port: Int, reason: Reason, since: String
+    ) {
+        self.name = name
+        self.id = id
+        self.code = code
+        self.address = address
+        self.port = port
+        self.reason = reason
+        self.since = since
+    }
+}
+
+/// Who watches whom, for the picture on the dashboard.
+public struct WatchEdge: Codable, Equatable, Sendable {
+    public enum State: String, Codable, Sendable { case opening, up, probing, down }
+    /// Node names.
+    public var from: String
+    public var to: String
+    public var state: State
+    public var phi: Double?
+    /// Smoothed round trip, milliseconds; null before the first.
+    public var rttMs: Double?
+    public init(from: String, to: String, state: State, phi: Double?, rttMs: Double?) {
+        self.from = from
+        self.to = to
+        self.state = state
+        self.phi = phi
+        self.rttMs = rttMs
+    }
+}
+
+/// One finding of `bramble doctor`.
+public struct DoctorCheck: Codable, Equatable, Sendable {
+    public enum State: String, Codable, Sendable { case ok, warn, fail }
+    public var check: String
+    public var state: State
+    public var text: String
+    /// Empty when there is nothing to do.
+    public var remedy: String
+    public init(check: String, state: State, text: String, remedy: String) {
+        self.check = check
+        self.state = state
+        self.text = text
+        self.remedy = remedy
+    }
+}
+
+/// An API token, without its secret.
+public struct TokenInfo: Codable, Equatable, Sendable {
+    public var name: String
+    public var created: String
+    public init(name: String, created: String) {
+        self.name = name
+        self.created = created
+    }
+}
+
+/// A new token: the only time its secret is shown.
+public struct NewToken: Codable, Equatable, Sendable {
+    public var name: String
+    public var token: String
+    public init(name: String, token: String) {
+        self.name = name
+        self.token = token
+    }
+}
+
+public struct VersionInfo: Codable, Equatable, Sendable {
+    public var version: String
+    /// The newest protocol this node speaks, and the oldest it understands.
+    public var protocolVersion: Int
+    public init(version: String, protocolVersion: Int) {
+        self.version = version
+        self.protocolVersion = protocolVersion
+    }
+}
+
+/// What the operator does to a waiting machine or a member.
+public struct NodeChange: Codable, Equatable, Sendable {
+    public var name: String
+    /// What was done, one sentence.
+    public var done: String
+    public init(name: String, done: String) {
+        self.name = name
+        self.done = done
+    }
+}
+
+/// An error as the CLI prints it and HTTP answers it: `{"error":{"problem","remedy"}}`.
+public struct APIError: Error, Codable, Equatable, Sendable {
+    public var problem: String
+    public var remedy: String
+    public init(problem: String, remedy: String) {
+        self.problem = problem
+        self.remedy = remedy
+    }
+}

@@ -1,0 +1,33 @@
+// Linux system calls and structures that Swift's Glibc module lacks. Header only.
+// No _GNU_SOURCE here: it changes structures (fd_set) that Glibc's module has already given to Swift.
+// What glibc hides without it is declared below or called by number.
+#pragma once
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/net_tstamp.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static inline int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+/// Accepts with the new descriptor closed on exec and not blocking.
+static inline int clinux_accept(int fd, void *address, socklen_t *length) {
+    return (int)syscall(SYS_accept4, fd, address, length, 02000000 /* SOCK_CLOEXEC */ | 04000 /* SOCK_NONBLOCK */);
+}
+
+/// At most 15 bytes: what `ps -L` and `top -H` show.
+static inline void clinux_name_this_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }

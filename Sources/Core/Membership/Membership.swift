@@ -1,0 +1,54 @@
+package import Primitives
+
+/// Decides who is alive, from heartbeats, reports of others and its own clock. The state machine, the messages and the
+/// constants are those of docs/protocol/membership.md.
+///
+/// Same events, same effects: time comes in as an argument, chance as a seed, so any run can be replayed.
+package struct Membership: Sendable {
+    /// What comes in. Every datagram was authenticated before: `from` is who sealed it.
+    package enum Event: Sendable {
+        /// `stamp` is when the kernel received it, on our clock; `path` is where it came from.
+        case received(Message, from: NodeID, path: Endpoint, stamp: Instant)
+        /// A peer proved its identity and told its profile: by a handshake, before any message of it.
+        case introduced(MemberRecord, path: Endpoint)
+        /// Records from a snapshot or a saved file.
+        case learned([MemberRecord])
+        /// An operator removed this node from the cluster: final.
+        case removed(NodeID)
+        case profileChanged(MemberProfile)
+        /// At least one interface that carries our addresses has carrier and an address; or none has.
+        case network(isUp: Bool)
+        /// A host of the reach list answered.
+        case reachAnswered
+        case load([UInt8])
+        /// We are stopping on purpose: tell the others, so that nobody has to find out.
+        case leave
+    }
+
+    /// What is to be done, in this order.
+    package enum Effect: Equatable, Sendable {
+        case send(Message, to: NodeID, via: Endpoint)
+        /// Larger than a datagram or must arrive: over a stream.
+        case sendReliably(Message, to: NodeID)
+        case probeReach
+        case notify(Notice)
+        /// The records changed in a way worth keeping across a restart.
+        case persist
+    }
+}
+
+extension Membership {
+    package init(
+        id: NodeID, version: MemberVersion, profile: MemberProfile, known: [MemberRecord], config: MembershipConfig,
+        chance: SeededGenerator, now: Instant
+    ) { fatalError("filled next") }
+    package mutating func handle(_ event: Event, now: Instant) -> [Effect] { [] }
+    /// Every `tickInterval`, after the socket was drained until EAGAIN (`drained`), never before.
+    package mutating func tick(now: Instant, drained: Bool) -> [Effect] { [] }
+    package var tickInterval: Duration { .milliseconds(25) }
+    /// Sorted by ID.
+    package var members: [MemberView] { [] }
+    package var edges: [EdgeView] { [] }
+    /// The highest φ threshold crossed makes a report.
+    package var reportThreshold: Double { 8 }
+}

@@ -1,0 +1,4 @@
+/// Filled by the membership core.
+package struct MembershipConfig: Equatable, Sendable {
+    package init() {}
+}

@@ -1,0 +1,74 @@
+/// Reads values from bytes of the network: big end first, every read checked, nothing allocated before its size is known
+/// to be there. The first read past the end throws, and the caller drops the whole message.
+package struct ByteReader: Sendable {
+    package enum Failure: Error, Equatable, Sendable { case truncated, tooLong, malformed, trailingBytes }
+
+    private let bytes: ArraySlice<UInt8>
+    private var position: Int
+
+    package init(_ bytes: [UInt8]) { self.init(bytes[...]) }
+    package init(_ bytes: ArraySlice<UInt8>) {
+        self.bytes = bytes
+        position = bytes.startIndex
+    }
+
+    package var remaining: Int { bytes.endIndex - position }
+
+    package mutating func take(_ count: Int) throws(Failure) -> ArraySlice<UInt8> {
+        guard count >= 0, count <= remaining else { throw .truncated }
+        defer { position += count }
+        return bytes[position..<position + count]
+    }
+    package mutating func integer<Value: FixedWidthInteger>(_: Value.Type = Value.self) throws(Failure) -> Value {
+        try take(Value.bitWidth / 8).reduce(0) { $0 << 8 | Value(truncatingIfNeeded: $1) }
+    }
+    /// Bytes with a 16-bit length in front, at most `limit` of them.
+    package mutating func blob(limit: Int) throws(Failure) -> [UInt8] {
+        let count = Int(try integer(UInt16.self))
+        guard count <= limit else { throw .tooLong }
+        return Array(try take(count))
+    }
+    /// UTF-8 text with a 16-bit length in front, at most `limit` bytes, without control characters.
+    package mutating func text(limit: Int) throws(Failure) -> String {
+        let raw = try blob(limit: limit)
+        guard let text = String(validating: raw, as: UTF8.self), text.utf8.allSatisfy({ $0 >= 32 && $0 != 127 })
+        else { throw .malformed }
+        return text
+    }
+    /// A list with a 16-bit count in front. The count is checked against `limit` before anything is read.
+    package mutating func list<Item>(
+        limit: Int, _ item: (inout ByteReader) throws(Failure) -> Item
+    ) throws(Failure) -> [Item] {
+        let count = Int(try integer(UInt16.self))
+        guard count <= limit else { throw .tooLong }
+        var items: [Item] = []
+        for _ in 0..<count { items.append(try item(&self)) }
+        return items
+    }
+    /// Call last: bytes left over mean that sender and receiver disagree about the format.
+    package func finish() throws(Failure) {
+        guard remaining == 0 else { throw .trailingBytes }
+    }
+}
+
+/// Writes what `ByteReader` reads.
+package struct ByteWriter: Sendable {
+    package private(set) var bytes: [UInt8] = []
+
+    package init(reserving count: Int = 256) { bytes.reserveCapacity(count) }
+
+    package mutating func raw(_ more: some Sequence<UInt8>) { bytes.append(contentsOf: more) }
+    package mutating func integer<Value: FixedWidthInteger>(_ value: Value) {
+        withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
+    }
+    /// At most 65,535 bytes; senders keep to the reader's limit.
+    package mutating func blob(_ more: some Collection<UInt8>) {
+        integer(UInt16(more.count))
+        bytes.append(contentsOf: more)
+    }
+    package mutating func text(_ text: String) { blob(Array(text.utf8)) }
+    package mutating func list<Item>(_ items: some Collection<Item>, _ item: (inout ByteWriter, Item) -> Void) {
+        integer(UInt16(items.count))
+        for one in items { item(&self, one) }
+    }
+}

@@ -1,0 +1,247 @@
+import CLinux
+import Glibc
+package import Primitives
+
+/// One thread that waits in epoll for descriptors and timers, and runs the jobs of the actors that name it as their
+/// executor. Between a socket and an actor's state there is then no hop and no lock.
+///
+/// Its timers are its own: `Task.sleep` does not fire while the shared pool is saturated (measured: not within 10 s).
+/// Everything that runs here must be short; slow work belongs on a `WorkerThread`.
+package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
+    /// Names one registered descriptor or timer; cancel with it. Cancelling twice is harmless.
+    package struct Registration: Hashable, Sendable { fileprivate let number: UInt64 }
+
+    /// What a descriptor is watched for. A hang-up or an error is always reported as readable.
+    package struct Readiness: OptionSet, Sendable {
+        package let rawValue: UInt8
+        package init(rawValue: UInt8) { self.rawValue = rawValue }
+        package static let readable = Readiness(rawValue: 1)
+        package static let writable = Readiness(rawValue: 2)
+    }
+
+    private struct Watch {
+        let descriptor: Int32
+        let handler: @Sendable (Readiness) -> Void
+    }
+    private struct Timer {
+        let number: UInt64
+        let deadline: Instant
+        let handler: @Sendable () -> Void
+    }
+    private struct Shared {
+        var jobs: [UnownedJob] = []
+        var work: [@Sendable () -> Void] = []
+        var isWoken = false
+        var isStopping = false
+        var lastNumber: UInt64 = 0
+    }
+
+    private let epoll: Int32
+    private let wakeup: Int32
+    private let shared = Locked(Shared())
+    private let name: String
+    // Touched on the loop's own thread only.
+    private var watches: [UInt64: Watch] = [:]
+    private var timers: [Timer] = []
+    private nonisolated(unsafe) var thread = pthread_t()
+
+    package init(name: String) {
+        self.name = name
+        epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+        wakeup = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
+        precondition(epoll >= 0 && wakeup >= 0, "the kernel refuses epoll or eventfd: too many open files")
+        var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: 0))
+        epoll_ctl(epoll, EPOLL_CTL_ADD, wakeup, &event)
+        start()
+    }
+    deinit {
+        close(epoll)
+        close(wakeup)
+    }
+
+    // MARK: Executor
+
+    package func enqueue(_ job: consuming ExecutorJob) {
+        let unowned = UnownedJob(job)
+        wake { $0.jobs.append(unowned) }
+    }
+    package func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
+    package func asUnownedTaskExecutor() -> UnownedTaskExecutor { UnownedTaskExecutor(ordinary: self) }
+    package func checkIsolated() { precondition(isOnLoop, "this must run on the event loop \(name)") }
+    package func isIsolatingCurrentContext() -> Bool? { isOnLoop }
+    package var isOnLoop: Bool { pthread_equal(pthread_self(), thread) != 0 }
+
+    // MARK: For drivers
+
+    /// Runs `work` on the loop, soon, in the order of the calls.
+    package func perform(_ work: @escaping @Sendable () -> Void) {
+        wake { $0.work.append(work) }
+    }
+
+    /// Calls `handler` on the loop whenever the descriptor is ready, until cancelled. The caller keeps the descriptor and
+    /// cancels before closing it. From any thread.
+    @discardableResult
+    package func watch(
+        _ descriptor: Int32, for readiness: Readiness, _ handler: @escaping @Sendable (Readiness) -> Void
+    ) -> Registration {
+        let registration = nextRegistration()
+        onLoop {
+            self.watches[registration.number] = Watch(descriptor: descriptor, handler: handler)
+            var event = epoll_event(
+                events: Self.mask(readiness), data: epoll_data_t(u64: registration.number))
+            if epoll_ctl(self.epoll, EPOLL_CTL_ADD, descriptor, &event) != 0, errno == EEXIST {
+                preconditionFailure("descriptor \(descriptor) is already watched by \(self.name)")
+            }
+        }
+        return registration
+    }
+
+    /// Changes what a watched descriptor is watched for. On the loop.
+    package func rearm(_ registration: Registration, for readiness: Readiness) {
+        onLoop {
+            guard let watch = self.watches[registration.number] else { return }
+            var event = epoll_event(
+                events: Self.mask(readiness), data: epoll_data_t(u64: registration.number))
+            epoll_ctl(self.epoll, EPOLL_CTL_MOD, watch.descriptor, &event)
+        }
+    }
+
+    /// Calls `handler` on the loop once, at or soon after the deadline.
+    @discardableResult
+    package func schedule(at deadline: Instant, _ handler: @escaping @Sendable () -> Void) -> Registration {
+        let registration = nextRegistration()
+        onLoop {
+            let timer = Timer(number: registration.number, deadline: deadline, handler: handler)
+            let place = self.timers.firstIndex { $0.deadline < deadline } ?? self.timers.endIndex
+            self.timers.insert(timer, at: place)  // the soonest is last
+        }
+        return registration
+    }
+    @discardableResult
+    package func schedule(after delay: Duration, _ handler: @escaping @Sendable () -> Void) -> Registration {
+        schedule(at: SystemClock.now + delay, handler)
+    }
+
+    package func cancel(_ registration: Registration) {
+        onLoop {
+            if let watch = self.watches.removeValue(forKey: registration.number) {
+                epoll_ctl(self.epoll, EPOLL_CTL_DEL, watch.descriptor, nil)
+            }
+            self.timers.removeAll { $0.number == registration.number }
+        }
+    }
+
+    /// Suspends the calling task until the deadline; throws when the task is cancelled.
+    package func sleep(until deadline: Instant) async throws {
+        let waiter = Locked<CheckedContinuation<Void, any Error>?>(nil)
+        let registration = Locked<Registration?>(nil)
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+                waiter.withLock { $0 = continuation }
+                let timer = schedule(at: deadline) { waiter.withLock { $0.take() }?.resume() }
+                registration.withLock { $0 = timer }
+                if Task.isCancelled { waiter.withLock { $0.take() }?.resume(throwing: CancellationError()) }
+            }
+        } onCancel: {
+            if let timer = registration.withLock({ $0 }) { cancel(timer) }
+            waiter.withLock { $0.take() }?.resume(throwing: CancellationError())
+        }
+    }
+    package func sleep(for delay: Duration) async throws { try await sleep(until: SystemClock.now + delay) }
+
+    /// Ends the thread after the jobs that are queued now. From any thread; does not wait.
+    package func stop() {
+        wake { $0.isStopping = true }
+    }
+
+    // MARK: The thread
+
+    private func start() {
+        let retained = Unmanaged.passRetained(self).toOpaque()
+        var created = pthread_t()
+        let code = pthread_create(&created, nil, eventLoopThread, retained)
+        precondition(code == 0, "the kernel refuses another thread: \(code)")
+        thread = created
+    }
+
+    fileprivate func run() {
+        thread = pthread_self()
+        name.withCString { clinux_name_this_thread($0) }
+        var events = [epoll_event](repeating: epoll_event(), count: 64)
+        while true {
+            let count = Int(epoll_wait(epoll, &events, Int32(events.count), timeout()))
+            for index in 0..<max(count, 0) {
+                let number = events[index].data.u64
+                if number == 0 {
+                    var value: UInt64 = 0
+                    _ = read(wakeup, &value, 8)
+                } else if let watch = watches[number] {
+                    watch.handler(Self.readiness(events[index].events))
+                }
+            }
+            let now = SystemClock.now
+            while let timer = timers.last, timer.deadline <= now {
+                timers.removeLast()
+                timer.handler()
+            }
+            let (jobs, work, isStopping) = shared.withLock { state in
+                defer {
+                    state.jobs.removeAll()
+                    state.work.removeAll()
+                    state.isWoken = false
+                }
+                return (state.jobs, state.work, state.isStopping)
+            }
+            for one in work { one() }
+            for job in jobs {
+                job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
+            }
+            if isStopping { return }
+        }
+    }
+
+    private func timeout() -> Int32 {
+        guard let next = timers.last else { return -1 }
+        let left = (next.deadline - SystemClock.now).nanoseconds
+        return left <= 0 ? 0 : Int32(clamping: (left + 999_999) / 1_000_000)
+    }
+
+    private func wake(_ change: (inout Shared) -> Void) {
+        let needsKick = shared.withLock { state in
+            change(&state)
+            defer { state.isWoken = true }
+            return !state.isWoken
+        }
+        guard needsKick else { return }
+        var one: UInt64 = 1
+        _ = write(wakeup, &one, 8)
+    }
+
+    private func onLoop(_ work: @escaping @Sendable () -> Void) {
+        if isOnLoop { work() } else { perform(work) }
+    }
+
+    private func nextRegistration() -> Registration {
+        Registration(
+            number: shared.withLock {
+                $0.lastNumber += 1
+                return $0.lastNumber
+            })
+    }
+
+    private static func mask(_ readiness: Readiness) -> UInt32 {
+        (readiness.contains(.readable) ? EPOLLIN.rawValue : 0) | (readiness.contains(.writable) ? EPOLLOUT.rawValue : 0)
+    }
+    private static func readiness(_ mask: UInt32) -> Readiness {
+        var result: Readiness = []
+        if mask & (EPOLLIN.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0 { result.insert(.readable) }
+        if mask & EPOLLOUT.rawValue != 0 { result.insert(.writable) }
+        return result
+    }
+}
+
+/// An ordinary function: a closure written in an isolated context would trap on a thread of C's.
+private func eventLoopThread(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    Unmanaged<EventLoop>.fromOpaque(context!).takeRetainedValue().run()
+    return nil
+}
