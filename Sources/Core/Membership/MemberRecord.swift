@@ -29,11 +29,14 @@ package struct MemberProfile: Equatable, Sendable {
     package var addresses: [Endpoint]
     /// Bramble's version there.
     package var software: String
+    /// The generation in which its identity was made. Of two nodes with one name the later born gets a suffix.
+    package var birth: UInt32
 
-    package init(name: NodeName, addresses: [Endpoint], software: String) {
+    package init(name: NodeName, addresses: [Endpoint], software: String, birth: UInt32) {
         self.name = name
         self.addresses = addresses
         self.software = software
+        self.birth = birth
     }
 }
 
