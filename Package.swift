@@ -82,6 +82,7 @@ let package = Package(
         system("CFyaml", "libfyaml"),
 
         tests("PrimitivesTests", ["Primitives", "Wire"]),
+        tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("ArchitectureTests", []),
     ]
 )

@@ -15,7 +15,8 @@ package struct Membership: Sendable {
         case learned([MemberRecord])
         /// An operator removed this node from the cluster: final.
         case removed(NodeID)
-        case profileChanged(MemberProfile)
+        /// Our own addresses changed, the preferred one first.
+        case addressesChanged([Endpoint])
         /// At least one interface that carries our addresses has carrier and an address; or none has.
         case network(isUp: Bool)
         /// A host of the reach list answered.
@@ -49,6 +50,15 @@ extension Membership {
     /// Sorted by ID.
     package var members: [MemberView] { [] }
     package var edges: [EdgeView] { [] }
+    /// All records, our own too, sorted by ID; what is persisted.
+    package var records: [MemberRecord] { [] }
+    package func record(of id: NodeID) -> MemberRecord? { nil }
+    /// Peers with an edge that is up, sorted by ID: those a flood goes to first.
+    package var reachablePeers: [NodeID] { [] }
+    /// The path a peer was last heard on, else its first address.
+    package func preferredPath(to id: NodeID) -> Endpoint { Endpoint(.v4(0), port: 0) }
+    /// True when a member that is heard now has this address: nothing to find there.
+    package func isReached(at endpoint: Endpoint) -> Bool { false }
     /// The highest φ threshold crossed makes a report.
     package var reportThreshold: Double { 8 }
 }

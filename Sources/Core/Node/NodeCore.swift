@@ -1,15 +1,293 @@
 package import Membership
 package import Primitives
+import Wire
 
-/// One node's decisions, all of them: datagrams, handshakes, timers and commands in, effects out.
+/// One node's decisions, all of them: datagrams, handshakes, timers and an operator's orders in, effects out.
 ///
 /// It joins the cores, which do not know each other. A newcomer starts here; the pulse thread of `Daemon` and the
 /// simulator drive it in the same way: drain the socket, `handle` each packet, then `tick`.
 package struct NodeCore: Sendable {
-    package mutating func handle(_ event: NodeEvent, now: Instant) -> [NodeEffect] { [] }
-    package mutating func tick(now: Instant, drained: Bool) -> [NodeEffect] { [] }
-    package var tickInterval: Duration { .milliseconds(25) }
-    package var snapshot: NodeSnapshot { NodeSnapshot(members: [], edges: []) }
+    package let id: NodeID
+    package private(set) var facts: SharedFacts
+    package private(set) var names: NameTable
+    /// Nodes with our key that an operator has not approved yet, oldest first.
+    package private(set) var applicants: [Applicant] = []
+    package private(set) var isRemoved = false
+    /// Messages of authenticated peers that could not be read: another version, or a bug.
+    package private(set) var malformedMessages = 0
+
+    private var membership: Membership
+    private let config: NodeConfig
+    private var contacts = Contacts()
+    private var chance: SeededGenerator
+    private var nextDigestAt: Instant
+
+    private static let digestInterval = Duration.seconds(1)
+    private static let maximumApplicants = 64
+
+    package init(
+        id: NodeID, version: MemberVersion, profile: MemberProfile, members: [MemberRecord], facts: SharedFacts,
+        config: NodeConfig, chance: SeededGenerator, now: Instant
+    ) {
+        self.id = id
+        self.facts = facts
+        self.config = config
+        self.chance = chance.fork("node")
+        nextDigestAt = now
+        membership = Membership(
+            id: id, version: version, profile: profile, known: members, config: config.membership,
+            chance: chance.fork("membership"), now: now)
+        names = NameTable(membership.members.map(\.record))
+    }
+
+    // MARK: Events
+
+    package mutating func handle(_ event: NodeEvent, now: Instant) -> [NodeEffect] {
+        guard !isRemoved else { return [] }
+        switch event {
+        case .sessionOpened(let peer, let path): return opened(peer, path: path, now: now)
+        case .refused(let peer):
+            // Only a node we know as a member may tell us: anybody with an old key could try.
+            guard isMember(peer) else { return [] }
+            return leaveForGood(by: peer)
+        case .received(let bytes, let sender, let path, let stamp):
+            return received(bytes, from: sender, path: path, stamp: stamp, now: now)
+        case .receivedReliably(let bytes, let sender):
+            return received(bytes, from: sender, path: membership.preferredPath(to: sender), stamp: now, now: now)
+        case .sighted(let endpoint):
+            guard !membership.isReached(at: endpoint), contacts.sighted(endpoint, now: now) else { return [] }
+            return [.knock(endpoint)]
+        case .applied(let peer, let path): return applied(peer, path: path, now: now)
+        case .addressesChanged(let endpoints):
+            return carryOut(membership.handle(.addressesChanged(endpoints), now: now), now: now)
+        case .network(let isUp): return carryOut(membership.handle(.network(isUp: isUp), now: now), now: now)
+        case .reachAnswered: return carryOut(membership.handle(.reachAnswered, now: now), now: now)
+        case .load(let load): return carryOut(membership.handle(.load(load.encoded), now: now), now: now)
+        case .leave: return carryOut(membership.handle(.leave, now: now), now: now)
+        }
+    }
+
+    /// Every `tickInterval`, after the socket was drained until EAGAIN (`drained`), never before.
+    package mutating func tick(now: Instant, drained: Bool) -> [NodeEffect] {
+        guard !isRemoved else { return [] }
+        var effects = carryOut(membership.tick(now: now, drained: drained), now: now)
+        if now >= nextDigestAt {
+            nextDigestAt = now + Self.digestInterval
+            if let peer = chance.pick(from: reachablePeers) {
+                effects.append(send(.factsDigest(facts.digest), to: peer))
+            }
+        }
+        return effects
+    }
+    package var tickInterval: Duration { membership.tickInterval }
+
+    // MARK: Admission
+
+    package enum Admission: Equatable, Sendable { case accept, waitForApproval, refuseRemoved, refuseOldKey }
+
+    /// Asked by the transport in the middle of a handshake, before the peer learns anything.
+    package func admission(of peer: NodeID, keyVersion: UInt32) -> Admission {
+        if facts[FactKey.removed(peer)] != nil { return .refuseRemoved }
+        if isMember(peer) { return .accept }
+        // A copied card must carry the key of today; members that were away get the new one after they are let in.
+        if keyVersion < currentKeyVersion { return .refuseOldKey }
+        return needsApproval && facts[FactKey.approved(peer)] == nil ? .waitForApproval : .accept
+    }
+
+    private var needsApproval: Bool {
+        config.needsApproval || facts[FactKey.admission].map { $0.elementsEqual("approve".utf8) } ?? false
+    }
+
+    /// Version 1 is the key the cluster was made with; it is in no fact.
+    package var currentKeyVersion: UInt32 {
+        facts.keys(prefix: FactKey.clusterKeys).last.flatMap { UInt32($0.dropFirst(FactKey.clusterKeys.count)) } ?? 1
+    }
+
+    private func isMember(_ peer: NodeID) -> Bool {
+        membership.record(of: peer).map { $0.rank != .removed } ?? false
+    }
+
+    // MARK: The operator's orders
+
+    package enum Refusal: Error, Equatable, Sendable { case unknownNode, isSelf, tooManyFacts, notWaiting }
+
+    /// Writes a fact here and sends it to all.
+    package mutating func setFact(_ key: String, to value: [UInt8]?, now: Instant) throws(Refusal) -> [NodeEffect] {
+        do {
+            let entry = try facts.set(key, to: value, by: id)
+            return [.persistFacts(facts), .notify(.factChanged(key: key, by: entry.origin))] + spread([key])
+        } catch {
+            throw .tooManyFacts
+        }
+    }
+
+    /// Removes a node for good, and changes the cluster key so that what it knows opens nothing.
+    ///
+    /// `newKey` is a fresh 32-byte secret; chance for keys does not come from a core.
+    package mutating func remove(
+        _ node: NodeID, newKey: [UInt8], note: String, now: Instant
+    ) throws(Refusal) -> [NodeEffect] {
+        guard node != id else { throw .isSelf }
+        guard isMember(node) else { throw .unknownNode }
+        let path = membership.preferredPath(to: node)
+        let notice = NodeEffect.send(NodeMessage.removalNotice(when: note).encoded, to: node, via: path)
+        let keyFact = FactKey.clusterKey(version: currentKeyVersion + 1)
+        // Told first, while there is still a session; a lost notice is made up for when it is refused at the door.
+        return [notice] + (try setFact(FactKey.removed(node), to: Array(note.utf8), now: now)) + expel(node, now: now)
+            + (try setFact(keyFact, to: newKey, now: now)) + [.clusterKeysChanged]
+    }
+
+    /// Lets a waiting node in.
+    package mutating func approve(_ node: NodeID, note: String, now: Instant) throws(Refusal) -> [NodeEffect] {
+        guard let applicant = applicants.first(where: { $0.record.id == node }) else { throw .notWaiting }
+        applicants.removeAll { $0.record.id == node }
+        return try setFact(FactKey.approved(node), to: Array(note.utf8), now: now) + [.knock(applicant.path)]
+    }
+
+    // MARK: For people
+
+    /// Made on demand, never on the hot path.
+    package var snapshot: NodeSnapshot {
+        NodeSnapshot(
+            id: id, members: membership.members, edges: membership.edges, names: names, applicants: applicants,
+            reportThreshold: membership.reportThreshold, isRemoved: isRemoved)
+    }
+
+    // MARK: Peers
+
+    private mutating func opened(_ peer: PeerIntroduction, path: Endpoint, now: Instant) -> [NodeEffect] {
+        let node = peer.record.id
+        guard node != id else { return [] }
+        guard admission(of: node, keyVersion: peer.keyVersion) == .accept else { return [.forget(node)] }
+        contacts.answered(path)
+        applicants.removeAll { $0.record.id == node }
+        return carryOut(membership.handle(.introduced(peer.record, path: path), now: now), now: now)
+            + [.send(NodeMessage.factsDigest(facts.digest).encoded, to: node, via: path)]
+    }
+
+    private mutating func applied(_ peer: PeerIntroduction, path: Endpoint, now: Instant) -> [NodeEffect] {
+        let node = peer.record.id
+        if let place = applicants.firstIndex(where: { $0.record.id == node }) {
+            applicants[place].record = peer.record
+            applicants[place].path = path
+            return []
+        }
+        guard applicants.count < Self.maximumApplicants else { return [] }
+        let applicant = Applicant(record: peer.record, path: path, since: now)
+        applicants.append(applicant)
+        return [.notify(.waitingForApproval(applicant))]
+    }
+
+    private mutating func received(
+        _ bytes: [UInt8], from sender: NodeID, path: Endpoint, stamp: Instant, now: Instant
+    ) -> [NodeEffect] {
+        guard isMember(sender) else { return [] }
+        guard let message = try? NodeMessage(decoding: bytes) else {
+            malformedMessages += 1
+            return []
+        }
+        switch message {
+        case .membership(let message):
+            return carryOut(
+                membership.handle(.received(message, from: sender, path: path, stamp: stamp), now: now), now: now)
+        case .factsDigest(let digest):
+            guard digest != facts.digest else { return [] }
+            return [.sendReliably(NodeMessage.facts(facts.encoded(), wantsReply: true).encoded, to: sender)]
+        case .facts(let encoded, let wantsReply):
+            return merge(encoded, from: sender, wantsReply: wantsReply, now: now)
+        case .removalNotice: return leaveForGood(by: sender)
+        }
+    }
+
+    // MARK: Facts
+
+    private mutating func merge(
+        _ encoded: [UInt8], from sender: NodeID, wantsReply: Bool, now: Instant
+    ) -> [NodeEffect] {
+        var reader = ByteReader(encoded)
+        guard let entries = try? SharedFacts.decode(&reader), (try? reader.finish()) != nil else {
+            malformedMessages += 1
+            return []
+        }
+        let changed = facts.merge(entries)
+        var effects: [NodeEffect] = []
+        if wantsReply {
+            // What the sender lacks or has older: all we have that is not just what it sent.
+            let theirs = Dictionary(entries.map { ($0.key, $0.entry) }) { first, _ in first }
+            let news = facts.entries.filter { theirs[$0.key] != $0.value }.keys.sorted()
+            if !news.isEmpty {
+                let reply = NodeMessage.facts(facts.encoded(keys: news), wantsReply: false)
+                effects.append(.sendReliably(reply.encoded, to: sender))
+            }
+        }
+        guard !changed.isEmpty else { return effects }
+        effects +=
+            [.persistFacts(facts)] + changed.map { .notify(.factChanged(key: $0, by: facts.entries[$0]!.origin)) }
+        for record in membership.members.map(\.record) where changed.contains(FactKey.removed(record.id)) {
+            if record.id == id { return effects + leaveForGood(by: facts.entries[FactKey.removed(id)]!.origin) }
+            effects += expel(record.id, now: now)
+        }
+        if changed.contains(where: { $0.hasPrefix(FactKey.clusterKeys) }) { effects.append(.clusterKeysChanged) }
+        return effects + spread(changed, except: sender)
+    }
+
+    /// To everybody we watch, who send it on: one hop where all watch all, a few above 16 nodes.
+    private func spread(_ keys: [String], except sender: NodeID? = nil) -> [NodeEffect] {
+        let message = NodeMessage.facts(facts.encoded(keys: keys), wantsReply: false).encoded
+        return reachablePeers.filter { $0 != sender }.map { .sendReliably(message, to: $0) }
+    }
+
+    private var reachablePeers: [NodeID] { membership.reachablePeers.filter { facts[FactKey.removed($0)] == nil } }
+
+    private mutating func expel(_ node: NodeID, now: Instant) -> [NodeEffect] {
+        applicants.removeAll { $0.record.id == node }
+        return carryOut(membership.handle(.removed(node), now: now), now: now) + [.forget(node)]
+    }
+
+    private mutating func leaveForGood(by remover: NodeID?) -> [NodeEffect] {
+        isRemoved = true
+        return [.wasRemoved(by: remover)]
+    }
+
+    // MARK: Membership's effects
+
+    private mutating func carryOut(_ effects: [Membership.Effect], now: Instant) -> [NodeEffect] {
+        var result: [NodeEffect] = []
+        result.reserveCapacity(effects.count)
+        for effect in effects {
+            switch effect {
+            case .send(let message, let peer, let path):
+                result.append(.send(MembershipCodec.encode(message), to: peer, via: path))
+            case .sendReliably(let message, let peer):
+                result.append(.sendReliably(MembershipCodec.encode(message), to: peer))
+            case .probeReach: result.append(.probeReach)
+            case .notify(let notice):
+                result.append(.notify(.membership(notice)))
+                if notice.changesNames { result += rename() }
+            case .persist: result.append(.persistMembers(membership.records))
+            }
+        }
+        return result
+    }
+
+    private mutating func rename() -> [NodeEffect] {
+        let table = NameTable(membership.records)
+        defer { names = table }
+        return table.conflicts.filter { !names.conflicts.contains($0) }.map { .notify(.nameConflict($0)) }
+    }
+
+    private func send(_ message: NodeMessage, to peer: NodeID) -> NodeEffect {
+        .send(message.encoded, to: peer, via: membership.preferredPath(to: peer))
+    }
+}
+
+extension Notice {
+    fileprivate var changesNames: Bool {
+        switch self {
+        case .joined, .profileChanged, .removed, .left, .failed, .restarted: true
+        case .suspect, .alive, .isolated, .rejoined, .stalled, .pathLost, .pathBack: false
+        }
+    }
 }
 
 package struct NodeConfig: Equatable, Sendable {
@@ -19,31 +297,14 @@ package struct NodeConfig: Equatable, Sendable {
     package init() {}
 }
 
-/// What people are shown; made on demand, never on the hot path.
+/// What people are shown.
 package struct NodeSnapshot: Equatable, Sendable {
+    package var id: NodeID
+    /// In order of their IDs.
     package var members: [MemberView]
     package var edges: [EdgeView]
-    package init(members: [MemberView], edges: [EdgeView]) {
-        self.members = members
-        self.edges = edges
-    }
-}
-
-/// What happened, for the event log.
-package enum ClusterNotice: Equatable, Sendable {
-    case membership(Notice)
-    case factChanged(String)
-    case waitingForApproval(NodeID, NodeName, Endpoint)
-    case nameConflict(NodeName, keeps: NodeID, renamed: NodeID)
-}
-
-extension NodeCore {
-    package init(
-        id: NodeID, version: MemberVersion, profile: MemberProfile, members: [MemberRecord], facts: SharedFacts,
-        config: NodeConfig, chance: SeededGenerator, now: Instant
-    ) { fatalError("filled next") }
-
-    package enum Admission: Equatable, Sendable { case accept, waitForApproval, refuseRemoved, refuseOldKey }
-    /// Asked by the transport in the middle of a handshake, before the peer learns anything.
-    package func admission(of id: NodeID, keyVersion: UInt32) -> Admission { .accept }
+    package var names: NameTable
+    package var applicants: [Applicant]
+    package var reportThreshold: Double
+    package var isRemoved: Bool
 }

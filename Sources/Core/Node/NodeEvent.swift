@@ -5,26 +5,21 @@ package import Primitives
 package enum NodeEvent: Sendable {
     /// A handshake was completed: this is who is at the other end, under which cluster key it proved itself.
     case sessionOpened(PeerIntroduction, path: Endpoint)
-    /// A peer refused us, and proved that it is a member: we were removed.
-    case refused(by: NodeID, removedAt: String)
+    /// A node at the other end refused us, and signed that we were removed.
+    case refused(by: NodeID)
     /// An opened datagram. `stamp` is the kernel's receive time on our clock.
     case received(bytes: [UInt8], from: NodeID, path: Endpoint, stamp: Instant)
     /// A frame of a stream.
     case receivedReliably(bytes: [UInt8], from: NodeID)
     /// Discovery or the operator names an address where a node of this cluster may be.
     case sighted(Endpoint)
+    /// A node with our key is held at the door until an operator approves it.
+    case applied(PeerIntroduction, path: Endpoint)
     case addressesChanged([Endpoint])
     case network(isUp: Bool)
     case reachAnswered
     case load(LoadFacts)
-    case command(NodeCommand)
-}
-
-/// What an operator asks of a node; the answer comes back as an effect with the same ticket.
-package enum NodeCommand: Sendable {
-    case setFact(key: String, value: [UInt8]?)
-    case remove(NodeID)
-    case approve(NodeID)
+    /// We are stopping on purpose.
     case leave
 }
 
@@ -54,7 +49,30 @@ package enum NodeEffect: Equatable, Sendable {
     /// Write down, away from the pulse thread.
     case persistMembers([MemberRecord])
     case persistFacts(SharedFacts)
+    /// The cluster keys changed: the newest is the one to prove from now on.
+    case clusterKeysChanged
     case notify(ClusterNotice)
-    /// We were removed from the cluster: stop everything, wipe, say so.
-    case wasRemoved
+    /// We were removed from the cluster: stop everything, wipe, say so. Nothing else comes after it.
+    case wasRemoved(by: NodeID?)
+}
+
+/// What happened, for the event log.
+package enum ClusterNotice: Equatable, Sendable {
+    case membership(Notice)
+    case factChanged(key: String, by: NodeID)
+    case waitingForApproval(Applicant)
+    case nameConflict(NameTable.Conflict)
+}
+
+/// A node with our key that waits for an operator's yes.
+package struct Applicant: Equatable, Sendable {
+    package var record: MemberRecord
+    package var path: Endpoint
+    package var since: Instant
+
+    package init(record: MemberRecord, path: Endpoint, since: Instant) {
+        self.record = record
+        self.path = path
+        self.since = since
+    }
 }

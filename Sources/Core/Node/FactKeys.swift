@@ -1,0 +1,21 @@
+package import Primitives
+
+/// The keys under which shared facts are kept, in one place: whoever adds a kind of fact adds its key here.
+package enum FactKey {
+    /// Removed for good. Value: when (ISO 8601) and by whom, for people.
+    package static func removed(_ id: NodeID) -> String { "removed/\(id)" }
+    /// An operator said yes to it, where admission is by approval.
+    package static func approved(_ id: NodeID) -> String { "approved/\(id)" }
+    /// Cluster keys by version; the value is the 32-byte secret. The highest version is current.
+    package static func clusterKey(version: UInt32) -> String {
+        let digits = String(version)
+        return "\(clusterKeys)\(String(repeating: "0", count: 10 - digits.count))\(digits)"
+    }
+    package static let clusterKeys = "key/"
+    /// `approve` or `key`: whether the cluster key alone admits a new node.
+    package static let admission = "setting/admit"
+    package static func user(_ name: String) -> String { "user/\(name)" }
+    package static let users = "user/"
+    package static func token(_ name: String) -> String { "token/\(name)" }
+    package static let tokens = "token/"
+}

@@ -1,0 +1,60 @@
+package import Membership
+package import Primitives
+
+/// The name each node goes by on every node: its own, or its own with a suffix where an older node has that name.
+///
+/// Computed from the member records alone, so all nodes that know the same members give the same names. Of two claimants
+/// the one born earlier keeps the name; the others become `name-2`, `name-3` and so on, in order of birth.
+package struct NameTable: Equatable, Sendable {
+    package struct Conflict: Equatable, Sendable {
+        package var wanted: NodeName
+        package var keeper: NodeID
+        package var renamed: NodeID
+        package var given: NodeName
+    }
+    package private(set) var names: [NodeID: NodeName] = [:]
+    package private(set) var conflicts: [Conflict] = []
+
+    package init(_ records: [MemberRecord]) {
+        let claimants = records.filter { $0.rank != .removed }.sorted {
+            ($0.profile.birth, $0.id) < ($1.profile.birth, $1.id)
+        }
+        var keepers: [NodeName: NodeID] = [:]
+        for record in claimants where keepers[record.profile.name] == nil {
+            keepers[record.profile.name] = record.id
+            names[record.id] = record.profile.name
+        }
+        var taken = Set(names.values)
+        for record in claimants where names[record.id] == nil {
+            let given = Self.firstFree(after: record.profile.name, taken: taken)
+            taken.insert(given)
+            names[record.id] = given
+            conflicts.append(
+                Conflict(
+                    wanted: record.profile.name, keeper: keepers[record.profile.name]!, renamed: record.id,
+                    given: given))
+        }
+    }
+
+    package func name(of id: NodeID) -> NodeName? { names[id] }
+
+    /// By name, ID or the code that people compare.
+    package func id(of text: String) -> NodeID? {
+        names.first {
+            $0.value.description == text.lowercased() || $0.key.description == text.lowercased() || $0.key.code == text
+        }?
+        .key
+    }
+
+    private static func firstFree(after name: NodeName, taken: Set<NodeName>) -> NodeName {
+        for number in 2...taken.count + 2 {
+            let suffix = "-\(number)"
+            // A label has at most 63 letters; the suffix is the part that must not be cut off.
+            if let candidate = NodeName(name.description.prefix(63 - suffix.count) + suffix), !taken.contains(candidate)
+            {
+                return candidate
+            }
+        }
+        preconditionFailure("more names are taken than there are")
+    }
+}
