@@ -18,8 +18,10 @@ func core(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 func platform(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(name: name, dependencies: dependencies, path: "Sources/Platform/\(name)", swiftSettings: strict)
 }
-func driver(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .target(name: name, dependencies: dependencies, path: "Sources/Drivers/\(name)", swiftSettings: strict)
+func driver(_ name: String, _ dependencies: [Target.Dependency], excluding: [String] = []) -> Target {
+    .target(
+        name: name, dependencies: dependencies, path: "Sources/Drivers/\(name)", exclude: excluding,
+        swiftSettings: strict)
 }
 func library(_ name: String, _ dependencies: [Target.Dependency], path: String) -> Target {
     .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)

@@ -100,7 +100,7 @@ public struct Event: Codable, Equatable, Sendable {
 }
 
 public struct ClusterStatus: Codable, Equatable, Sendable {
-    public enum State: String, Codable, Sendable { case alone, joining, member, removed }
+    public enum State: String, Codable, CaseIterable, Sendable { case alone, joining, member, removed }
     public struct Counts: Codable, Equatable, Sendable {
         public var alive: Int
         public var down: Int
@@ -165,7 +165,7 @@ public struct Explanation: Codable, Equatable, Sendable {
 /// A machine that discovery found and that is not a member: it has no cluster key yet, or it has ours and the cluster
 /// admits by approval.
 public struct WaitingMachine: Codable, Equatable, Sendable {
-    public enum Reason: String, Codable, Sendable { case noKey = "no-key", approval }
+    public enum Reason: String, Codable, CaseIterable, Sendable { case noKey = "no-key", approval }
     /// The name it would like.
     public var name: String
     public var id: String
@@ -190,7 +190,7 @@ public struct WaitingMachine: Codable, Equatable, Sendable {
 
 /// Who watches whom, for the picture on the dashboard.
 public struct WatchEdge: Codable, Equatable, Sendable {
-    public enum State: String, Codable, Sendable { case opening, up, probing, down }
+    public enum State: String, Codable, CaseIterable, Sendable { case opening, up, probing, down }
     /// Node names.
     public var from: String
     public var to: String
@@ -209,7 +209,7 @@ public struct WatchEdge: Codable, Equatable, Sendable {
 
 /// One finding of `bramble doctor`.
 public struct DoctorCheck: Codable, Equatable, Sendable {
-    public enum State: String, Codable, Sendable { case ok, warn, fail }
+    public enum State: String, Codable, CaseIterable, Sendable { case ok, warn, fail }
     public var check: String
     public var state: State
     public var text: String
@@ -264,12 +264,38 @@ public struct NodeChange: Codable, Equatable, Sendable {
     }
 }
 
-/// An error as the CLI prints it and HTTP answers it: `{"error":{"problem","remedy"}}`.
+/// An error as the CLI prints it and HTTP answers it: `{"error":{"problem","remedy","kind"}}`.
 public struct APIError: Error, Codable, Equatable, Sendable {
+    /// What sort of refusal it is; decides the HTTP status.
+    public enum Kind: String, Codable, CaseIterable, Sendable {
+        /// 409: understood, and not done as things are.
+        case refused
+        /// 404: nothing has that name.
+        case notFound = "not-found"
+        /// 400: what was asked makes no sense.
+        case invalid
+        /// 401 and 403: who asks may not.
+        case forbidden
+        /// 429: asked too often.
+        case tooMany = "too-many"
+        /// 503: this node cannot do it now.
+        case unavailable
+    }
     public var problem: String
     public var remedy: String
-    public init(problem: String, remedy: String) {
+    public var kind: Kind
+
+    public init(problem: String, remedy: String, kind: Kind = .refused) {
         self.problem = problem
         self.remedy = remedy
+        self.kind = kind
+    }
+
+    /// An answer of another version may lack the kind or have a newer one: it is a refusal all the same.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        problem = try container.decode(String.self, forKey: .problem)
+        remedy = try container.decode(String.self, forKey: .remedy)
+        kind = (try? container.decodeIfPresent(Kind.self, forKey: .kind)) ?? .refused
     }
 }
