@@ -51,7 +51,7 @@ let package = Package(
         platform("Logging"),
         platform("Reactor", ["Primitives", "CLinux"]),
         platform("Crypto", ["Primitives", "COpenSSL"]),
-        platform("YAML", ["CFyaml"]),
+        platform("YAML", ["Primitives", "CFyaml"]),
 
         // Drivers do: one actor per outside thing. They never import each other.
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
@@ -85,6 +85,7 @@ let package = Package(
 
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
+        tests("YAMLTests", ["YAML"]),
         tests("ArchitectureTests", []),
     ]
 )
