@@ -21,7 +21,8 @@ struct ArchitectureTests {
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
-            "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport", "Discovery",
+            "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
+            "Discovery",
             "Machine", "Web", "BrambleAPI",
         ],
         "Commands": ["Primitives", "BrambleAPI"],
@@ -122,7 +123,8 @@ struct ArchitectureTests {
     func coreIsPure() {
         let forbidden = [
             "ContinuousClock", "SuspendingClock", "SystemClock", "SystemRandomNumberGenerator", ".random(",
-            ".randomElement(", ".shuffled(", ".shuffle()", "Task {", "Task(", "await ", "async ", "Mutex", "DispatchQueue",
+            ".randomElement(", ".shuffled(", ".shuffle()", "Task {", "Task(", "await ", "async ", "Mutex",
+            "DispatchQueue",
             "clock_gettime", "getenv", "FileManager", "print(", "fatalError(",
         ]
         for file in Self.files where Self.core.contains(file.module) {

@@ -1,4 +1,3 @@
-package import FoundationEssentials
 package import Primitives
 
 /// How a node runs: each key is a flag of `bramble start` and a key of the configuration file, by the same name.

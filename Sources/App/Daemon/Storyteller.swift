@@ -27,7 +27,9 @@ struct Storyteller: Sendable {
         case .nameConflict(let conflict):
             return EventDraft(
                 type: "conflict", subject: conflict.given.description,
-                detail: ["wanted": .string(conflict.wanted.description), "keeper": .string(conflict.keeper.description)],
+                detail: [
+                    "wanted": .string(conflict.wanted.description), "keeper": .string(conflict.keeper.description),
+                ],
                 sentence: "two nodes are called \(conflict.wanted): the younger one goes by \(conflict.given). "
                     + "To end this, give it a name of its own: bramble start --name NAME")
         }
@@ -43,7 +45,8 @@ struct Storyteller: Sendable {
                 by: [accusation.observer], detail: figures(accusation))
         case .alive(let id, let rank):
             return draft(
-                "alive", id, "\(name(id)) is alive again", detail: ["after": .string(rank == .failed ? "down" : "\(rank)")])
+                "alive", id, "\(name(id)) is alive again",
+                detail: ["after": .string(rank == .failed ? "down" : "\(rank)")])
         case .failed(let id, let verdict):
             return draft(
                 "down", id, "\(name(id)) is down: \(because(verdict))", by: verdict.accusers.map(\.observer),
@@ -68,7 +71,8 @@ struct Storyteller: Sendable {
                 "path-lost", id, "the path to \(name(id)) over \(path) is lost; another one works",
                 detail: ["path": .string("\(path)")])
         case .pathBack(let id, let path):
-            return draft("path-back", id, "the path to \(name(id)) over \(path) is back", detail: ["path": .string("\(path)")])
+            return draft(
+                "path-back", id, "the path to \(name(id)) over \(path) is back", detail: ["path": .string("\(path)")])
         }
     }
 
@@ -121,11 +125,13 @@ struct Storyteller: Sendable {
                 answer += ": \(contact) of the nodes that watch it hear it; this one does not watch it itself"
             }
         case .suspect:
-            answer = "\(subject) is suspect since \(since): "
+            answer =
+                "\(subject) is suspect since \(since): "
                 + "\(member.phi.map { "it has been silent here up to φ \(number($0)) of \(number(threshold)), and " } ?? "")"
                 + "too few observers agree to call it down"
         case .failed:
-            answer = "\(subject) is down since \(since): "
+            answer =
+                "\(subject) is down since \(since): "
                 + (member.verdict.map(because) ?? "this node learned it from another one, or from its saved member list")
         case .left: answer = "\(subject) left at \(since): it was stopped on purpose"
         case .removed: answer = "\(subject) was removed from the cluster by an operator at \(since)"
