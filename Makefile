@@ -23,10 +23,10 @@ test: setup ## Build and run every test
 	$(SWIFT) test --skip-build
 
 fmt: ## Format the code
-	$(SWIFT) format -i -r Sources Tests Package.swift
+	$(SWIFT) format -i -r Sources Tests Lab Package.swift
 
 lint: ## Check the format
-	$(SWIFT) format lint -r --strict Sources Tests Package.swift
+	$(SWIFT) format lint -r --strict Sources Tests Lab Package.swift
 
 check: lint test ## Everything the gate runs
 

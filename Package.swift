@@ -75,6 +75,10 @@ let package = Package(
         library("Simulator", ["Primitives", "Wire", "Membership", "Node"], path: "Sources/Simulation/Simulator"),
         tool("bramble-sim", ["Simulator", "Primitives"], path: "Sources/Simulation/bramble-sim"),
 
+        // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
+        library("Lab", ["Primitives", "Reactor", "BrambleAPI", "CLinux", "CLab"], path: "Lab/Lab"),
+        .target(name: "CLab", path: "Lab/CLab"),
+
         // C: headers only, nothing of ours is compiled. CCurl loads libcurl when the CLI first needs it.
         .target(name: "CLinux", path: "Sources/C/CLinux"),
         .target(name: "CCurl", path: "Sources/C/CCurl"),
@@ -87,5 +91,6 @@ let package = Package(
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ArchitectureTests", []),
+        tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
     ]
 )

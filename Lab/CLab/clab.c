@@ -1,0 +1,2 @@
+// CLab is a header; SwiftPM wants one source file.
+#include "clab.h"

@@ -1,0 +1,47 @@
+// System calls that only the lab needs: namespaces, mounts, memory files. Header only, like CLinux, and for the same
+// reason without _GNU_SOURCE: what glibc hides is called by number or declared here.
+#pragma once
+#include <net/if.h>
+#include <linux/if_packet.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum : uint32_t {
+    CLAB_NEW_MOUNTS = 0x00020000,
+    CLAB_NEW_UTS = 0x04000000,
+    CLAB_NEW_IPC = 0x08000000,
+    CLAB_NEW_PIDS = 0x20000000,
+    CLAB_NEW_NETWORK = 0x40000000,
+    /// Not a namespace: gives the calling thread a root and working directory of its own.
+    CLAB_OWN_DIRECTORIES = 0x00000200,
+};
+
+static inline int clab_unshare(uint32_t flags) { return (int)syscall(SYS_unshare, flags); }
+static inline int clab_setns(int fd, uint32_t kind) { return (int)syscall(SYS_setns, fd, kind); }
+static inline int clab_set_host_name(const char *name, size_t length) {
+    return (int)syscall(SYS_sethostname, name, length);
+}
+static inline int clab_thread_id(void) { return (int)syscall(SYS_gettid); }
+/// An unnamed file in memory, closed on exec.
+static inline int clab_memory_file(const char *name) { return (int)syscall(SYS_memfd_create, name, 1u); }
+static inline int clab_pipe(int ends[2]) { return (int)syscall(SYS_pipe2, ends, 02000000 /* O_CLOEXEC */); }
+static inline int clab_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+/// glibc 2.34; declared only under _GNU_SOURCE.
+extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
+
+/// Sets an interface up or down. `fd` is any socket of its network namespace.
+static inline int clab_set_link(int fd, const char *name, int up) {
+    struct ifreq request = {0};
+    for (int i = 0; i < IFNAMSIZ - 1 && name[i]; i++) request.ifr_name[i] = name[i];
+    if (ioctl(fd, SIOCGIFFLAGS, &request) != 0) return -1;
+    if (up) request.ifr_flags |= IFF_UP;
+    else request.ifr_flags &= ~IFF_UP;
+    return ioctl(fd, SIOCSIFFLAGS, &request);
+}
