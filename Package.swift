@@ -88,6 +88,7 @@ let package = Package(
         system("CFyaml", "libfyaml"),
 
         tests("PrimitivesTests", ["Primitives", "Wire"]),
+        tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ArchitectureTests", []),

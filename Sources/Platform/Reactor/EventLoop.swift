@@ -112,7 +112,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         let registration = nextRegistration()
         onLoop {
             let timer = Timer(number: registration.number, deadline: deadline, handler: handler)
-            let place = self.timers.firstIndex { $0.deadline < deadline } ?? self.timers.endIndex
+            let place = self.timers.firstIndex { $0.deadline <= deadline } ?? self.timers.endIndex
             self.timers.insert(timer, at: place)  // the soonest is last
         }
         return registration

@@ -1,0 +1,95 @@
+import Glibc
+import Primitives
+import Reactor
+import Testing
+
+@Suite("the event loop runs actors, timers and descriptors on one thread")
+struct EventLoopTests {
+    private actor Notebook {
+        let loop: EventLoop
+        nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+        private(set) var lines: [String] = []
+        init(on loop: EventLoop) { self.loop = loop }
+
+        func write(_ line: String) { lines.append(line) }
+        var isOnLoop: Bool { loop.isOnLoop }
+        nonisolated func writeFromCallback(_ line: String) { assumeIsolated { $0.lines.append(line) } }
+    }
+
+    @Test("an actor that names the loop runs on its thread")
+    func executor() async {
+        let loop = EventLoop(name: "test")
+        defer { loop.stop() }
+        #expect(await Notebook(on: loop).isOnLoop)
+        #expect(!loop.isOnLoop)
+    }
+
+    @Test("timers fire in the order of their deadlines, and equal ones in the order they were set")
+    func timers() async throws {
+        let loop = EventLoop(name: "test")
+        defer { loop.stop() }
+        let notebook = Notebook(on: loop)
+        let start = SystemClock.now
+        for (name, delay) in [("c", 60), ("a", 20), ("b", 40), ("b2", 40)] {
+            loop.schedule(at: start + .milliseconds(delay)) { notebook.writeFromCallback(name) }
+        }
+        let cancelled = loop.schedule(at: start + .milliseconds(30)) { notebook.writeFromCallback("never") }
+        loop.cancel(cancelled)
+        try await loop.sleep(until: start + .milliseconds(80))
+        #expect(await notebook.lines == ["a", "b", "b2", "c"])
+        #expect(SystemClock.now >= start + .milliseconds(80))
+    }
+
+    @Test("a descriptor is reported when it is readable, and no more after it was cancelled")
+    func descriptors() async throws {
+        let loop = EventLoop(name: "test")
+        defer { loop.stop() }
+        let notebook = Notebook(on: loop)
+        var ends: [Int32] = [0, 0]
+        #expect(pipe(&ends) == 0)
+        let (reader, writer) = (ends[0], ends[1])
+        defer { [reader, writer].forEach { close($0) } }
+        let watch = loop.watch(reader, for: .readable) { _ in
+            var byte: UInt8 = 0
+            _ = read(reader, &byte, 1)
+            notebook.writeFromCallback(String(UnicodeScalar(byte)))
+        }
+        for letter in "hi".utf8 { _ = withUnsafeBytes(of: letter) { write(writer, $0.baseAddress, 1) } }
+        try await loop.sleep(for: .milliseconds(50))
+        loop.cancel(watch)
+        _ = withUnsafeBytes(of: UInt8(33)) { write(writer, $0.baseAddress, 1) }
+        try await loop.sleep(for: .milliseconds(50))
+        #expect(await notebook.lines == ["h", "i"])
+    }
+
+    @Test("a cancelled sleep ends at once")
+    func cancelledSleep() async {
+        let loop = EventLoop(name: "test")
+        defer { loop.stop() }
+        let start = SystemClock.now
+        let sleeper = Task { try await loop.sleep(for: .seconds(60)) }
+        sleeper.cancel()
+        await #expect(throws: CancellationError.self) { try await sleeper.value }
+        #expect(SystemClock.now - start < .seconds(30))
+    }
+
+    @Test("work handed over from many threads is all done, in each one's order")
+    func handingOver() async {
+        let loop = EventLoop(name: "test")
+        defer { loop.stop() }
+        let notebook = Notebook(on: loop)
+        await withTaskGroup(of: Void.self) { group in
+            for worker in 0..<4 {
+                group.addTask {
+                    for number in 0..<250 { loop.perform { notebook.writeFromCallback("\(worker):\(number)") } }
+                }
+            }
+        }
+        let lines = await notebook.lines
+        #expect(lines.count == 1000)
+        for worker in 0..<4 {
+            let own = lines.filter { $0.hasPrefix("\(worker):") }
+            #expect(own == (0..<250).map { "\(worker):\($0)" })
+        }
+    }
+}
