@@ -91,6 +91,7 @@ let package = Package(
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
+        tests("CryptoTests", ["Primitives", "Crypto"]),
         tests("ArchitectureTests", []),
         tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
     ]
