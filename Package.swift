@@ -92,6 +92,7 @@ let package = Package(
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
+        tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
         tests("ArchitectureTests", []),
         tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
     ]

@@ -8,7 +8,7 @@ package struct EphemeralKey: ~Copyable {
     package let publicKey: [UInt8]
 
     package init() {
-        guard let key = EVP_PKEY_Q_keygen_x25519() else { preconditionFailure("OpenSSL has no X25519") }
+        guard let key = generateX25519() else { preconditionFailure("OpenSSL has no X25519") }
         publicKey = rawPublicKey(of: key)
         self.key = key
     }
@@ -36,7 +36,7 @@ package struct EphemeralKey: ~Copyable {
     }
 }
 
-private func EVP_PKEY_Q_keygen_x25519() -> OpaquePointer? {
+private func generateX25519() -> OpaquePointer? {
     guard let context = EVP_PKEY_CTX_new_id(EVP_PKEY_X25519, nil) else { return nil }
     defer { EVP_PKEY_CTX_free(context) }
     var key: OpaquePointer?
