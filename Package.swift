@@ -93,6 +93,7 @@ let package = Package(
         tests("YAMLTests", ["YAML"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
+        tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives"]),
         tests("ArchitectureTests", []),
         tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
     ]

@@ -1,0 +1,310 @@
+import FoundationEssentials
+import Glibc
+import Synchronization
+
+/// Asks a node over its Unix socket or its HTTP API: what the command line uses, and what a workload may use.
+///
+/// ```
+/// let node = BrambleClient(socket: "/run/bramble/bramble.sock")
+/// for try await event in node.follow(since: nil) { print(event.type, event.subject) }
+/// ```
+///
+/// Each call is one HTTP request on a thread of its own. Nothing is retried: the caller knows better what a second try means.
+public struct BrambleClient: Sendable {
+    /// Where a node listens for its own machine, unless configured otherwise.
+    public static let defaultSocket = "/run/bramble/bramble.sock"
+
+    /// Whose certificate is believed when the address begins with https.
+    public enum Trust: Equatable, Sendable {
+        /// Whoever the machine's own list of authorities vouches for.
+        case system
+        /// Whoever a certificate in this PEM file vouches for; the node's own self-signed one will do.
+        case file(String)
+        /// Anybody: for a network where nobody can pretend to be the node.
+        case anybody
+    }
+
+    /// How long a call may take in all, answer included. Default 10 s: a node answers from memory within milliseconds,
+    /// even a busy one is done in a second or two.
+    public var timeout: Duration = .seconds(10)
+    /// The same for calls that make the node talk to another machine first. Default 60 s: an invitation waits for that
+    /// machine's handshake and its answer.
+    public var changeTimeout: Duration = .seconds(60)
+    /// How long a stream may be silent. Default 60 s: the node sends a comment every 15 s at least.
+    public var idleLimit: Duration = .seconds(60)
+
+    /// Largest answer that is read: 16 MiB, some 30,000 nodes or 50,000 events.
+    static let answerLimit = 16 << 20
+    /// Events that wait for a slow reader of a stream before the stream ends with an error.
+    static let streamBacklog = 4096
+
+    private let peer: HTTPPeer
+
+    /// The node on this machine; who may ask it is decided by the socket's file mode.
+    public init(socket path: String = defaultSocket) {
+        peer = HTTPPeer(base: "http://localhost", socket: path)
+    }
+
+    /// A node anywhere: `http://serv1:8080` or `https://serv1:8080`, with a token made by `bramble token create`.
+    public init(api address: String, token: String?, trust: Trust = .system) throws(ClientError) {
+        guard let base = Self.checked(address) else {
+            throw ClientError(
+                .wrongUse, problem: "“\(address)” is not the address of a node's HTTP API",
+                remedy: "write it like http://serv1:8080 or https://192.168.1.11:8080")
+        }
+        if let token, token.isEmpty || !token.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) {
+            throw ClientError(
+                .wrongUse, problem: "the token has characters that no token has",
+                remedy: "copy it again, without spaces; a new one: bramble token create NAME")
+        }
+        if case .file(let path) = trust, access(path, R_OK) != 0 {
+            throw ClientError(
+                .wrongUse, problem: "the certificate file \(path) cannot be read: \(String(cString: strerror(errno)))",
+                remedy: "name a readable file in PEM format")
+        }
+        peer = HTTPPeer(base: base, token: token, trust: trust)
+    }
+
+    /// The address without the slash at its end; nil unless it is scheme, host and port alone.
+    private static func checked(_ address: String) -> String? {
+        guard address.utf8.allSatisfy({ (0x21...0x7E).contains($0) }), let url = URL(string: address),
+            let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
+            let host = url.host, !host.isEmpty,
+            // A password in an address would end up in the shell's history and in `ps`.
+            url.user == nil, url.password == nil, url.query == nil, url.fragment == nil, ["", "/"].contains(url.path)
+        else { return nil }
+        return address.hasSuffix("/") ? String(address.dropLast()) : address
+    }
+
+    /// Where it asks, as an operator names it.
+    public var address: String { peer.description }
+}
+
+// MARK: What can be asked
+
+extension BrambleClient {
+    public func nodes() async throws(ClientError) -> [NodeInfo] { try await get("/v1/nodes") }
+    public func status() async throws(ClientError) -> ClusterStatus { try await get("/v1/status") }
+    public func edges() async throws(ClientError) -> [WatchEdge] { try await get("/v1/edges") }
+    /// Events with a greater ID, oldest first; all that are kept without one.
+    public func events(since id: UInt64? = nil) async throws(ClientError) -> [Event] {
+        try await get("/v1/events" + (id.map { "?since=\($0)" } ?? ""))
+    }
+    public func why(_ name: String) async throws(ClientError) -> Explanation {
+        try await get("/v1/why/" + escaped(name))
+    }
+    public func waiting() async throws(ClientError) -> [WaitingMachine] { try await get("/v1/waiting") }
+    public func doctor() async throws(ClientError) -> [DoctorCheck] {
+        try await get("/v1/doctor", timeout: changeTimeout)
+    }
+    public func version() async throws(ClientError) -> VersionInfo { try await get("/v1/version") }
+    /// Prometheus text exposition format 0.0.4.
+    public func metrics() async throws(ClientError) -> String {
+        String(decoding: try await ask(HTTPRequest(path: "/metrics", accept: "text/plain")), as: UTF8.self)
+    }
+
+    /// Gives a waiting machine the cluster key, or approves it. `name` is its name, ID or code.
+    public func add(_ name: String) async throws(ClientError) -> NodeChange {
+        try await send("POST", "/v1/nodes", ["name": name])
+    }
+    public func remove(_ name: String) async throws(ClientError) -> NodeChange {
+        try await send("DELETE", "/v1/nodes/" + escaped(name), nil)
+    }
+    /// Looks for a node at a host name or address; adds it where the operator's rules allow it.
+    public func probe(_ host: String) async throws(ClientError) -> NodeChange {
+        try await send("POST", "/v1/probe", ["host": host])
+    }
+
+    public func tokens() async throws(ClientError) -> [TokenInfo] { try await get("/v1/tokens") }
+    public func createToken(_ name: String) async throws(ClientError) -> NewToken {
+        try await send("POST", "/v1/tokens", ["name": name])
+    }
+    public func revokeToken(_ name: String) async throws(ClientError) {
+        _ = try await ask(HTTPRequest(method: "DELETE", path: "/v1/tokens/" + escaped(name)))
+    }
+    public func setPassword(user: String, password: String) async throws(ClientError) {
+        let body = Self.encode(["user": user, "password": password])
+        _ = try await ask(HTTPRequest(method: "POST", path: "/v1/password", body: body))
+    }
+
+    /// Events as they happen, after those with a greater ID that are kept already; all kept ones without an ID.
+    ///
+    /// The stream ends with an error when the node stops, is silent for `idleLimit`, or the reader falls more than
+    /// 4,096 events behind; go on with the last ID seen.
+    public func follow(since id: UInt64? = nil) -> AsyncThrowingStream<Event, any Error> {
+        let last = LastID(id ?? 0)
+        return stream("/v1/events?since=\(id ?? 0)") { (message) throws(ClientError) in
+            let event: Event = try decode(Array(message.data.utf8))
+            // A node may repeat events at the seam between the kept and the new ones.
+            return last.advance(to: event.id) ? event : nil
+        }
+    }
+}
+
+/// What one stream has read so far. Touched by the transfer's thread alone.
+private final class StreamProgress: @unchecked Sendable {
+    var parser = EventStreamParser()
+    var error: ClientError?
+    var refusal: [UInt8] = []
+}
+
+/// The greatest event ID handed out; used by one thread at a time.
+private final class LastID: Sendable {
+    private let last: Atomic<UInt64>
+    init(_ last: UInt64) { self.last = Atomic(last) }
+    func advance(to id: UInt64) -> Bool {
+        guard id > last.load(ordering: .relaxed) else { return false }
+        last.store(id, ordering: .relaxed)
+        return true
+    }
+}
+
+// MARK: How it is asked
+
+extension BrambleClient {
+    private func get<Answer: Decodable>(_ path: String, timeout: Duration? = nil) async throws(ClientError) -> Answer {
+        try decode(try await ask(HTTPRequest(path: path), timeout: timeout))
+    }
+
+    private func send<Answer: Decodable>(
+        _ method: String, _ path: String, _ body: [String: String]?
+    ) async throws(ClientError) -> Answer {
+        let request = HTTPRequest(method: method, path: path, body: body.map(Self.encode))
+        return try decode(try await ask(request, timeout: changeTimeout))
+    }
+
+    private static func encode(_ body: [String: String]) -> [UInt8] {
+        // A dictionary of strings always encodes.
+        Array(try! JSONEncoder().encode(body))
+    }
+
+    private func decode<Answer: Decodable>(_ body: [UInt8]) throws(ClientError) -> Answer {
+        do {
+            return try JSONDecoder().decode(Answer.self, from: Data(body))
+        } catch {
+            throw ClientError(
+                .notUnderstood, problem: "the answer of \(peer.description) is not what this version understands",
+                remedy: "check that this address is a node of Bramble, and compare: bramble version")
+        }
+    }
+
+    /// One request, one bounded answer.
+    private func ask(_ request: HTTPRequest, timeout: Duration? = nil) async throws(ClientError) -> [UInt8] {
+        // Touched by the transfer's thread alone until it has finished, and read by nobody before.
+        final class Answer: @unchecked Sendable { var body: [UInt8] = [] }
+        let answer = Answer()
+        let transfer = try HTTPTransfer(request, to: peer, timeout: timeout ?? self.timeout) { bytes, _, _ in
+            guard answer.body.count + bytes.count <= Self.answerLimit else { return false }
+            answer.body.append(contentsOf: bytes)
+            return true
+        }
+        let outcome = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                transfer.start { continuation.resume(returning: $0) }
+            }
+        } onCancel: {
+            transfer.cancel()
+        }
+        if let error = failure(outcome, body: answer.body) { throw error }
+        return answer.body
+    }
+
+    /// A stream of server-sent events; `read` turns one into a value, or skips it.
+    private func stream<Value: Sendable>(
+        _ path: String, read: @escaping @Sendable (ServerSentEvent) throws(ClientError) -> Value?
+    ) -> AsyncThrowingStream<Value, any Error> {
+        AsyncThrowingStream(bufferingPolicy: .bufferingOldest(Self.streamBacklog)) { continuation in
+            let progress = StreamProgress()
+            let receive: HTTPTransfer.Receiver = { bytes, status, type in
+                guard status == 200 else {
+                    progress.refusal.append(contentsOf: bytes.prefix(64 << 10 - progress.refusal.count))
+                    return true
+                }
+                do throws(ClientError) {
+                    guard type.hasPrefix("text/event-stream") else { throw notBramble(status: status, type: type) }
+                    for message in try parse(bytes, with: &progress.parser) {
+                        guard let value = try read(message) else { continue }
+                        if case .dropped = continuation.yield(value) { throw tooSlow }
+                    }
+                    return true
+                } catch {
+                    progress.error = error
+                    return false
+                }
+            }
+            do throws(ClientError) {
+                let request = HTTPRequest(path: path, accept: "text/event-stream")
+                let transfer = try HTTPTransfer(request, to: peer, timeout: nil, receive: receive)
+                continuation.onTermination = { if case .cancelled = $0 { transfer.cancel() } }
+                transfer.start(idleLimit: idleLimit) { outcome in
+                    let error = progress.error ?? failure(outcome, body: progress.refusal) ?? streamEnded
+                    continuation.finish(throwing: error)
+                }
+            } catch {
+                continuation.finish(throwing: error)
+            }
+        }
+    }
+
+    private func parse(
+        _ bytes: UnsafeRawBufferPointer, with parser: inout EventStreamParser
+    ) throws(ClientError) -> [ServerSentEvent] {
+        do {
+            return try parser.feed(bytes)
+        } catch {
+            throw ClientError(
+                .notUnderstood, problem: "\(peer.description) sent an event larger than 1 MiB",
+                remedy: "check that this address is a node of Bramble, and compare: bramble version")
+        }
+    }
+
+    private var streamEnded: ClientError {
+        ClientError(
+            .noAnswer, problem: "\(peer.description) ended the stream of events: the daemon stopped",
+            remedy: "when it runs again, go on with the last ID seen: bramble events --follow --since ID")
+    }
+    private var tooSlow: ClientError {
+        ClientError(
+            .notUnderstood, problem: "this reader is \(Self.streamBacklog) events behind and would miss some",
+            remedy: "read faster, and go on with the last ID seen: bramble events --follow --since ID")
+    }
+
+    private func failure(_ outcome: HTTPTransfer.Outcome, body: [UInt8]) -> ClientError? {
+        switch outcome {
+        case .answered(let status, _) where (200..<300).contains(status): return nil
+        case .answered(let status, let type):
+            struct Refusal: Decodable { var error: APIError }
+            guard let refusal = try? JSONDecoder().decode(Refusal.self, from: Data(body)) else {
+                return notBramble(status: status, type: type)
+            }
+            return ClientError(.refused(status: status), refusal.error)
+        case .stoppedByReceiver:
+            return ClientError(
+                .notUnderstood, problem: "\(peer.description) sent an answer larger than 16 MiB",
+                remedy: "check that this address is a node of Bramble, and compare: bramble version")
+        case .cancelled: return ClientError(.cancelled, problem: "the request was cancelled", remedy: "ask again")
+        case .failed(let error): return error
+        }
+    }
+
+    private func notBramble(status: Int, type: String) -> ClientError {
+        ClientError(
+            .notUnderstood,
+            problem: "what answers at \(peer.description) is not a node of Bramble (HTTP \(status), “\(type)”)",
+            remedy: "check the address and the port (8080 unless configured)")
+    }
+
+    /// One segment of a path: all but the unreserved characters of RFC 3986 are percent-encoded.
+    private func escaped(_ segment: String) -> String {
+        let digits = Array("0123456789ABCDEF")
+        return segment.utf8.map { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "~"):
+                return String(UnicodeScalar(byte))
+            case UInt8(ascii: ".") where segment != "." && segment != "..": return "."
+            default: return "%\(digits[Int(byte >> 4)])\(digits[Int(byte & 15)])"
+            }
+        }.joined()
+    }
+}

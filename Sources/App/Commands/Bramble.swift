@@ -1,0 +1,77 @@
+import BrambleAPI
+import Primitives
+
+/// The command line, whole.
+package enum Bramble {
+    /// Runs what the words ask for and returns the exit code: 0 done, 1 refused or failed, 2 the command line or a file
+    /// is wrong, 3 no daemon answers.
+    ///
+    /// `arguments` are without the executable's own name.
+    package static func run(
+        arguments: [String], environment: [String: String], terminal: Terminal, machine: LocalMachine
+    ) async -> Int32 {
+        let console = Console(terminal: terminal, environment: environment, machine: machine, root: root)
+        do {
+            try await run(arguments, console)
+            return 0
+        } catch {
+            return report(error, to: terminal)
+        }
+    }
+
+    private static func run(_ arguments: [String], _ console: Console) async throws {
+        // The one option that stands alone.
+        if arguments == ["--version"] { return console.print(HelpCommands.versionLine(console.machine)) }
+        let invocation = try Parser.parse(arguments, as: root)
+        let help = Help(terminal: console.terminal)
+        if invocation.wantsHelp {
+            console.terminal.write(help.text(for: invocation.command, path: invocation.path))
+            return
+        }
+        switch invocation.command.action {
+        case .local(let action): try await action(invocation.input, console)
+        case .remote(let action):
+            let client = try Connection.client(invocation.input, environment: console.environment)
+            try await action(invocation.input, console, client)
+        case .group:
+            // Nothing was asked for; a script whose variable was empty must notice.
+            console.terminal.complain(help.text(for: invocation.command, path: invocation.path))
+            throw ExitRequest(code: 2)
+        }
+    }
+
+    /// Problem and remedy, one line each.
+    private static func report(_ error: any Error, to terminal: Terminal) -> Int32 {
+        func say(_ problem: String, _ remedy: String) {
+            terminal.complain("bramble: \(Text.oneLine(problem))\nremedy: \(Text.oneLine(remedy))\n")
+        }
+        switch error {
+        case let request as ExitRequest: return request.code
+        case let error as UsageError:
+            say(error.problem, error.remedy)
+            return 2
+        case let error as ClientError:
+            say(error.error.problem, error.error.remedy)
+            switch error.kind {
+            case .noAnswer: return 3
+            case .wrongUse: return 2
+            case .refused, .notUnderstood, .notTrusted, .libraryMissing, .cancelled: return 1
+            }
+        case let error as any OperatorError:
+            say(error.problem, error.remedy)
+            return 1
+        default:
+            say("something unexpected went wrong: \(error)", "please report it, with the command you gave")
+            return 1
+        }
+    }
+
+    /// Every command there is.
+    static let root = Command(
+        group: "bramble", "one dependable cluster from a few small Linux machines", section: .help,
+        [
+            LookCommands.nodes, LookCommands.status,
+            SetUpCommands.initialise, SetUpCommands.start,
+            HelpCommands.version, HelpCommands.help,
+        ])
+}
