@@ -27,10 +27,13 @@ package struct MemberProfile: Equatable, Sendable {
     package var name: NodeName
     /// Where it takes datagrams and streams, the preferred one first. At most 8.
     package var addresses: [Endpoint]
-    /// Bramble's version there.
+    /// Bramble's version there, at most 32 bytes.
     package var software: String
     /// The generation in which its identity was made. Of two nodes with one name the later born gets a suffix.
     package var birth: UInt32
+
+    package static let maximumAddresses = 8
+    package static let maximumSoftware = 32
 
     package init(name: NodeName, addresses: [Endpoint], software: String, birth: UInt32) {
         self.name = name

@@ -21,7 +21,10 @@ package struct Membership: Sendable {
         case network(isUp: Bool)
         /// A host of the reach list answered.
         case reachAnswered
+        /// At most 16 bytes; they ride on heartbeats and are opaque here.
         case load([UInt8])
+        /// What we know of the operator facts, as a hash; it rides on heartbeats too.
+        case factsHash(UInt64)
         /// We are stopping on purpose: tell the others, so that nobody has to find out.
         case leave
     }
@@ -32,6 +35,8 @@ package struct Membership: Sendable {
         /// Larger than a datagram or must arrive: over a stream.
         case sendReliably(Message, to: NodeID)
         case probeReach
+        /// This peer's operator facts have differed from ours for half a second: exchange them. Repeated every second.
+        case factsDiffer(NodeID)
         case notify(Notice)
         /// The records changed in a way worth keeping across a restart.
         case persist
@@ -59,6 +64,8 @@ extension Membership {
     package func preferredPath(to id: NodeID) -> Endpoint { Endpoint(.v4(0), port: 0) }
     /// True when a member that is heard now has this address: nothing to find there.
     package func isReached(at endpoint: Endpoint) -> Bool { false }
-    /// The highest φ threshold crossed makes a report.
+    /// Ours: raised by every refutation. The generation can grow too, when the others remember a newer one than our disk.
+    package var version: MemberVersion { MemberVersion(generation: 0, incarnation: 0) }
+    /// The φ at which a silence is reported: what people see beside a node's φ.
     package var reportThreshold: Double { 8 }
 }

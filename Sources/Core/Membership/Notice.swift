@@ -9,12 +9,15 @@ package struct Accusation: Equatable, Sendable {
     package var silence: Duration
     /// Probes sent on all paths that nobody answered.
     package var unansweredProbes: Int
+    /// The observer hears it, but it says that it does not hear the observer: half a link is no link.
+    package var isOneWay: Bool
 
-    package init(observer: NodeID, phi: Double, silence: Duration, unansweredProbes: Int) {
+    package init(observer: NodeID, phi: Double, silence: Duration, unansweredProbes: Int, isOneWay: Bool = false) {
         self.observer = observer
         self.phi = phi
         self.silence = silence
         self.unansweredProbes = unansweredProbes
+        self.isOneWay = isOneWay
     }
 }
 
@@ -27,6 +30,9 @@ package struct Verdict: Equatable, Sendable {
     package var defenders: Int
     /// False when a single observer decided and no reach target was there to check itself against.
     package var isConfirmed: Bool
+
+    /// More are counted, not kept.
+    package static let maximumAccusers = 16
 
     package init(accusers: [Accusation], observers: Int, needed: Int, defenders: Int, isConfirmed: Bool) {
         self.accusers = accusers

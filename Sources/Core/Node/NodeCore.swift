@@ -261,6 +261,7 @@ package struct NodeCore: Sendable {
             case .sendReliably(let message, let peer):
                 result.append(.sendReliably(MembershipCodec.encode(message), to: peer))
             case .probeReach: result.append(.probeReach)
+            case .factsDiffer(let peer): result.append(send(.factsDigest(facts.digest), to: peer))
             case .notify(let notice):
                 result.append(.notify(.membership(notice)))
                 if notice.changesNames { result += rename() }
