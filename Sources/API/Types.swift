@@ -299,3 +299,47 @@ public struct APIError: Error, Codable, Equatable, Sendable {
         kind = (try? container.decodeIfPresent(Kind.self, forKey: .kind)) ?? .refused
     }
 }
+
+// A value that is not known is null, never left out: scripts may rely on every field. Swift's own encoding leaves it out.
+
+extension NodeInfo {
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(name, forKey: .name)
+        try container.encode(id, forKey: .id)
+        try container.encode(address, forKey: .address)
+        try container.encode(port, forKey: .port)
+        try container.encode(addresses, forKey: .addresses)
+        try container.encode(state, forKey: .state)
+        try container.encode(phi, forKey: .phi)
+        try container.encode(threshold, forKey: .threshold)
+        try container.encode(incarnation, forKey: .incarnation)
+        try container.encode(since, forKey: .since)
+        try container.encode(isSelf, forKey: .isSelf)
+        try container.encode(version, forKey: .version)
+        try container.encode(load, forKey: .load)
+    }
+}
+
+extension NodeLoad {
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(cpu, forKey: .cpu)
+        try container.encode(memory, forKey: .memory)
+        try container.encode(load1, forKey: .load1)
+        try container.encode(load5, forKey: .load5)
+        try container.encode(load15, forKey: .load15)
+        try container.encode(temperature, forKey: .temperature)
+    }
+}
+
+extension WatchEdge {
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(from, forKey: .from)
+        try container.encode(to, forKey: .to)
+        try container.encode(state, forKey: .state)
+        try container.encode(phi, forKey: .phi)
+        try container.encode(rttMs, forKey: .rttMs)
+    }
+}
