@@ -94,6 +94,7 @@ let package = Package(
         tests("CryptoTests", ["Primitives", "Crypto"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
         tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives"]),
+        tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux"]),
         tests("ArchitectureTests", []),
         tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
     ]

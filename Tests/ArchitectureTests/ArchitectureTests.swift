@@ -14,7 +14,7 @@ struct ArchitectureTests {
         "Logging": [],
         "Reactor": ["Primitives"],
         "Crypto": ["Primitives"],
-        "YAML": [],
+        "YAML": ["Primitives"],
         "Transport": ["Primitives", "Wire", "Logging", "Reactor", "Crypto"],
         "Discovery": ["Primitives", "Logging", "Reactor"],
         "Machine": ["Primitives", "Logging", "Reactor", "Crypto"],

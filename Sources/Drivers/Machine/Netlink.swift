@@ -1,0 +1,185 @@
+import CLinux
+import Glibc
+import Primitives
+
+/// One network interface, as the kernel describes it.
+struct NetworkLink: Equatable, Sendable {
+    var index: Int32
+    var name = ""
+    /// What made it: "veth", "bridge", "wireguard"…; nil for hardware and for loopback.
+    var kind: String?
+    /// ARPHRD_…: 1 is Ethernet and Wi-Fi.
+    var hardwareType: UInt16
+    var flags: UInt32
+    var address: [UInt8] = []
+    /// What is burnt in, whatever was set since; empty where the driver does not tell.
+    var permanentAddress: [UInt8] = []
+
+    var isLoopback: Bool { flags & UInt32(IFF_LOOPBACK) != 0 }
+    var isEnabled: Bool { flags & UInt32(IFF_UP) != 0 }
+    /// The kernel's IFF_RUNNING: enabled, and the other end of the cable or the access point is there.
+    var hasCarrier: Bool { isEnabled && flags & UInt32(IFF_RUNNING) != 0 }
+}
+
+/// One address of an interface, as the kernel describes it.
+struct NetworkAddress: Equatable, Sendable {
+    var link: Int32
+    var address: IPAddress
+    var prefixLength: UInt8
+    /// RT_SCOPE_…: 0 is everywhere, 253 this link, 254 this host.
+    var scope: UInt8
+    var flags: UInt32
+}
+
+/// Reads interfaces and addresses over rtnetlink, which shows the network namespace this process is in. (/sys shows the
+/// one that it was mounted in.)
+enum Netlink {
+    static func snapshot() throws(SystemError) -> (links: [NetworkLink], addresses: [NetworkAddress]) {
+        let socket = try open(groups: 0)
+        defer { close(socket) }
+        // The kernel answers at once; this only bounds what cannot happen.
+        var patience = timeval(tv_sec: 2, tv_usec: 0)
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        let links = try dump(socket, RTM_GETLINK, sequence: 1).compactMap(link)
+        let addresses = try dump(socket, RTM_GETADDR, sequence: 2).compactMap(address)
+        return (links, addresses)
+    }
+
+    /// A routing socket, subscribed to the RTMGRP_… groups, not blocking when there are any.
+    static func open(groups: UInt32) throws(SystemError) -> Int32 {
+        let mode = groups == 0 ? 0 : Int32(SOCK_NONBLOCK.rawValue)
+        let type = Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | mode
+        let handle = socket(AF_NETLINK, type, NETLINK_ROUTE)
+        guard handle >= 0 else { throw SystemError() }
+        var name = sockaddr_nl()
+        name.nl_family = sa_family_t(AF_NETLINK)
+        name.nl_groups = groups
+        let code = withUnsafePointer(to: &name) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(handle, $0, socklen_t(MemoryLayout<sockaddr_nl>.size))
+            }
+        }
+        guard code == 0 else {
+            let error = SystemError()
+            close(handle)
+            throw error
+        }
+        return handle
+    }
+
+    private struct Message {
+        var type: UInt16
+        var body: [UInt8]
+    }
+
+    private static func dump(
+        _ socket: Int32, _ type: some BinaryInteger, sequence: UInt32
+    ) throws(SystemError) -> [Message] {
+        // nlmsghdr (16 bytes) and an rtgenmsg padded to what the kernel asks of either request (ifinfomsg, 16 bytes).
+        var request: [UInt8] = []
+        request.append(native: UInt32(32))
+        request.append(native: UInt16(type))
+        request.append(native: UInt16(NLM_F_REQUEST | NLM_F_DUMP))
+        request.append(native: sequence)
+        request.append(native: UInt32(0))
+        request += [UInt8](repeating: 0, count: 16)
+        guard send(socket, request, request.count, 0) == request.count else { throw SystemError() }
+
+        var messages: [Message] = []
+        var buffer = [UInt8](repeating: 0, count: 64 * 1024)
+        while true {
+            let count = recv(socket, &buffer, buffer.count, 0)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw SystemError() }
+            var rest = buffer[..<count]
+            while rest.count >= 16 {
+                let length = Int(rest.native(UInt32.self, at: 0))
+                guard length >= 16, length <= rest.count else { break }
+                let kind = rest.native(UInt16.self, at: 4)
+                if rest.native(UInt32.self, at: 8) == sequence {
+                    switch Int32(kind) {
+                    case NLMSG_DONE: return messages
+                    case NLMSG_ERROR:
+                        let code = length >= 20 ? -rest.native(Int32.self, at: 16) : EIO
+                        throw SystemError(code: code)
+                    default:
+                        let start = rest.startIndex
+                        messages.append(Message(type: kind, body: Array(rest[(start + 16)..<(start + length)])))
+                    }
+                }
+                rest = rest.dropFirst(min(rest.count, (length + 3) & ~3))
+            }
+        }
+    }
+
+    /// The attributes of a message after its fixed part: type and content.
+    private static func attributes(_ bytes: ArraySlice<UInt8>) -> [(type: UInt16, value: ArraySlice<UInt8>)] {
+        var result: [(UInt16, ArraySlice<UInt8>)] = []
+        var rest = bytes
+        while rest.count >= 4 {
+            let length = Int(rest.native(UInt16.self, at: 0))
+            guard length >= 4, length <= rest.count else { break }
+            let type = rest.native(UInt16.self, at: 2) & 0x3FFF  // without the two flag bits
+            result.append((type, rest[(rest.startIndex + 4)..<(rest.startIndex + length)]))
+            rest = rest.dropFirst(min(rest.count, (length + 3) & ~3))
+        }
+        return result
+    }
+    private static func text(_ bytes: ArraySlice<UInt8>) -> String {
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    }
+
+    /// From RTM_NEWLINK: ifinfomsg, then IFLA_… attributes.
+    private static func link(_ message: Message) -> NetworkLink? {
+        guard message.type == UInt16(RTM_NEWLINK), message.body.count >= 16 else { return nil }
+        let body = message.body[...]
+        var link = NetworkLink(
+            index: body.native(Int32.self, at: 4), hardwareType: body.native(UInt16.self, at: 2),
+            flags: body.native(UInt32.self, at: 8))
+        for (type, value) in attributes(body.dropFirst(16)) {
+            switch Int(type) {
+            case Int(IFLA_IFNAME): link.name = text(value)
+            case Int(IFLA_ADDRESS): link.address = Array(value)
+            case Int(IFLA_PERM_ADDRESS): link.permanentAddress = Array(value)
+            case Int(IFLA_LINKINFO):
+                link.kind = attributes(value).first { Int($0.type) == Int(IFLA_INFO_KIND) }.map { text($0.value) }
+            default: break
+            }
+        }
+        return link
+    }
+
+    /// From RTM_NEWADDR: ifaddrmsg, then IFA_… attributes.
+    private static func address(_ message: Message) -> NetworkAddress? {
+        guard message.type == UInt16(RTM_NEWADDR), message.body.count >= 8 else { return nil }
+        let body = message.body
+        var flags = UInt32(body[2])
+        var remote: IPAddress?
+        var local: IPAddress?
+        for (type, value) in attributes(body.dropFirst(8)) {
+            switch Int(type) {
+            case Int(IFA_ADDRESS): remote = IPAddress(bytes: value)
+            case Int(IFA_LOCAL): local = IPAddress(bytes: value)
+            case Int(IFA_FLAGS): if value.count == 4 { flags = value.native(UInt32.self, at: 0) }
+            default: break
+            }
+        }
+        // On a point-to-point link IFA_ADDRESS is the other end.
+        guard let address = local ?? remote else { return nil }
+        return NetworkAddress(
+            link: body[...].native(Int32.self, at: 4), address: address, prefixLength: body[1], scope: body[3],
+            flags: flags)
+    }
+}
+
+extension Array<UInt8> {
+    fileprivate mutating func append(native number: some FixedWidthInteger) {
+        Swift.withUnsafeBytes(of: number) { append(contentsOf: $0) }
+    }
+}
+extension ArraySlice<UInt8> {
+    /// In the machine's byte order, as netlink has it; the caller has checked the length.
+    fileprivate func native<Number: FixedWidthInteger>(_ type: Number.Type, at offset: Int) -> Number {
+        withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: type) }
+    }
+}
