@@ -1,0 +1,114 @@
+package import BrambleAPI
+import FoundationEssentials
+import Glibc
+
+/// A real Bramble daemon on a host of the lab, with the paths a package gives it.
+package final class BrambleNode {
+    package static let dataDirectory = "/var/lib/bramble"
+    package static let socket = "/run/bramble/bramble.sock"
+    package static let keyFile = "\(dataDirectory)/cluster.key"
+
+    package let host: Host
+    package let program: String
+    package private(set) var process: LabProcess?
+    /// What `start` was last given, for a restart with the same.
+    private var options: [String] = []
+    private var environment: [String: String] = [:]
+    package var name: String { host.name }
+
+    /// `program`: the path of the executable.
+    package init(_ program: String, on host: Host) {
+        self.program = program
+        self.host = host
+    }
+    /// Of a build that lies next to the running program: what SwiftPM has just built.
+    package static let builtHere: String = {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let length = readlink("/proc/self/exe", &buffer, buffer.count)
+        let path = String(decoding: buffer[..<max(length, 0)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/bramble"
+    }()
+
+    // MARK: Life
+
+    /// `bramble init`: a new cluster key here. Returns what it printed.
+    @discardableResult
+    package func makeCluster(_ cluster: String) throws(LabError) -> String {
+        try host.require(program, "init", "--data-dir", Self.dataDirectory, "--cluster", cluster)
+    }
+
+    /// Puts the other's cluster key here, as an operator would with scp.
+    package func takeKey(of other: BrambleNode) throws(LabError) {
+        guard let key = other.host.read(Self.keyFile) else { throw LabError("\(other.name) has no cluster key") }
+        try host.require("mkdir", "-p", "-m", "700", Self.dataDirectory)
+        try host.write(key, to: Self.keyFile)
+        try host.require("chmod", "600", Self.keyFile)
+    }
+
+    package func start(_ options: [String] = [], environment: [String: String] = [:]) throws(LabError) {
+        (self.options, self.environment) = (options, environment)
+        process = try host.spawn(
+            [program, "start", "--data-dir", Self.dataDirectory] + options, environment: environment)
+    }
+    package func restart() throws(LabError) { try start(options, environment: environment) }
+    /// SIGKILL, nothing else: the machine and its network stay.
+    package func kill() { process?.kill() }
+    /// SIGTERM, as systemd stops it.
+    @discardableResult
+    package func stop() -> LabProcess.End? { process?.stop() }
+    package var log: String { process?.output ?? "" }
+
+    // MARK: Asking it
+
+    /// The command line, as a person on that host would use it.
+    package func cli(_ arguments: String..., within limit: Duration = .seconds(10)) throws(LabError) -> CommandResult {
+        try host.run([program] + arguments, within: limit)
+    }
+
+    /// Over the daemon's socket: cheaper than a process for each question, so that waiting costs little.
+    package func ask(
+        _ method: String = "GET", _ path: String, body: String = "", within limit: Duration = .seconds(5)
+    ) throws(LabError) -> HTTPResponse {
+        let stream = try host.connect(unix: Self.socket, limit: limit)
+        return try HTTPResponse.ask(method, path, body: Array(body.utf8), over: stream)
+    }
+    private func get<Value: Decodable>(_ path: String, as type: Value.Type) throws -> Value {
+        let response = try ask("GET", path)
+        guard response.status == 200 else { throw LabError("\(name): \(path): \(response.status) \(response.text)") }
+        return try JSONDecoder().decode(type, from: Data(response.body))
+    }
+    package func nodes() throws -> [NodeInfo] { try get("/v1/nodes", as: [NodeInfo].self) }
+    package func status() throws -> ClusterStatus { try get("/v1/status", as: ClusterStatus.self) }
+    package func events() throws -> [Event] { try get("/v1/events", as: [Event].self) }
+    package func metrics() throws -> String { try ask("GET", "/metrics").text }
+
+    /// The sum over all labels of one metric; nil when it is not there.
+    package func metric(_ name: String, where label: String = "") throws -> Double? {
+        let values = try metrics().split(separator: "\n").filter { line in
+            line.hasPrefix(name) && (line.dropFirst(name.count).first.map { $0 == " " || $0 == "{" } ?? false)
+                && (label.isEmpty || line.contains(label))
+        }.compactMap { $0.split(separator: " ").last.flatMap { Double($0) } }
+        return values.isEmpty ? nil : values.reduce(0, +)
+    }
+
+    /// Name to state as this node sees it; empty while it does not answer.
+    package func view() -> [String: NodeState] {
+        let nodes = (try? nodes()) ?? []
+        return Dictionary(nodes.map { ($0.name, $0.state) }) { first, _ in first }
+    }
+    package func sees(_ name: String, as state: NodeState) -> Bool { view()[name] == state }
+
+    /// The first event of a type about a subject after a moment of CLOCK_MONOTONIC, in seconds.
+    package func event(_ type: String, _ subject: String, after moment: Double = 0) -> Event? {
+        (try? events())?.first { $0.type == type && $0.subject == subject && $0.monotonicMs / 1000 >= moment }
+    }
+}
+
+/// Waits until each of these sees exactly these names alive.
+package func agree(_ nodes: [BrambleNode], alive: [String], within limit: Duration) -> Bool {
+    eventually(within: limit, every: .milliseconds(50)) {
+        nodes.allSatisfy { node in
+            Set(node.view().filter { $0.value == .alive }.keys) == Set(alive)
+        }
+    }
+}
