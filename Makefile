@@ -1,34 +1,62 @@
-# One word per habit. Everything below installs what it needs first, from packages.txt, and says so.
+# One word per habit. Each installs the Debian packages it needs first (packages.txt) and says which.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test check sim soak fuzz golden bench demo docs fmt lint deb clean
+.PHONY: help setup build test check sim soak fuzz golden bench demo docs fmt lint deb install clean
 
 SWIFT ?= swift
+DEBUG := .build/debug
 RELEASE := -c release -static-stdlib
+# The same for demo and test, so that one does not undo the other's build.
+STRICT := -Xswiftc -warnings-as-errors
+FORMATTED := Sources Tests Lab Package.swift
+# The lab makes network namespaces, which takes root; everything else runs as whoever calls.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH)
 
 help: ## List these words
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-setup: ## Install missing Debian packages
+setup: ## Install every Debian package that any word needs
 	@deploy/setup.sh packages.txt
 
-build: setup ## Build bin/bramble and bin/bramble-sim
+build: ## Build bin/bramble and bin/bramble-sim
+	@deploy/setup.sh packages.txt build
 	$(SWIFT) build $(RELEASE) --product bramble
 	$(SWIFT) build $(RELEASE) --product bramble-sim
 	@mkdir -p bin
 	@for tool in bramble bramble-sim; do strip -o bin/$$tool $$($(SWIFT) build $(RELEASE) --show-bin-path)/$$tool; done
 	@echo "built bin/bramble and bin/bramble-sim"
 
-test: setup ## Build and run every test
-	$(SWIFT) build --build-tests -Xswiftc -warnings-as-errors
-	$(SWIFT) test --skip-build
+demo: ## Three nodes on this machine find each other; one is killed
+	@deploy/setup.sh packages.txt build lab
+	$(SWIFT) build $(STRICT) --product bramble
+	$(SWIFT) build $(STRICT) --product bramble-demo
+	@$(AS_ROOT) $(DEBUG)/bramble-demo $(DEBUG)/bramble
 
-fmt: ## Format the code
-	$(SWIFT) format -i -r Sources Tests Lab Package.swift
-
-lint: ## Check the format
-	$(SWIFT) format lint -r --strict Sources Tests Lab Package.swift
+test: ## Build and run every test, those with real nodes too
+	@deploy/setup.sh packages.txt build lab deb test
+	$(SWIFT) build $(STRICT) --build-tests
+	$(SWIFT) test $(STRICT) --skip-build --skip LabTests
+	@[ -z "$(AS_ROOT)" ] || echo "The lab needs root: its tests run with sudo."
+	$(AS_ROOT) $(DEBUG)/bramblePackageTests.xctest --testing-library swift-testing --filter LabTests
 
 check: lint test ## Everything the gate runs
+
+bench: build ## Measure, beside serf, and write docs/benchmarks.md
+	@deploy/setup.sh packages.txt build lab bench
+	$(SWIFT) build -c release --product bramble-bench
+	@$(AS_ROOT) .build/release/bramble-bench --bramble bin/bramble --simulator bin/bramble-sim --write docs/benchmarks.md $(BENCH)
+
+deb: build ## Pack dist/bramble_VERSION_ARCH.deb
+	@deploy/setup.sh packages.txt deb
+	@deploy/make-deb.sh bin/bramble dist
+
+install: ## Put Bramble on this machine as a service
+	@$(AS_ROOT) deploy/install.sh
+
+fmt: ## Format the code
+	$(SWIFT) format -i -r $(FORMATTED)
+
+lint: ## Check the format
+	$(SWIFT) format lint -r --strict $(FORMATTED)
 
 clean: ## Remove what was built
 	rm -rf .build bin dist

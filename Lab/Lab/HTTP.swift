@@ -21,7 +21,8 @@ package struct HTTPResponse: Sendable {
     package init(reading bytes: [UInt8]) throws(LabError) {
         let blank = Array("\r\n\r\n".utf8)
         guard let end = bytes.firstRange(of: blank) else {
-            throw LabError("no HTTP response but \(bytes.count) bytes: \(String(decoding: bytes.prefix(200), as: UTF8.self))")
+            throw LabError(
+                "no HTTP response but \(bytes.count) bytes: \(String(decoding: bytes.prefix(200), as: UTF8.self))")
         }
         let lines = String(decoding: bytes[..<end.lowerBound], as: UTF8.self).split(separator: "\r\n")
         guard let status = lines.first?.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else {

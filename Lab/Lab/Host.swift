@@ -7,7 +7,7 @@ package final class Host {
     package let name: String
     /// 1 for the first host; address, hardware address and machine-id come from it.
     package let number: Int
-    private let thread: NamespaceThread
+    let thread: NamespaceThread
     private var processes: [LabProcess] = []
 
     package var address: String { "\(Lab.prefix).\(number)" }
@@ -25,7 +25,7 @@ package final class Host {
     init(name: String, number: Int, world: NamespaceThread) throws(LabError) {
         self.name = name
         self.number = number
-        let thread = try NamespaceThread(name: name)
+        let thread = NamespaceThread(name: name)
         self.thread = thread
         let namespaces = [("mnt", CLAB_NEW_MOUNTS), ("ipc", CLAB_NEW_IPC), ("pid_for_children", CLAB_NEW_PIDS)]
         try thread.run { () throws(LabError) in

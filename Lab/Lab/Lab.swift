@@ -26,7 +26,7 @@ package final class Lab {
     /// Why no lab can be made here; nil when one can.
     package static let obstacle: String? = {
         guard geteuid() == 0 else { return "the lab makes network namespaces and needs root" }
-        guard let probe = try? NamespaceThread(name: "lab-probe") else { return "no threads left" }
+        let probe = NamespaceThread(name: "lab-probe")
         defer { probe.stop() }
         return probe.run {
             clab_unshare(CLAB_NEW_MOUNTS | CLAB_NEW_NETWORK | CLAB_NEW_PIDS) == 0
@@ -38,7 +38,7 @@ package final class Lab {
     /// Makes hosts and connects them. Names are host names, at most 13 characters.
     package init(_ names: [String]) throws(LabError) {
         if let obstacle = Lab.obstacle { throw LabError(obstacle) }
-        world = try NamespaceThread(name: "lab-world")
+        world = NamespaceThread(name: "lab-world")
         var pipe: [Int32] = [0, 0]
         try check(clab_pipe(&pipe), "make a pipe")
         lifeline = pipe[1]

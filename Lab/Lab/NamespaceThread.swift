@@ -1,5 +1,4 @@
 import CLab
-import CLinux
 import Glibc
 import Reactor
 
@@ -18,16 +17,11 @@ final class NamespaceThread: @unchecked Sendable {
     private let turn = Locked(())
     private let posted = Semaphore()
     private let finished = Semaphore()
-    private let name: String
     /// For `/proc/self/task/ID/ns`.
     private(set) nonisolated(unsafe) var threadID: Int32 = 0
 
-    init(name: String) throws(LabError) {
-        self.name = name
-        var thread = pthread_t()
-        let code = pthread_create(&thread, nil, namespaceThread, Unmanaged.passRetained(self).toOpaque())
-        guard code == 0 else { throw .system("start a thread for \(name)", code: code) }
-        pthread_detach(thread)
+    init(name: String) {
+        Thread(name: name) { self.loop() }.detach()
         run { self.threadID = clab_thread_id() }
     }
 
@@ -52,8 +46,7 @@ final class NamespaceThread: @unchecked Sendable {
         posted.signal()
     }
 
-    fileprivate func loop() {
-        name.withCString { clinux_name_this_thread($0) }
+    private func loop() {
         while true {
             posted.wait()
             if mailbox.withLock({ $0.isStopping }) { return }
@@ -74,11 +67,6 @@ extension NamespaceThread {
         }
         job?()
     }
-}
-
-private func namespaceThread(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-    Unmanaged<NamespaceThread>.fromOpaque(context!).takeRetainedValue().loop()
-    return nil
 }
 
 /// A counting semaphore of the C library.

@@ -93,7 +93,7 @@ package final class Connection {
         descriptor = try check(socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | 0o2000000, 0), "make a socket")
         try connect(&address, limit: limit, to: path)
     }
-    init(host: String, port: UInt16, limit: Duration) throws(LabError) {
+    package init(host: String, port: UInt16, limit: Duration) throws(LabError) {
         var address = SocketAddress.v4(host, port: port)
         descriptor = try check(socket(AF_INET, Int32(SOCK_STREAM.rawValue) | 0o2000000, 0), "make a socket")
         try connect(&address, limit: limit, to: "\(host):\(port)")

@@ -33,6 +33,9 @@ static inline int clab_memory_file(const char *name) { return (int)syscall(SYS_m
 static inline int clab_pipe(int ends[2]) { return (int)syscall(SYS_pipe2, ends, 02000000 /* O_CLOEXEC */); }
 static inline int clab_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
+/// Accepts with the new descriptor closed on exec.
+static inline int clab_accept(int fd) { return (int)syscall(SYS_accept4, fd, 0, 0, 02000000 /* SOCK_CLOEXEC */); }
+
 /// glibc 2.34; declared only under _GNU_SOURCE.
 extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
 
