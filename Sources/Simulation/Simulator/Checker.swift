@@ -61,7 +61,7 @@ struct NobodyReachableIsDeclaredDown: Checker {
         guard case .failed(let id, let verdict) = notice, let subject = cluster.machine(id) else { return [] }
         guard let version = observer.record(of: id)?.version,
             judged.insert(Story(subject: id, version: version)).inserted,
-            subject.state == .running, subject.generation == version.generation
+            subject.state == .running, subject.claimedGeneration == version.generation
         else { return [] }
         let start = cluster.now - window
         let window = cluster.history.window(from: start, to: cluster.now)
@@ -297,7 +297,7 @@ struct EveryCrashIsFound: Checker {
         var waiting: [Int: Int] = [:]
         for observer in cluster.membersNow where observer.clusterSecret == machine.clusterSecret {
             if let record = observer.record(of: machine.id), record.rank < .failed,
-                record.version.generation == machine.generation
+                record.version.generation == machine.claimedGeneration
             {
                 waiting[observer.number] = observer.boot
             }
@@ -379,7 +379,9 @@ struct RestartedIsBack: Checker {
             return cluster.membersNow.compactMap { observer -> Finding? in
                 guard observer.number != back.number else { return nil }
                 let record = observer.record(of: machine.id)
-                if let record, record.rank == .alive, record.version.generation == machine.generation { return nil }
+                if let record, record.rank == .alive, record.version.generation == machine.claimedGeneration {
+                    return nil
+                }
                 return Finding(
                     text: "n\(machine.number) restarted as generation \(machine.generation), and "
                         + "\(bound.forPeople) later n\(observer.number) has it as "

@@ -21,5 +21,13 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     }
 
     func plant(in config: inout NodeConfig) {
+        config.membership.plantedBug =
+            switch self {
+            case .noAttendedClock: .noAttendedClock
+            case .incarnationNotMonotone: .incarnationNotMonotone
+            case .singleObserverVerdict: .singleObserverVerdict
+            case .failedNodesForgotten: .failedNodesForgotten
+            case .generationNotPersisted: nil
+            }
     }
 }

@@ -35,7 +35,7 @@ package final class SimulatedCluster {
 
     private enum Happening {
         case fault(Fault)
-        case arrival(Packet, machine: Int)
+        case arrival(SimulatedPacket, machine: Int)
         case pulse(machine: Int, pulse: Int)
         case resume(machine: Int, boot: Int)
         case stream(machine: Int, boot: Int, peer: NodeID)
@@ -186,7 +186,7 @@ package final class SimulatedCluster {
         queue.schedule(.pulse(machine: machine.number, pulse: machine.pulse), at: next)
     }
 
-    private func arrive(_ packet: Packet, at machine: SimulatedMachine) {
+    private func arrive(_ packet: SimulatedPacket, at machine: SimulatedMachine) {
         guard machine.isUp, machine.endpoint == packet.target else { return }
         machine.traffic.packetsReceived += 1
         machine.traffic.bytesReceived += packet.size
@@ -257,6 +257,7 @@ package final class SimulatedCluster {
                     .event(.reachAnswered, machine: machine.number, boot: machine.boot), at: now + roundTrip)
             case .persistMembers(let records):
                 machine.pending.members = records
+                machine.refreshIntroduction()
                 scheduleSync(of: machine)
             case .persistFacts(let facts):
                 machine.pending.facts = facts
@@ -278,7 +279,7 @@ package final class SimulatedCluster {
         queue.schedule(.sync(machine: machine.number, boot: machine.boot), at: now + delay)
     }
 
-    private func transmit(_ packet: Packet, from machine: SimulatedMachine) {
+    private func transmit(_ packet: SimulatedPacket, from machine: SimulatedMachine) {
         machine.traffic.packetsSent += 1
         machine.traffic.bytesSent += packet.size
         guard let target = addressBook[packet.target] else { return }
@@ -313,7 +314,8 @@ package final class SimulatedCluster {
         defer { machine.streams[peer] = stream }
         let isConnected = stream.peerBoot != nil
         let isThere =
-            machine.transport?.paths[peer] == target.endpoint && (isConnected ? target.isUp : target.state == .running)
+            machine.transport?.path(to: peer) == target.endpoint
+            && (isConnected ? target.isUp : target.state == .running)
             && !network.isCut(from: machine.number, to: target.number)
             && !network.isCut(from: target.number, to: machine.number)
         guard isThere else {

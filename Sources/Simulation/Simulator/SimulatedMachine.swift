@@ -17,7 +17,7 @@ final class SimulatedMachine {
         var facts: SharedFacts?
     }
     enum Arrival {
-        case packet(Packet, stamp: Instant)
+        case packet(SimulatedPacket, stamp: Instant)
         case event(NodeEvent)
     }
     struct Stream {
@@ -85,8 +85,10 @@ final class SimulatedMachine {
     }
 
     var isUp: Bool { state == .running || state == .paused }
-    /// The boot counter of the running daemon.
+    /// The boot counter the running daemon started with.
     private(set) var generation: UInt32 = 0
+    /// The one it goes by: higher when the others remembered a higher one than its disk.
+    var claimedGeneration: UInt32 { record(of: id)?.version.generation ?? generation }
 
     // MARK: The daemon's life
 
@@ -110,7 +112,7 @@ final class SimulatedMachine {
                 id: id, endpoint: endpoint,
                 introduction: MemberRecord(id: id, version: version, rank: .alive, profile: profile),
                 keys: keys(in: disk.facts)),
-            chance: SeededGenerator(seed: chance.next()))
+            chance: SeededGenerator(seed: chance.next()), now: clock.instant(at: now))
     }
 
     /// The process is gone; `losingUnsynced` when the machine is, too.
@@ -118,6 +120,7 @@ final class SimulatedMachine {
         if !losingUnsynced { sync() }
         pending = PendingWrites()
         isSyncing = false
+        generation = claimedGeneration
         state = end
         boot += 1
         pulse += 1
@@ -141,6 +144,11 @@ final class SimulatedMachine {
         transport?.identity.introduction.profile.addresses = [endpoint]
     }
 
+    /// Handshakes tell what the core says of itself by now.
+    func refreshIntroduction() {
+        if let own = record(of: id) { transport?.identity.introduction = own }
+    }
+
     func keys(in facts: SharedFacts) -> [UInt32: [UInt8]] {
         var keys: [UInt32: [UInt8]] = [1: clusterSecret]
         for key in facts.keys(prefix: FactKey.clusterKeys) {
@@ -149,7 +157,7 @@ final class SimulatedMachine {
         return keys
     }
 
-    var newestKey: UInt32 { transport?.identity.keys.keys.max() ?? 1 }
+    var newestKey: UInt32 { transport?.identity.newestKey ?? 1 }
 
     func record(of id: NodeID) -> MemberRecord? { core?.record(of: id) }
 
@@ -161,7 +169,7 @@ final class SimulatedMachine {
         switch state {
         case .running, .paused:
             if rank != .alive { return "runs" }
-            return record.version.generation == generation ? nil : "runs as generation \(generation)"
+            return record.version.generation == claimedGeneration ? nil : "runs as generation \(claimedGeneration)"
         case .off: return rank == .failed || rank == .left ? nil : "is off"
         // A goodbye may have been lost with the network it was said into.
         case .left: return rank == .left || rank == .failed ? nil : "has left"
