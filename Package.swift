@@ -57,9 +57,7 @@ let package = Package(
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
-        driver(
-            "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
-            excluding: ["Pages", "embed-pages"]),
+        driver("Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "Crypto", "CMicrohttpd"]),
 
         // The only public code.
         library("BrambleAPI", ["Primitives", "CCurl"], path: "Sources/API"),
@@ -89,9 +87,6 @@ let package = Package(
         system("CMicrohttpd", "libmicrohttpd"),
         system("CFyaml", "libfyaml"),
 
-        library(
-            "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web"], path: "Tests/WebTestSupport"),
-        tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),

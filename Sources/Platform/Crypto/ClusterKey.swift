@@ -90,6 +90,7 @@ package struct ClusterTag: Hashable, Comparable, Sendable, CustomStringConvertib
     package static let size = 8
     package let value: UInt64
 
+    package init(value: UInt64) { self.value = value }
     package init?(bytes: some Collection<UInt8>) {
         guard bytes.count == Self.size else { return nil }
         value = bytes.reduce(0) { $0 << 8 | UInt64($1) }

@@ -1,4 +1,1 @@
-import Glibc
-
-// `main.swift` is on the main actor; everything else is not.
-exit(SimulatorCommand.run(Array(CommandLine.arguments.dropFirst())))
+print("bramble-sim")

@@ -1,0 +1,155 @@
+import Crypto
+import Glibc
+import Primitives
+import Reactor
+import Testing
+import Wire
+
+@testable import Transport
+
+@Suite("the UDP socket hands over what arrives, with when it arrived", .serialized)
+struct DatagramSocketTests {
+    @Test("datagrams arrive over IPv4 and IPv6 with their source and a kernel stamp from before we looked")
+    func loopback() throws {
+        var a = try DatagramSocket(port: 0, addresses: [IPAddress("127.0.0.1")!])
+        var b = try DatagramSocket(port: 0)
+        a.send([1, 2, 3], to: Endpoint(IPAddress("127.0.0.1")!, port: b.port))
+        let sentAt = SystemClock.now
+        usleep(30_000)
+        var seen: [([UInt8], Endpoint, Instant)] = []
+        let isDrained = b.drain { seen.append(($0.withUnsafeBytes { Array($0) }, $1, $2)) }
+        #expect(isDrained && seen.count == 1)
+        #expect(seen.first?.0 == [1, 2, 3])
+        #expect(seen.first?.1 == Endpoint(IPAddress("127.0.0.1")!, port: a.port))
+        let late = try #require(seen.first).2 - sentAt
+        #expect(late < .milliseconds(20), "the stamp is the kernel's, not ours of 30 ms later: \(late)")
+
+        if b.descriptors.count == 2 {
+            b.send([4], to: Endpoint(IPAddress("::1")!, port: b.port))
+            usleep(10_000)
+            var more: [Endpoint] = []
+            _ = b.drain { _, source, _ in more.append(source) }
+            #expect(more == [Endpoint(IPAddress("::1")!, port: b.port)])
+        }
+    }
+
+    @Test("a port in use is a problem with a remedy")
+    func portInUse() throws {
+        let first = try DatagramSocket(port: 0, addresses: [IPAddress("127.0.0.1")!])
+        do {
+            _ = try DatagramSocket(port: first.port, addresses: [IPAddress("127.0.0.1")!])
+            Issue.record("the same port was bound twice")
+        } catch {
+            #expect(error.problem == "UDP port \(first.port) is in use on 127.0.0.1")
+            #expect(error.remedy.contains("ss -ulpn sport = :\(first.port)") && error.remedy.contains("--port"))
+        }
+        _ = consume first
+    }
+
+    @Test("an address that the machine does not have yet can be listened on: the network may come later")
+    func laterAddress() throws {
+        var socket = try DatagramSocket(port: 0, addresses: [IPAddress("198.51.100.77")!])
+        let isDrained = socket.drain { _, _, _ in }
+        #expect(isDrained)
+    }
+
+    @Test("what cannot be sent is counted and hurts nobody")
+    func sendErrors() throws {
+        var socket = try DatagramSocket(port: 0, addresses: [IPAddress("127.0.0.1")!])
+        socket.send([1], to: Endpoint(IPAddress("fd00::1")!, port: 7771))
+        socket.send([UInt8](repeating: 0, count: 70_000), to: Endpoint(IPAddress("127.0.0.1")!, port: 7771))
+        #expect(socket.sendErrors == [EAFNOSUPPORT: 1, EMSGSIZE: 1])
+        // A closed port on loopback answers with an error, which the next receive must survive.
+        let closed = try DatagramSocket(port: 0, addresses: [IPAddress("127.0.0.1")!]).port
+        for _ in 0..<3 { socket.send([1], to: Endpoint(IPAddress("127.0.0.1")!, port: closed)) }
+        let isDrained = socket.drain { _, _, _ in }
+        #expect(isDrained)
+    }
+
+    @Test("a flood is handed over in bounded portions, the rest comes next time")
+    func bounded() throws {
+        var socket = try DatagramSocket(port: 0, addresses: [IPAddress("127.0.0.1")!])
+        for _ in 0..<30 { socket.send([7], to: Endpoint(IPAddress("127.0.0.1")!, port: socket.port)) }
+        usleep(10_000)
+        var counts: [Int] = []
+        for _ in 0..<4 {
+            var count = 0
+            let isDrained = socket.drain(limit: 20) { _, _, _ in count += 1 }
+            counts.append(isDrained ? count : -count)
+        }
+        #expect(counts == [-20, 10, 0, 0])
+    }
+
+    @Test("a datagram larger than any of ours is cut, dropped as oversized, and the next one is read")
+    func oversized() throws {
+        var socket = try DatagramSocket(port: 0, addresses: [IPAddress("127.0.0.1")!])
+        let own = Endpoint(IPAddress("127.0.0.1")!, port: socket.port)
+        socket.send([UInt8](repeating: 7, count: 60_000), to: own)
+        socket.send([8], to: own)
+        usleep(10_000)
+        var sizes: [Int] = []
+        _ = socket.drain { bytes, _, _ in sizes.append(bytes.byteCount) }
+        #expect(sizes.count == 2 && sizes[0] > Packet.maximumSize && sizes[1] == 1)
+    }
+
+    @Test("the stamp is taken as an age: one from a wall clock that jumped is not believed")
+    func stamps() {
+        let own = SystemClock.now
+        let wall = SystemClock.wallNanoseconds
+        #expect(DatagramSocket.instant(ofStamp: wall - 5_000_000, wall: wall, own: own) == own - .milliseconds(5))
+        for stamp in [0, wall - 3_600_000_000_000, wall + 3_600_000_000_000, .min, .max] {
+            let taken = DatagramSocket.instant(ofStamp: stamp, wall: wall, own: own)
+            #expect(taken >= own && taken <= SystemClock.now, "\(stamp)")
+        }
+        // Read before the datagram came.
+        let after = DatagramSocket.instant(ofStamp: wall + 1_000, wall: wall, own: own)
+        #expect(after >= own && after <= SystemClock.now)
+    }
+
+    @Test("of several addresses, the one nearest to the receiver is the sender's")
+    func sourceAddress() throws {
+        let (low, high) = (IPAddress("127.0.0.1")!, IPAddress("127.9.0.1")!)
+        var sender = try DatagramSocket(port: 0, addresses: [low, high])
+        var receiver = try DatagramSocket(port: 0, addresses: [IPAddress("127.9.0.2")!])
+        sender.send([1], to: Endpoint(IPAddress("127.9.0.2")!, port: receiver.port))
+        usleep(10_000)
+        var sources: [Endpoint] = []
+        _ = receiver.drain { _, source, _ in sources.append(source) }
+        #expect(sources == [Endpoint(high, port: sender.port)])
+    }
+
+    @Test("two nodes over real sockets: handshake, junk between, and the payload arrives")
+    func endToEnd() throws {
+        let key = ClusterKey.generate(name: NodeName("home")!)
+        let loopback = IPAddress("127.0.0.1")!
+        var a = try DatagramSocket(port: 0, addresses: [loopback])
+        var b = try DatagramSocket(port: 0, addresses: [loopback])
+        let (atA, atB) = (Endpoint(loopback, port: a.port), Endpoint(loopback, port: b.port))
+        var one = Peer("a", at: atA.description, key: key, now: SystemClock.now)
+        var two = Peer("b", at: atB.description, key: key, now: SystemClock.now)
+        var received: [[UInt8]] = []
+        func run(_ socket: inout DatagramSocket, _ peer: inout Peer) {
+            var outputs: [Sessions.Output] = []
+            _ = socket.drain { bytes, source, stamp in
+                peer.sessions.receive(bytes, from: source, now: stamp, into: &outputs) { _, _ in .accept }
+            }
+            peer.sessions.tick(now: SystemClock.now, into: &outputs)
+            for output in outputs {
+                if case .transmit(let bytes, let to) = output { socket.send(bytes, to: to) }
+                if case .received(let bytes, _, _) = output { received.append(bytes) }
+            }
+        }
+        var outputs: [Sessions.Output] = []
+        for round in 0..<400 where received.isEmpty {
+            outputs.removeAll()
+            one.sessions.send([42], to: two.id, via: atB, now: SystemClock.now, into: &outputs)
+            for case .transmit(let bytes, let to) in outputs { a.send(bytes, to: to) }
+            a.send([UInt8](repeating: UInt8(round & 255), count: round * 5), to: atB)
+            usleep(2_000)
+            run(&b, &two)
+            run(&a, &one)
+        }
+        #expect(received.first == [42])
+        #expect(two.sessions.counters[.junk] > 0)
+    }
+}
