@@ -57,7 +57,9 @@ let package = Package(
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
-        driver("Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "Crypto", "CMicrohttpd"]),
+        driver(
+            "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
+            excluding: ["Pages", "embed-pages"]),
 
         // The only public code.
         library("BrambleAPI", ["Primitives", "CCurl"], path: "Sources/API"),
@@ -87,6 +89,9 @@ let package = Package(
         system("CMicrohttpd", "libmicrohttpd"),
         system("CFyaml", "libfyaml"),
 
+        library(
+            "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web"], path: "Tests/WebTestSupport"),
+        tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),

@@ -153,6 +153,10 @@ package struct NodeCore: Sendable {
             reportThreshold: membership.reportThreshold, isRemoved: isRemoved)
     }
 
+    /// Every member's record, sorted by ID: what is known, without opinions of the moment.
+    package var records: [MemberRecord] { membership.records }
+    package func record(of node: NodeID) -> MemberRecord? { membership.record(of: node) }
+
     // MARK: Peers
 
     private mutating func opened(_ peer: PeerIntroduction, path: Endpoint, now: Instant) -> [NodeEffect] {

@@ -1,1 +1,4 @@
-print("bramble-sim")
+import Glibc
+
+// `main.swift` is on the main actor; everything else is not.
+exit(SimulatorCommand.run(Array(CommandLine.arguments.dropFirst())))

@@ -1,0 +1,300 @@
+import BrambleAPI
+import FoundationEssentials
+import Logging
+import Primitives
+import Reactor
+
+/// What the HTTP face does with a request: who asks, may they, which route, is the body right.
+final class WebApplication: HTTPApplication {
+    let service: any BrambleService
+    let limits: WebLimits
+    let now: @Sendable () -> Instant
+    let sleep: @Sendable (Duration) async throws -> Void
+    let sessions = Locked(Sessions())
+    let throttle = Locked(LoginThrottle())
+    /// Passwords are hashed one at a time: each takes tens of megabytes on purpose.
+    let passwordGate = Gate(waiting: 8)
+    let feed: LiveFeed
+    let health: HealthCache
+    /// What the sockets count, for `/metrics`.
+    let counters = Locked<@Sendable () -> [ListenerFigures]>({ [] })
+    private let routes: [Route]
+    private let cookie: Locked<String>
+
+    init(
+        service: any BrambleService, limits: WebLimits, now: @escaping @Sendable () -> Instant,
+        sleep: @escaping @Sendable (Duration) async throws -> Void
+    ) {
+        self.service = service
+        self.limits = limits
+        self.now = now
+        self.sleep = sleep
+        feed = LiveFeed(service: service, limits: limits, sleep: sleep)
+        health = HealthCache(service: service)
+        cookie = Locked("bramble")
+        routes = RouteTable.all
+    }
+
+    /// Cookies do not tell ports apart: two nodes on one host must not end each other's sessions.
+    func nameCookie(port: UInt16) { cookie.withLock { $0 = "bramble-\(port)" } }
+    var cookieName: String { cookie.withLock { $0 } }
+
+    // MARK: On libmicrohttpd's thread
+
+    func screen(_ head: RequestHead) -> Screening {
+        if let asset = Asset.find(head) { return .answer(asset) }
+        switch find(head) {
+        case .failure(let refusal): return .answer(refusal.response)
+        case .success(let (route, _)):
+            // Whoever shows nothing to be known by does not get to send a body, nor to bother the node.
+            if head.peer != .local, !canBeKnown(head) {
+                switch route.access {
+                case .anyone: break
+                case .operators: return .answer(Self.unauthorized)
+                case .page: return .answer(Self.toLogin)
+                }
+            }
+            return .accept(bodyLimit: route.body == nil ? 0 : limits.bodyBytes)
+        }
+    }
+
+    func commonHeaders(isEncrypted: Bool) -> [(name: String, value: String)] {
+        [
+            ("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY"), ("Referrer-Policy", "no-referrer"),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
+            (
+                "Content-Security-Policy",
+                "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+            ),
+        ]
+    }
+
+    func refusal(status: Int, problem: String, remedy: String, kind: String) -> Response {
+        var response = Response.error(
+            status, problem, remedy: remedy, kind: APIError.Kind(rawValue: kind) ?? .refused)
+        response.headers.append(("Cache-Control", "no-store"))
+        return response
+    }
+
+    // MARK: In a task
+
+    func respond(to request: Request) async -> Response {
+        var response = await answer(request)
+        if !response.headers.contains(where: { $0.name == "Cache-Control" }) {
+            response.headers.append(("Cache-Control", "no-store"))
+        }
+        Log.debug("web: \(request.head.method) \(request.head.path) \(response.status) for \(request.head.peer)")
+        return response
+    }
+
+    private func answer(_ request: Request) async -> Response {
+        let head = request.head
+        let route: Route
+        let parameters: [String: String]
+        switch find(head) {
+        case .failure(let refusal): return refusal.response
+        case .success(let found): (route, parameters) = found
+        }
+        let caller: Caller?
+        switch await identify(head) {
+        case .failure(let refusal): return refusal.response
+        case .success(let known): caller = known
+        }
+        if caller == nil {
+            switch route.access {
+            case .anyone: break
+            case .operators: return Self.unauthorized
+            case .page: return Self.toLogin
+            }
+        }
+        if head.effectiveMethod != "GET", let refusal = refuseForeignPage(head, caller) { return refusal }
+        if let unknown = head.query.first(where: { given in !route.query.contains { $0.name == given.name } }) {
+            let known = route.query.map(\.name)
+            return .error(
+                400, "unknown query parameter “\(unknown.name)”",
+                remedy: known.isEmpty ? "\(route.path) takes none" : "it takes \(known.joined(separator: ", "))",
+                kind: .invalid)
+        }
+        if let schema = route.body, let refusal = check(request.body, against: schema) { return refusal }
+        do {
+            return try await route.run(
+                Call(head: head, caller: caller, parameters: parameters, web: self), request.body)
+        } catch let error as APIError {
+            return .error(error.kind.status, error.problem, remedy: error.remedy, kind: error.kind)
+        } catch let refusal as Refusal {
+            return refusal.response
+        } catch {
+            Log.error("web: \(head.method) \(route.path) failed: \(error)")
+            return .error(
+                500, "the node failed at this request", remedy: "see the node's log, and report it", kind: .refused)
+        }
+    }
+
+    private func find(_ head: RequestHead) -> Result<(Route, [String: String]), Refusal> {
+        let segments = Route.segments(of: head.path)
+        let onPath = routes.compactMap { route in route.match(segments).map { (route, $0) } }
+        if let found = onPath.first(where: { $0.0.method == head.effectiveMethod }) { return .success(found) }
+        guard !onPath.isEmpty else {
+            return .failure(
+                Refusal(
+                    .error(
+                        404, "there is nothing at \(head.path.prefix(200))",
+                        remedy: "/openapi.json lists what there is",
+                        kind: .notFound)))
+        }
+        var methods = Set(onPath.map(\.0.method))
+        if methods.contains("GET") { methods.insert("HEAD") }
+        let allowed = methods.sorted().joined(separator: ", ")
+        var response = Response.error(
+            405, "\(head.path.prefix(200)) does not take \(head.method.prefix(20))", remedy: "it takes \(allowed)",
+            kind: .invalid)
+        response.headers.append(("Allow", allowed))
+        return .failure(Refusal(response))
+    }
+
+    private func check(_ body: [UInt8], against schema: Schema) -> Response? {
+        do throws(JSONProblem) {
+            let value = try JSONReader.read(body)
+            guard let mismatch = schema.mismatch(in: value) else { return nil }
+            return .error(400, mismatch, remedy: "/openapi.json has the fields of every request", kind: .invalid)
+        } catch {
+            return .error(
+                400, "the body is not JSON: line \(error.line), column \(error.column): \(error.text)",
+                remedy: "send one JSON object, as /openapi.json describes it", kind: .invalid)
+        }
+    }
+
+    // MARK: Who asks
+
+    private func canBeKnown(_ head: RequestHead) -> Bool {
+        if head.header("authorization") != nil { return true }
+        guard let id = sessionID(head) else { return false }
+        return sessions.withLock { $0.find(id, now: now(), isUse: false) } != nil
+    }
+
+    func sessionID(_ head: RequestHead) -> String? {
+        let name = cookieName
+        for pair in (head.header("cookie") ?? "").split(separator: ";") {
+            let parts = pair.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
+            if parts.count == 2, parts[0] == name { return String(parts[1]) }
+        }
+        return nil
+    }
+
+    private func identify(_ head: RequestHead) async -> Result<Caller?, Refusal> {
+        guard case .address(let address) = head.peer else { return .success(.local) }
+        if let authorization = head.header("authorization") {
+            let parts = authorization.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
+            guard parts.count == 2, parts[0].lowercased() == "bearer", parts[1].utf8.count <= 256 else {
+                return .failure(Refusal(Self.unauthorized))
+            }
+            // Guessing tokens is hopeless, but it must not keep the node busy either.
+            if let wait = throttle.withLock({ $0.wait(.tokens(address), now: now()) }) {
+                return .failure(Refusal(Self.slowDown(wait)))
+            }
+            let secret = String(parts[1])
+            guard let name = await service.authenticate(token: secret) else {
+                throttle.withLock { $0.count(.tokens(address), now: now()) }
+                return .failure(Refusal(Self.unauthorized))
+            }
+            return .success(.token(name: name, secret: secret))
+        }
+        guard let id = sessionID(head) else { return .success(nil) }
+        guard let session = sessions.withLock({ $0.find(id, now: now()) }) else { return .success(nil) }
+        return .success(.session(id: id, user: session.user))
+    }
+
+    /// Still good? For streams that stay open.
+    func isStillKnown(_ caller: Caller) async -> Bool {
+        switch caller {
+        case .local: true
+        case .session(let id, _): sessions.withLock { $0.find(id, now: now(), isUse: false) } != nil
+        case .token(_, let secret): await service.authenticate(token: secret) != nil
+        }
+    }
+
+    /// A page of another site can make a browser send our cookie, but not hide where it comes from.
+    private func refuseForeignPage(_ head: RequestHead, _ caller: Caller?) -> Response? {
+        switch caller {
+        case .local, .token: return nil
+        case .session, nil: break
+        }
+        let isOurs: Bool
+        if let site = head.header("sec-fetch-site") {
+            isOurs = site == "same-origin" || site == "none"
+        } else if let origin = head.header("origin") {
+            let scheme = head.isEncrypted ? "https" : "http"
+            isOurs = head.header("host").map { origin.lowercased() == "\(scheme)://\($0.lowercased())" } ?? false
+        } else {
+            // Browsers always name the origin of such a request. Without a cookie there is nothing to steal.
+            isOurs = caller == nil
+        }
+        guard !isOurs else { return nil }
+        return .error(
+            403, "this request comes from a page of another site",
+            remedy: "use the dashboard of this node itself; scripts use a token: bramble token create NAME",
+            kind: .forbidden)
+    }
+
+    static let unauthorized: Response = {
+        var response = Response.error(
+            401, "this needs a login or a token",
+            remedy: "log in at /login, or send “Authorization: Bearer TOKEN” (bramble token create NAME makes one)",
+            kind: .forbidden)
+        response.headers += [("WWW-Authenticate", "Bearer"), ("Cache-Control", "no-store")]
+        return response
+    }()
+    static let toLogin = Response(status: 303, headers: [("Location", "/login"), ("Cache-Control", "no-store")])
+
+    static func slowDown(_ wait: Duration) -> Response {
+        let seconds = max(Int(wait.seconds.rounded(.up)), 1)
+        var response = Response.error(
+            429, "too many wrong passwords or tokens from here", remedy: "wait \(seconds) s, then try again",
+            kind: .tooMany)
+        response.headers.append(("Retry-After", "\(seconds)"))
+        return response
+    }
+}
+
+/// An answer that is not the one asked for.
+struct Refusal: Error {
+    let response: Response
+    init(_ response: Response) { self.response = response }
+}
+
+/// Lets one in at a time and keeps few waiting.
+actor Gate {
+    private let capacity: Int
+    private var isBusy = false
+    private var queue: [CheckedContinuation<Void, Never>] = []
+
+    init(waiting: Int) { capacity = waiting }
+
+    /// Nil when too many wait already.
+    func run<Result: Sendable>(_ body: @Sendable () async -> Result) async -> Result? {
+        if isBusy {
+            guard queue.count < capacity else { return nil }
+            await withCheckedContinuation { queue.append($0) }  // handed on busy
+        }
+        isBusy = true
+        let result = await body()
+        if queue.isEmpty { isBusy = false } else { queue.removeFirst().resume() }
+        return result
+    }
+}
+
+/// Is this node ready? Asked without a login and maybe often: the node itself is asked at most a few times a second.
+actor HealthCache {
+    private static let lifetime: Duration = .milliseconds(200)
+    private let service: any BrambleService
+    private var last: (state: ClusterStatus.State, at: Instant)?
+
+    init(service: any BrambleService) { self.service = service }
+
+    func state(now: Instant) async -> ClusterStatus.State {
+        if let last, now - last.at < Self.lifetime { return last.state }
+        let state = await service.status().state
+        last = (state, now)
+        return state
+    }
+}

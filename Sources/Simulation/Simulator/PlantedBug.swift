@@ -1,0 +1,33 @@
+import Membership
+import Node
+
+/// Bugs that can be switched on, so that the simulator can show that it finds them. Never in a daemon.
+package enum PlantedBug: String, CaseIterable, Sendable {
+    case noAttendedClock
+    case incarnationNotMonotone
+    case singleObserverVerdict
+    case failedNodesForgotten
+    /// Of the simulated machine: the boot counter is not written down.
+    case generationNotPersisted
+
+    package var summary: String {
+        switch self {
+        case .noAttendedClock: "silence is measured on the real clock, so that an observer's own pause counts"
+        case .incarnationNotMonotone: "evidence that changes nothing does not raise the stored version"
+        case .singleObserverVerdict: "one observer's word is enough for a verdict"
+        case .failedNodesForgotten: "failed members are dropped at once and not knocked on"
+        case .generationNotPersisted: "the boot counter starts again at each boot"
+        }
+    }
+
+    func plant(in config: inout NodeConfig) {
+        config.membership.plantedBug =
+            switch self {
+            case .noAttendedClock: .noAttendedClock
+            case .incarnationNotMonotone: .incarnationNotMonotone
+            case .singleObserverVerdict: .singleObserverVerdict
+            case .failedNodesForgotten: .failedNodesForgotten
+            case .generationNotPersisted: nil
+            }
+    }
+}

@@ -1,0 +1,622 @@
+import Membership
+import Node
+import Primitives
+
+/// Many nodes, one thread, one seed: the cores the daemon runs, on simulated machines and cables.
+///
+/// First it forms, then faults befall it while safety is checked, then everything heals and it has to agree again.
+package final class SimulatedCluster {
+    package let scenario: Scenario
+    package let seed: UInt64
+    package let nodes: Int
+    package let bug: PlantedBug?
+    package private(set) var now = TrueTime.zero
+    package private(set) var timeline = Timeline()
+    package private(set) var violations: [Violation] = []
+    package private(set) var figures = Figures()
+    package let plan: FaultPlan
+    /// Faults begin and end.
+    package let faultsFrom: TrueTime
+    package let healsAt: TrueTime
+    package let endsAt: TrueTime
+
+    private(set) var machines: [SimulatedMachine] = []
+    private(set) var history = History()
+    private var network: Network
+    private var queue = EventQueue<Happening>()
+    private var addressBook: [Endpoint: Int] = [:]
+    private var numbers: [NodeID: Int] = [:]
+    private var checkers: [any Checker] = []
+    private var nextHost: UInt32 = 1
+    private var nodeConfig = NodeConfig()
+    private var discoveryChance: SeededGenerator
+    private var trafficAtStart: [SimulatedMachine.Traffic] = []
+    private var hasHealed = false
+
+    private enum Happening {
+        case fault(Fault)
+        case arrival(SimulatedPacket, machine: Int)
+        case pulse(machine: Int, pulse: Int)
+        case resume(machine: Int, boot: Int)
+        case stream(machine: Int, boot: Int, peer: NodeID)
+        case sync(machine: Int, boot: Int)
+        case event(NodeEvent, machine: Int, boot: Int)
+        case announce(machine: Int, boot: Int)
+        case departed(machine: Int, boot: Int)
+        case sample
+    }
+    /// Above this many nodes they start from saved member lists, as after a power cut, and views are looked at less.
+    private static let largest = 64
+    private static let maximumViolations = 20
+
+    package init(scenario: Scenario, nodes: Int, seed: UInt64, seconds: Double? = nil, bug: PlantedBug? = nil) {
+        self.scenario = scenario
+        self.nodes = nodes
+        self.seed = seed
+        self.bug = bug
+        let chance = SeededGenerator(seed: seed)
+        let spares = scenario.spares
+        let all = nodes + spares + scenario.strangers
+        network = Network(machines: all, chance: chance.fork("network"))
+        discoveryChance = chance.fork("discovery")
+        faultsFrom = .zero + (nodes > Self.largest ? .seconds(8) : .seconds(3))
+        var draft = FaultDraft(
+            nodes: nodes, spares: spares, from: faultsFrom, length: seconds.map { .seconds($0) } ?? scenario.length,
+            chance: chance.fork("faults"))
+        scenario.draw(&draft)
+        plan = draft.plan
+        healsAt = draft.end
+        endsAt = healsAt + scenario.healBound(nodes) + .seconds(2)
+        bug?.plant(in: &nodeConfig)
+        checkers = scenario.checkers(nodes: nodes)
+        setUp(all: all, chance: chance.fork("machines"))
+    }
+
+    // MARK: Setting up
+
+    private func setUp(all: Int, chance: SeededGenerator) {
+        var identities = chance.fork("identities")
+        var clocks = chance.fork("clocks")
+        let ours = (0..<32).map { _ in UInt8(truncatingIfNeeded: identities.next()) }
+        let theirs = (0..<32).map { _ in UInt8(truncatingIfNeeded: identities.next()) }
+        for number in 0..<all {
+            let endpoint = freshEndpoint()
+            let isStranger = number >= all - scenario.strangers
+            let uptime = Instant(nanoseconds: Int64(clocks.unit() * 30 * 86_400 * 1e9) + 60_000_000_000)
+            let machine = SimulatedMachine(
+                number: number, id: NodeID(high: identities.next(), low: identities.next()),
+                name: NodeName("node-\(number)")!, endpoint: endpoint, clusterSecret: isStranger ? theirs : ours,
+                firstGeneration: UInt32(180_000_000 + identities.below(1_000_000)),
+                clock: MachineClock(reading: uptime, rate: 1 + (clocks.unit() - 0.5) * 2e-4, at: now),
+                chance: chance.fork("machine \(number)"))
+            machines.append(machine)
+            addressBook[endpoint] = number
+            numbers[machine.id] = number
+        }
+        var starts = chance.fork("starts")
+        if nodes > Self.largest { saveEachOther() }
+        for number in Array(0..<nodes) + Array(all - scenario.strangers..<all) {
+            queue.schedule(.fault(.boot(number)), at: .zero + .milliseconds(1 + starts.below(200)))
+        }
+        for step in plan.steps { queue.schedule(.fault(step.fault), at: step.at) }
+        queue.schedule(.fault(.heal), at: healsAt)
+        queue.schedule(.sample, at: .zero + sampleInterval)
+    }
+
+    /// Each knows all from before.
+    private func saveEachOther() {
+        let records = machines[0..<nodes].map { machine in
+            MemberRecord(
+                id: machine.id, version: MemberVersion(generation: machine.disk.generation, incarnation: 0),
+                rank: .alive,
+                profile: MemberProfile(
+                    name: machine.name, addresses: [machine.endpoint], software: "simulated",
+                    birth: machine.disk.generation))
+        }.sorted { $0.id < $1.id }
+        for machine in machines[0..<nodes] {
+            machine.birth = machine.disk.generation
+            machine.disk.members = records
+        }
+    }
+
+    private func freshEndpoint() -> Endpoint {
+        defer { nextHost += 1 }
+        return Endpoint(.v4(0x0A00_0000 + nextHost), port: 7771)
+    }
+
+    private var sampleInterval: Duration {
+        nodes <= 16 ? .milliseconds(50) : nodes <= Self.largest ? .milliseconds(200) : .seconds(1)
+    }
+
+    // MARK: Running
+
+    /// Runs to the end, or until too much went wrong to learn more.
+    package func run() {
+        while let next = queue.nextTime, next <= endsAt, violations.count < Self.maximumViolations {
+            guard let (time, happening) = queue.popFirst() else { break }
+            now = time
+            perform(happening)
+        }
+        now = max(now, min(endsAt, queue.nextTime ?? endsAt))
+        if violations.count < Self.maximumViolations {
+            for index in checkers.indices { report(checkers[index].claim, checkers[index].finished(in: self)) }
+        }
+        finishFigures()
+    }
+
+    private func perform(_ happening: Happening) {
+        switch happening {
+        case .arrival(let packet, let number): arrive(packet, at: machines[number])
+        case .pulse(let number, let pulse):
+            let machine = machines[number]
+            if machine.pulse == pulse, machine.state == .running { beat(machine) }
+        case .fault(let fault): befall(fault)
+        case .resume(let number, let boot):
+            let machine = machines[number]
+            if machine.boot == boot, machine.state == .paused { resume(machine) }
+        case .stream(let number, let boot, let peer):
+            if machines[number].boot == boot { pump(machines[number], to: peer) }
+        case .sync(let number, let boot):
+            if machines[number].boot == boot { machines[number].sync() }
+        case .event(let event, let number, let boot):
+            if machines[number].boot == boot { deliver(.event(event), to: machines[number]) }
+        case .announce(let number, let boot):
+            if machines[number].boot == boot { announce(machines[number]) }
+        case .departed(let number, let boot):
+            if machines[number].boot == boot { halt(machines[number], as: .left, losingUnsynced: false) }
+        case .sample: sample()
+        }
+    }
+
+    // MARK: The pulse
+
+    private func beat(_ machine: SimulatedMachine) {
+        let instant = machine.clock.instant(at: now)
+        for packet in machine.transport?.tick(now: instant) ?? [] { transmit(packet, from: machine) }
+        if let effects = machine.core?.tick(now: instant, drained: true) { carryOut(effects, at: machine) }
+        schedulePulse(of: machine)
+    }
+
+    private func schedulePulse(of machine: SimulatedMachine) {
+        guard machine.state == .running, let interval = machine.core?.tickInterval else { return }
+        // A busy small machine wakes late: mostly by a fraction of a millisecond, now and then by a few tens.
+        let late = machine.chance.chance(0.002) ? 30_000_000.0 : 500_000.0
+        let lateness = Duration.nanoseconds(Int64(machine.chance.unit() * late))
+        let next = machine.clock.time(after: interval, from: now) + lateness
+        queue.schedule(.pulse(machine: machine.number, pulse: machine.pulse), at: next)
+    }
+
+    private func arrive(_ packet: SimulatedPacket, at machine: SimulatedMachine) {
+        guard machine.isUp, machine.endpoint == packet.target else { return }
+        machine.traffic.packetsReceived += 1
+        machine.traffic.bytesReceived += packet.size
+        if machine.state == .paused {
+            let size = packet.size + SimulatedMachine.packetOverhead
+            guard machine.inboxBytes + size <= SimulatedMachine.socketBuffer else {
+                figures.overflowedPackets += 1
+                return
+            }
+            machine.inboxBytes += size
+        }
+        deliver(.packet(packet, stamp: machine.clock.instant(at: now)), to: machine)
+    }
+
+    private func deliver(_ arrival: SimulatedMachine.Arrival, to machine: SimulatedMachine) {
+        switch machine.state {
+        case .running: process(arrival, at: machine)
+        case .paused: machine.inbox.append(arrival)
+        default: break
+        }
+    }
+
+    private func process(_ arrival: SimulatedMachine.Arrival, at machine: SimulatedMachine) {
+        let instant = machine.clock.instant(at: now)
+        switch arrival {
+        case .packet(let packet, let stamp):
+            guard let core = machine.core else { return }
+            let outputs =
+                machine.transport?.receive(packet, stamp: stamp, now: instant) {
+                    core.admission(of: $0, keyVersion: $1)
+                } ?? []
+            for output in outputs {
+                switch output {
+                case .transmit(let answer): transmit(answer, from: machine)
+                case .event(let event): handle(event, at: machine, now: instant)
+                }
+            }
+        case .event(let event): handle(event, at: machine, now: instant)
+        }
+    }
+
+    private func handle(_ event: NodeEvent, at machine: SimulatedMachine, now instant: Instant) {
+        guard let effects = machine.core?.handle(event, now: instant), !effects.isEmpty else { return }
+        carryOut(effects, at: machine)
+    }
+
+    // MARK: Effects
+
+    private func carryOut(_ effects: [NodeEffect], at machine: SimulatedMachine) {
+        for effect in effects {
+            let instant = machine.clock.instant(at: now)
+            switch effect {
+            case .send(let bytes, let peer, let endpoint):
+                if let packet = machine.transport?.send(bytes, to: peer, via: endpoint, now: instant) {
+                    transmit(packet, from: machine)
+                }
+            case .sendReliably(let bytes, let peer): sendReliably(bytes, to: peer, from: machine)
+            case .knock(let endpoint):
+                if let packet = machine.transport?.knock(endpoint, now: instant) { transmit(packet, from: machine) }
+            case .forget(let peer):
+                machine.transport?.forget(peer)
+                machine.streams[peer] = nil
+            case .probeReach:
+                // The gateway of the first part of a partition.
+                guard network.reachesGateway(machine.number) else { break }
+                let roundTrip = network.delay() + network.delay()
+                queue.schedule(
+                    .event(.reachAnswered, machine: machine.number, boot: machine.boot), at: now + roundTrip)
+            case .persistMembers(let records):
+                machine.pending.members = records
+                machine.refreshIntroduction()
+                scheduleSync(of: machine)
+            case .persistFacts(let facts):
+                machine.pending.facts = facts
+                scheduleSync(of: machine)
+            case .clusterKeysChanged:
+                if let facts = machine.core?.facts { machine.transport?.identity.keys = machine.keys(in: facts) }
+            case .notify(let notice): noticed(notice, at: machine)
+            case .wasRemoved:
+                halt(machine, as: .removed, losingUnsynced: false)
+                return
+            }
+        }
+    }
+
+    private func scheduleSync(of machine: SimulatedMachine) {
+        guard !machine.isSyncing else { return }
+        machine.isSyncing = true
+        let delay = Duration.milliseconds(5 + machine.diskChance.below(machine.diskChance.chance(0.05) ? 500 : 50))
+        queue.schedule(.sync(machine: machine.number, boot: machine.boot), at: now + delay)
+    }
+
+    private func transmit(_ packet: SimulatedPacket, from machine: SimulatedMachine) {
+        machine.traffic.packetsSent += 1
+        machine.traffic.bytesSent += packet.size
+        guard let target = addressBook[packet.target] else { return }
+        let fate = network.fate(from: machine.number, to: target)
+        if let delay = fate.first { queue.schedule(.arrival(packet, machine: target), at: now + delay) }
+        if let delay = fate.second { queue.schedule(.arrival(packet, machine: target), at: now + delay) }
+    }
+
+    // MARK: Streams
+
+    private static let streamPatience = Duration.seconds(3)
+    private static let streamCapacity = 1 << 20
+    private static let streamOverhead = 28 + 32 + 60
+
+    private func sendReliably(_ bytes: [UInt8], to peer: NodeID, from machine: SimulatedMachine) {
+        var stream = machine.streams[peer] ?? SimulatedMachine.Stream()
+        guard stream.bytes + bytes.count <= Self.streamCapacity, stream.frames.count < 256 else { return }
+        stream.frames.append(bytes)
+        stream.bytes += bytes.count
+        if !stream.isBusy {
+            stream.isBusy = true
+            // A new connection: TCP's and TLS's round trips come first.
+            let delay = stream.peerBoot == nil ? (network.delay() + network.delay()) * 2 : Duration.zero
+            queue.schedule(.stream(machine: machine.number, boot: machine.boot, peer: peer), at: now + delay)
+        }
+        machine.streams[peer] = stream
+    }
+
+    /// Gets a stream's frames across, all that wait, in order; or tries again; or fails, and they are gone.
+    private func pump(_ machine: SimulatedMachine, to peer: NodeID) {
+        guard var stream = machine.streams[peer], let target = numbers[peer].map({ machines[$0] }) else { return }
+        defer { machine.streams[peer] = stream }
+        let isConnected = stream.peerBoot != nil
+        let isThere =
+            machine.transport?.path(to: peer) == target.endpoint
+            && (isConnected ? target.isUp : target.state == .running)
+            && !network.isCut(from: machine.number, to: target.number)
+            && !network.isCut(from: target.number, to: machine.number)
+        guard isThere else {
+            let since = stream.failingSince ?? now
+            stream.failingSince = since
+            if now - since >= Self.streamPatience {
+                stream = SimulatedMachine.Stream()
+            } else {
+                queue.schedule(
+                    .stream(machine: machine.number, boot: machine.boot, peer: peer), at: now + .milliseconds(200))
+            }
+            return
+        }
+        let isRefused = target.core?.admission(of: machine.id, keyVersion: machine.newestKey) != .accept
+        guard !isRefused, !isConnected || stream.peerBoot == target.boot else {
+            stream = SimulatedMachine.Stream()  // reset by the process that is there now
+            return
+        }
+        let arrival = network.reliableDelay(from: machine.number, to: target.number)
+        for frame in stream.frames {
+            machine.traffic.packetsSent += 1 + frame.count / 1448
+            machine.traffic.bytesSent += frame.count + Self.streamOverhead
+            queue.schedule(
+                .event(
+                    .receivedReliably(bytes: frame, from: machine.id), machine: target.number, boot: target.boot),
+                at: max(now + arrival, stream.lastArrival))
+        }
+        stream.lastArrival = max(now + arrival, stream.lastArrival)
+        stream.frames = []
+        stream.bytes = 0
+        stream.isBusy = false
+        stream.failingSince = nil
+        stream.peerBoot = target.boot
+    }
+
+    // MARK: Discovery
+
+    /// Multicast DNS: a node that starts is announced twice, and asks who else is there.
+    private func announce(_ machine: SimulatedMachine) {
+        guard machine.isUp else { return }
+        var others = machines.filter { $0.isUp && $0.number != machine.number }
+        if others.count > Self.largest {
+            discoveryChance.shuffle(&others)
+            others = Array(others.prefix(16))
+        }
+        for other in others {
+            sight(machine.endpoint, at: other, from: machine.number)
+            sight(other.endpoint, at: machine, from: other.number)
+        }
+    }
+
+    private func sight(_ endpoint: Endpoint, at machine: SimulatedMachine, from source: Int) {
+        guard network.fate(from: source, to: machine.number).first != nil else { return }
+        let delay = Duration.milliseconds(20 + discoveryChance.below(100))
+        queue.schedule(.event(.sighted(endpoint), machine: machine.number, boot: machine.boot), at: now + delay)
+    }
+
+    // MARK: Faults
+
+    private func befall(_ fault: Fault) {
+        if now >= faultsFrom || fault.isNotable { timeline.add(.fault(fault), at: now) }
+        for index in checkers.indices { checkers[index].befalls(fault, in: self) }
+        switch fault {
+        case .boot(let number): start(machines[number])
+        case .powerCut(let number):
+            guard machines[number].isUp else { break }
+            halt(machines[number], as: .off, losingUnsynced: true)
+            machines[number].clock = MachineClock(
+                reading: Instant(sinceBoot: .seconds(10 + machines[number].chance.below(20))), rate: 1, at: now)
+        case .kill(let number):
+            if machines[number].isUp { halt(machines[number], as: .off, losingUnsynced: false) }
+        case .pause(let number, let duration, let clockStops): pause(machines[number], duration, clockStops)
+        case .cut(let source, let target):
+            network.cut(from: source, to: target)
+            history.begin(.cut(from: source, to: target), at: now)
+        case .mend(let source, let target):
+            network.mend(from: source, to: target)
+            history.end(.cut(from: source, to: target), at: now)
+        case .partition(let groups):
+            endPartition()
+            let padded = groups + Array(repeating: 0, count: machines.count - groups.count)
+            network.partition(padded)
+            history.begin(.divided(padded), at: now)
+        case .merge: endPartition()
+        case .loss(let ingress, let egress, let number):
+            network.setLoss(ingress: ingress, egress: egress, at: number)
+            if max(ingress, egress) > Weather.tolerableLoss {
+                history.begin(.lossy(number), at: now)
+            } else {
+                history.end(.lossy(number), at: now)
+            }
+        case .weather(let weather):
+            network.weather = weather
+            if weather.isTolerable { history.end(.storm, at: now) } else { history.begin(.storm, at: now) }
+        case .unplug(let number): setPlugged(machines[number], false)
+        case .plug(let number): setPlugged(machines[number], true)
+        case .renumber(let number): renumber(machines[number])
+        case .clockRate(let number, let rate): machines[number].clock.setRate(rate, at: now)
+        case .clockJump(let number, let step): machines[number].clock.jump(ahead: step, at: now)
+        case .wallClockStep(let number, let step): stepWallClock(of: machines[number], by: step)
+        case .leave(let number): leave(machines[number])
+        case .remove(let number, let operatorAt): remove(machines[number], at: machines[operatorAt])
+        case .heal: heal()
+        }
+    }
+
+    private func start(_ machine: SimulatedMachine) {
+        guard [.spare, .off, .left].contains(machine.state) else { return }
+        machine.start(config: nodeConfig, forgetsGeneration: bug == .generationNotPersisted, at: now)
+        history.end(.off(machine.number), at: now)
+        timeline.add(.started(machine.number, generation: machine.generation), at: now)
+        for index in checkers.indices { report(checkers[index].claim, checkers[index].started(machine, in: self)) }
+        queue.schedule(.pulse(machine: machine.number, pulse: machine.pulse), at: now)
+        guard nodes <= Self.largest || machine.number >= nodes else { return }
+        for delay in [5 + discoveryChance.below(40), 1000 + discoveryChance.below(100)] {
+            queue.schedule(.announce(machine: machine.number, boot: machine.boot), at: now + .milliseconds(delay))
+        }
+    }
+
+    private func halt(_ machine: SimulatedMachine, as end: SimulatedMachine.State, losingUnsynced: Bool) {
+        guard machine.isUp else { return }
+        machine.stop(as: end, losingUnsynced: losingUnsynced)
+        machine.clock.setRate(1, at: now)
+        history.end(.paused(machine.number), at: now)
+        history.begin(.off(machine.number), at: now)
+        timeline.add(.stopped(machine.number, end), at: now)
+        for index in checkers.indices { checkers[index].stopped(machine, in: self) }
+    }
+
+    private func pause(_ machine: SimulatedMachine, _ duration: Duration, _ clockStops: Bool) {
+        guard machine.state == .running else { return }
+        machine.state = .paused
+        machine.pulse += 1
+        if clockStops { machine.clock.setRate(0, at: now) }
+        history.begin(.paused(machine.number), at: now)
+        queue.schedule(.resume(machine: machine.number, boot: machine.boot), at: now + duration)
+    }
+
+    /// As the pulse thread wakes: everything the kernel kept is read, then it ticks.
+    private func resume(_ machine: SimulatedMachine) {
+        machine.state = .running
+        machine.pulse += 1
+        machine.clock.setRate(1, at: now)
+        history.end(.paused(machine.number), at: now)
+        let arrivals = machine.inbox
+        machine.inbox = []
+        machine.inboxBytes = 0
+        for arrival in arrivals where machine.state == .running { process(arrival, at: machine) }
+        if machine.state == .running { beat(machine) }
+    }
+
+    private func endPartition() {
+        network.partition(Array(repeating: 0, count: machines.count))
+        history.endAll(at: now) { if case .divided = $0 { true } else { false } }
+    }
+
+    private func setPlugged(_ machine: SimulatedMachine, _ isPlugged: Bool) {
+        let loss = isPlugged ? 0.0 : 1.0
+        network.setLoss(ingress: loss, egress: loss, at: machine.number)
+        if isPlugged {
+            history.end(.unplugged(machine.number), at: now)
+        } else {
+            history.begin(.unplugged(machine.number), at: now)
+        }
+        // The kernel says so over netlink.
+        let delay = Duration.milliseconds(1 + machine.chance.below(30))
+        queue.schedule(
+            .event(.network(isUp: isPlugged), machine: machine.number, boot: machine.boot), at: now + delay)
+    }
+
+    private func renumber(_ machine: SimulatedMachine) {
+        addressBook[machine.endpoint] = nil
+        machine.renumber(to: freshEndpoint())
+        addressBook[machine.endpoint] = machine.number
+        guard machine.isUp else { return }
+        deliver(.event(.addressesChanged([machine.endpoint])), to: machine)
+        queue.schedule(.announce(machine: machine.number, boot: machine.boot), at: now + .milliseconds(50))
+    }
+
+    private func stepWallClock(of machine: SimulatedMachine, by step: Duration) {
+        machine.inbox = machine.inbox.map { arrival in
+            guard case .packet(let packet, let stamp) = arrival else { return arrival }
+            return .packet(packet, stamp: stamp + step)
+        }
+    }
+
+    private func leave(_ machine: SimulatedMachine) {
+        guard machine.state == .running else { return }
+        process(.event(.leave), at: machine)
+        queue.schedule(.departed(machine: machine.number, boot: machine.boot), at: now + .milliseconds(300))
+    }
+
+    private func remove(_ target: SimulatedMachine, at machine: SimulatedMachine) {
+        guard machine.state == .running, target.state != .removed else { return }
+        let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: machine.diskChance.next()) }
+        let instant = machine.clock.instant(at: now)
+        guard
+            let effects = try? machine.core?.remove(
+                target.id, newKey: key, note: "2025-01-01T00:00:00Z by the simulator", now: instant)
+        else { return }
+        target.isRemoved = true
+        carryOut(effects, at: machine)
+    }
+
+    private func heal() {
+        hasHealed = true
+        network.heal()
+        history.endAll(at: now) {
+            switch $0 {
+            case .off, .paused: false
+            default: true
+            }
+        }
+        for machine in machines {
+            machine.clock.setRate(1, at: now)
+            if machine.state == .paused { resume(machine) }
+            if machine.isUp {
+                queue.schedule(
+                    .event(.network(isUp: true), machine: machine.number, boot: machine.boot),
+                    at: now + .milliseconds(1))
+            } else if machine.state == .off, !plan.retired.contains(machine.number) {
+                start(machine)
+            }
+        }
+    }
+
+    // MARK: Watching
+
+    private func noticed(_ notice: ClusterNotice, at machine: SimulatedMachine) {
+        timeline.add(.notice(machine.number, notice), at: now)
+        guard case .membership(let notice) = notice else { return }
+        for index in checkers.indices {
+            report(checkers[index].claim, checkers[index].noticed(notice, at: machine, in: self))
+        }
+    }
+
+    private func sample() {
+        for index in checkers.indices { report(checkers[index].claim, checkers[index].sampled(in: self)) }
+        if figures.formedMilliseconds == nil || (hasHealed && figures.healMilliseconds == nil) {
+            if disagreement() == nil {
+                if !hasHealed {
+                    figures.formedMilliseconds = figures.formedMilliseconds ?? now.milliseconds
+                } else {
+                    figures.healMilliseconds = (now - healsAt).milliseconds
+                }
+            }
+        }
+        if trafficAtStart.isEmpty, now >= faultsFrom { trafficAtStart = machines.map(\.traffic) }
+        queue.schedule(.sample, at: now + sampleInterval)
+    }
+
+    private func report(_ claim: String, _ findings: [Finding]) {
+        for finding in findings where violations.count < Self.maximumViolations {
+            timeline.add(.violation(finding.text), at: now)
+            violations.append(Violation(at: now, claim: claim, finding: finding))
+        }
+    }
+
+    var claims: [String] { checkers.map(\.claim) }
+
+    // MARK: Truth, for checkers
+
+    func number(of id: NodeID) -> Int? { numbers[id] }
+    func machine(_ id: NodeID) -> SimulatedMachine? { numbers[id].map { machines[$0] } }
+    var membersNow: [SimulatedMachine] { machines.filter { $0.state == .running && !$0.isRemoved } }
+    func noteDetection(_ latency: Duration) { figures.detections.append(latency.milliseconds) }
+    func noteWrongVerdict() { figures.falseVerdicts += 1 }
+    func noteSuspicion() { figures.suspicions += 1 }
+
+    /// How far from the truth the views are: nil when every running node sees every machine as it is.
+    func disagreement() -> String? {
+        let running = membersNow
+        for observer in running {
+            if let difference = difference(of: observer, among: machines) { return difference }
+        }
+        return nil
+    }
+
+    private func difference(of observer: SimulatedMachine, among all: [SimulatedMachine]) -> String? {
+        guard let core = observer.core else { return nil }
+        var known = 0
+        let views =
+            nodes <= Self.largest
+            ? core.snapshot.members.map { ($0.record, $0.rank) } : core.records.map { ($0, $0.rank) }
+        for (record, rank) in views {
+            guard let machine = machine(record.id), machine.clusterSecret == observer.clusterSecret else {
+                return "n\(observer.number) lists \(record.id), who has another cluster key"
+            }
+            known += machine.state == .running && !machine.isRemoved ? 1 : 0
+            if let truth = machine.contradicts(record, rank: rank) {
+                return "n\(observer.number) has n\(machine.number) as \(rank) "
+                    + "\(record.version.generation).\(record.version.incarnation), but it \(truth)"
+            }
+        }
+        let expected = all.count { $0.state == .running && !$0.isRemoved && $0.clusterSecret == observer.clusterSecret }
+        return known < expected ? "n\(observer.number) knows \(known) of \(expected) running nodes" : nil
+    }
+
+    private func finishFigures() {
+        figures.simulatedSeconds = now.seconds
+        figures.overall(machines: machines, since: trafficAtStart, seconds: (now - faultsFrom).seconds)
+        figures.foreignPackets = machines.reduce(0) { $0 + ($1.transport?.foreignPackets ?? 0) }
+    }
+}

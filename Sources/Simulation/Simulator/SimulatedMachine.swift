@@ -1,0 +1,179 @@
+import Membership
+import Node
+import Primitives
+
+/// One computer: a disk, a clock, a network card with its socket buffer, and at times a daemon with its core.
+final class SimulatedMachine {
+    enum State: Equatable { case spare, running, paused, off, left, removed }
+
+    /// What is on the disk. Writes reach it a moment after they were made; a power cut takes the rest.
+    struct Disk {
+        var generation: UInt32
+        var members: [MemberRecord] = []
+        var facts = SharedFacts()
+    }
+    struct PendingWrites {
+        var members: [MemberRecord]?
+        var facts: SharedFacts?
+    }
+    enum Arrival {
+        case packet(SimulatedPacket, stamp: Instant)
+        case event(NodeEvent)
+    }
+    struct Stream {
+        var frames: [[UInt8]] = []
+        var bytes = 0
+        /// The process at the other end the connection was made to.
+        var peerBoot: Int?
+        var isBusy = false
+        var failingSince: TrueTime?
+        /// Frames never overtake each other.
+        var lastArrival = TrueTime.zero
+    }
+    struct Traffic {
+        var packetsSent = 0
+        var bytesSent = 0
+        var packetsReceived = 0
+        var bytesReceived = 0
+    }
+
+    let number: Int
+    let id: NodeID
+    let name: NodeName
+    let clusterSecret: [UInt8]
+    var endpoint: Endpoint
+    var birth: UInt32?
+    var state = State.spare
+    var clock: MachineClock
+    var disk: Disk
+    var pending = PendingWrites()
+    /// An operator removed it, whether it knows or not.
+    var isRemoved = false
+    var isSyncing = false
+    /// Counts processes, so that events meant for an earlier one are dropped.
+    var boot = 0
+    /// Counts pulse loops: a pause ends one, its end begins another.
+    var pulse = 0
+    var bootedAt = TrueTime.zero
+    var core: NodeCore?
+    var transport: SimulatedTransport?
+    var streams: [NodeID: Stream] = [:]
+    var inbox: [Arrival] = []
+    var inboxBytes = 0
+    var traffic = Traffic()
+    /// Two streams, so that one more pulse does not change what the disk does.
+    var chance: SeededGenerator
+    var diskChance: SeededGenerator
+
+    /// SO_RCVBUF as docs/protocol/transport.md asks for; each packet also takes its bookkeeping in the kernel.
+    static let socketBuffer = 1 << 20
+    static let packetOverhead = 768
+
+    init(
+        number: Int, id: NodeID, name: NodeName, endpoint: Endpoint, clusterSecret: [UInt8], firstGeneration: UInt32,
+        clock: MachineClock, chance: SeededGenerator
+    ) {
+        self.number = number
+        self.id = id
+        self.name = name
+        self.endpoint = endpoint
+        self.clusterSecret = clusterSecret
+        self.clock = clock
+        self.chance = chance.fork("process")
+        diskChance = chance.fork("disk")
+        disk = Disk(generation: firstGeneration)
+    }
+
+    var isUp: Bool { state == .running || state == .paused }
+    /// The boot counter the running daemon started with.
+    private(set) var generation: UInt32 = 0
+    /// The one it goes by: higher when the others remembered a higher one than its disk.
+    var claimedGeneration: UInt32 { record(of: id)?.version.generation ?? generation }
+
+    // MARK: The daemon's life
+
+    /// Starts the daemon: the generation is on the disk before the first packet leaves.
+    func start(config: NodeConfig, forgetsGeneration: Bool, at now: TrueTime) {
+        generation = disk.generation + 1
+        if !forgetsGeneration { disk.generation = generation }
+        let birth = birth ?? generation
+        self.birth = birth
+        state = .running
+        boot += 1
+        pulse += 1
+        bootedAt = now
+        let profile = MemberProfile(name: name, addresses: [endpoint], software: "simulated", birth: birth)
+        let version = MemberVersion(generation: generation, incarnation: 0)
+        core = NodeCore(
+            id: id, version: version, profile: profile, members: disk.members, facts: disk.facts, config: config,
+            chance: SeededGenerator(seed: chance.next()), now: clock.instant(at: now))
+        transport = SimulatedTransport(
+            identity: SimulatedTransport.Identity(
+                id: id, endpoint: endpoint,
+                introduction: MemberRecord(id: id, version: version, rank: .alive, profile: profile),
+                keys: keys(in: disk.facts)),
+            chance: SeededGenerator(seed: chance.next()), now: clock.instant(at: now))
+    }
+
+    /// The process is gone; `losingUnsynced` when the machine is, too.
+    func stop(as end: State, losingUnsynced: Bool) {
+        if !losingUnsynced { sync() }
+        pending = PendingWrites()
+        isSyncing = false
+        generation = claimedGeneration
+        state = end
+        boot += 1
+        pulse += 1
+        core = nil
+        transport = nil
+        streams = [:]
+        inbox = []
+        inboxBytes = 0
+    }
+
+    func sync() {
+        if let members = pending.members { disk.members = members }
+        if let facts = pending.facts { disk.facts = facts }
+        pending = PendingWrites()
+        isSyncing = false
+    }
+
+    func renumber(to endpoint: Endpoint) {
+        self.endpoint = endpoint
+        transport?.identity.endpoint = endpoint
+        transport?.identity.introduction.profile.addresses = [endpoint]
+    }
+
+    /// Handshakes tell what the core says of itself by now.
+    func refreshIntroduction() {
+        if let own = record(of: id) { transport?.identity.introduction = own }
+    }
+
+    func keys(in facts: SharedFacts) -> [UInt32: [UInt8]] {
+        var keys: [UInt32: [UInt8]] = [1: clusterSecret]
+        for key in facts.keys(prefix: FactKey.clusterKeys) {
+            if let version = UInt32(key.dropFirst(FactKey.clusterKeys.count)) { keys[version] = facts[key] }
+        }
+        return keys
+    }
+
+    var newestKey: UInt32 { transport?.identity.newestKey ?? 1 }
+
+    func record(of id: NodeID) -> MemberRecord? { core?.record(of: id) }
+
+    // MARK: Truth
+
+    /// What is really so, when a record says otherwise.
+    func contradicts(_ record: MemberRecord, rank: MemberRank) -> String? {
+        if isRemoved { return rank == .removed ? nil : "was removed" }
+        switch state {
+        case .running, .paused:
+            if rank != .alive { return "runs" }
+            return record.version.generation == claimedGeneration ? nil : "runs as generation \(claimedGeneration)"
+        case .off: return rank == .failed || rank == .left ? nil : "is off"
+        // A goodbye may have been lost with the network it was said into.
+        case .left: return rank == .left || rank == .failed ? nil : "has left"
+        case .spare, .removed: return rank == .removed ? nil : "is no member"
+        }
+    }
+}
