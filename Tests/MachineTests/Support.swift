@@ -57,7 +57,7 @@ let isRoot = geteuid() == 0
 
 /// A thread in network and mount namespaces of its own: what runs there sees its own interfaces and mounts, and all of it
 /// is gone when the thread ends.
-final class OwnNamespace {
+final class OwnNamespace: Sendable {
     let loop: EventLoop
     init(network: Bool = false) throws {
         loop = EventLoop(name: "namespace")

@@ -10,6 +10,7 @@
 #include <linux/net_tstamp.h>
 #include <net/if.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -42,3 +43,17 @@ static inline int clinux_unshare(int flags) {
     return 0;
 }
 static inline int clinux_thread_id(void) { return (int)syscall(SYS_gettid); }
+
+/// The whole sched_attr of sched_setattr(2) is not needed: this asks for SCHED_RR, not inherited by children.
+static inline int clinux_round_robin(int priority) {
+    struct sched_param parameter = {.sched_priority = priority};
+    return (int)syscall(SYS_sched_setscheduler, 0, 2 /* SCHED_RR */ | 0x40000000 /* SCHED_RESET_ON_FORK */, &parameter);
+}
+/// Locks pages as they are touched, now and later, so that memory that is only reserved costs nothing.
+static inline int clinux_lock_touched_memory(void) { return mlockall(MCL_CURRENT | MCL_FUTURE | 4 /* MCL_ONFAULT */); }
+/// Bytes that may be locked; the largest number is no limit.
+static inline uint64_t clinux_memory_lock_limit(void) {
+    uint64_t limits[2] = {0, 0};
+    syscall(SYS_prlimit64, 0, 8 /* RLIMIT_MEMLOCK, hidden by glibc */, (void *)0, limits);
+    return limits[0];
+}
