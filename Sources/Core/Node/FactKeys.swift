@@ -6,7 +6,7 @@ package enum FactKey {
     package static func removed(_ id: NodeID) -> String { "removed/\(id)" }
     /// An operator said yes to it, where admission is by approval.
     package static func approved(_ id: NodeID) -> String { "approved/\(id)" }
-    /// Cluster keys by version; the value is the 32-byte secret. The highest version is current.
+    /// Cluster keys by version; the value is the key as `cluster.key` has it. The highest version is current.
     package static func clusterKey(version: UInt32) -> String {
         let digits = String(version)
         return "\(clusterKeys)\(String(repeating: "0", count: 10 - digits.count))\(digits)"

@@ -19,10 +19,7 @@ package struct NodeCore: Sendable {
     private var membership: Membership
     private let config: NodeConfig
     private var contacts = Contacts()
-    private var chance: SeededGenerator
-    private var nextDigestAt: Instant
 
-    private static let digestInterval = Duration.seconds(1)
     private static let maximumApplicants = 64
 
     package init(
@@ -32,12 +29,11 @@ package struct NodeCore: Sendable {
         self.id = id
         self.facts = facts
         self.config = config
-        self.chance = chance.fork("node")
-        nextDigestAt = now
         membership = Membership(
             id: id, version: version, profile: profile, known: members, config: config.membership,
             chance: chance.fork("membership"), now: now)
-        names = NameTable(membership.members.map(\.record))
+        names = NameTable(membership.records)
+        _ = membership.handle(.factsHash(facts.digest), now: now)
     }
 
     // MARK: Events
@@ -70,14 +66,7 @@ package struct NodeCore: Sendable {
     /// Every `tickInterval`, after the socket was drained until EAGAIN (`drained`), never before.
     package mutating func tick(now: Instant, drained: Bool) -> [NodeEffect] {
         guard !isRemoved else { return [] }
-        var effects = carryOut(membership.tick(now: now, drained: drained), now: now)
-        if now >= nextDigestAt {
-            nextDigestAt = now + Self.digestInterval
-            if let peer = chance.pick(from: reachablePeers) {
-                effects.append(send(.factsDigest(facts.digest), to: peer))
-            }
-        }
-        return effects
+        return carryOut(membership.tick(now: now, drained: drained), now: now)
     }
     package var tickInterval: Duration { membership.tickInterval }
 
@@ -98,13 +87,21 @@ package struct NodeCore: Sendable {
         config.needsApproval || facts[FactKey.admission].map { $0.elementsEqual("approve".utf8) } ?? false
     }
 
-    /// Version 1 is the key the cluster was made with; it is in no fact.
+    /// The newest that we know of: of our own file, or among the facts.
     package var currentKeyVersion: UInt32 {
-        facts.keys(prefix: FactKey.clusterKeys).last.flatMap { UInt32($0.dropFirst(FactKey.clusterKeys.count)) } ?? 1
+        let newest = facts.keys(prefix: FactKey.clusterKeys).last
+        return max(config.keyVersion, newest.flatMap { UInt32($0.dropFirst(FactKey.clusterKeys.count)) } ?? 1)
     }
 
     private func isMember(_ peer: NodeID) -> Bool {
         membership.record(of: peer).map { $0.rank != .removed } ?? false
+    }
+
+    /// Where a peer takes datagrams and streams, the path it was last heard on first.
+    package func addresses(of peer: NodeID) -> [Endpoint] {
+        let preferred = membership.preferredPath(to: peer)
+        let all = membership.record(of: peer)?.profile.addresses ?? []
+        return [preferred] + all.filter { $0 != preferred }
     }
 
     // MARK: The operator's orders
@@ -115,7 +112,8 @@ package struct NodeCore: Sendable {
     package mutating func setFact(_ key: String, to value: [UInt8]?, now: Instant) throws(Refusal) -> [NodeEffect] {
         do {
             let entry = try facts.set(key, to: value, by: id)
-            return [.persistFacts(facts), .notify(.factChanged(key: key, by: entry.origin))] + spread([key])
+            return tellDigest(now: now) + [.persistFacts(facts), .notify(.factChanged(key: key, by: entry.origin))]
+                + spread([key])
         } catch {
             throw .tooManyFacts
         }
@@ -123,18 +121,26 @@ package struct NodeCore: Sendable {
 
     /// Removes a node for good, and changes the cluster key so that what it knows opens nothing.
     ///
-    /// `newKey` is a fresh 32-byte secret; chance for keys does not come from a core.
+    /// Chance for keys does not come from a core, so the daemon brings the new key, and the one of today: members that are
+    /// away now come back with that one. Both are opaque here.
     package mutating func remove(
-        _ node: NodeID, newKey: [UInt8], note: String, now: Instant
+        _ node: NodeID, key: [UInt8], newKey: [UInt8], note: String, now: Instant
     ) throws(Refusal) -> [NodeEffect] {
         guard node != id else { throw .isSelf }
         guard isMember(node) else { throw .unknownNode }
         let path = membership.preferredPath(to: node)
         let notice = NodeEffect.send(NodeMessage.removalNotice(when: note).encoded, to: node, via: path)
-        let keyFact = FactKey.clusterKey(version: currentKeyVersion + 1)
+        let version = currentKeyVersion
+        // All of it or nothing: on a copy first.
+        var after = self
         // Told first, while there is still a session; a lost notice is made up for when it is refused at the door.
-        return [notice] + (try setFact(FactKey.removed(node), to: Array(note.utf8), now: now)) + expel(node, now: now)
-            + (try setFact(keyFact, to: newKey, now: now)) + [.clusterKeysChanged]
+        var effects = [notice]
+        effects += try after.setFact(FactKey.removed(node), to: Array(note.utf8), now: now)
+        effects += after.expel(node, now: now)
+        effects += try after.setFact(FactKey.clusterKey(version: version), to: key, now: now)
+        effects += try after.setFact(FactKey.clusterKey(version: version + 1), to: newKey, now: now)
+        self = after
+        return effects + [.clusterKeysChanged]
     }
 
     /// Lets a waiting node in.
@@ -166,7 +172,6 @@ package struct NodeCore: Sendable {
         contacts.answered(path)
         applicants.removeAll { $0.record.id == node }
         return carryOut(membership.handle(.introduced(peer.record, path: path), now: now), now: now)
-            + [.send(NodeMessage.factsDigest(facts.digest).encoded, to: node, via: path)]
     }
 
     private mutating func applied(_ peer: PeerIntroduction, path: Endpoint, now: Instant) -> [NodeEffect] {
@@ -194,9 +199,6 @@ package struct NodeCore: Sendable {
         case .membership(let message):
             return carryOut(
                 membership.handle(.received(message, from: sender, path: path, stamp: stamp), now: now), now: now)
-        case .factsDigest(let digest):
-            guard digest != facts.digest else { return [] }
-            return [.sendReliably(NodeMessage.facts(facts.encoded(), wantsReply: true).encoded, to: sender)]
         case .facts(let encoded, let wantsReply):
             return merge(encoded, from: sender, wantsReply: wantsReply, now: now)
         case .removalNotice: return leaveForGood(by: sender)
@@ -235,6 +237,11 @@ package struct NodeCore: Sendable {
         return effects + spread(changed, except: sender)
     }
 
+    /// It rides on every heartbeat, so that a peer that missed something notices.
+    private mutating func tellDigest(now: Instant) -> [NodeEffect] {
+        carryOut(membership.handle(.factsHash(facts.digest), now: now), now: now)
+    }
+
     /// To everybody we watch, who send it on: one hop where all watch all, a few above 16 nodes.
     private func spread(_ keys: [String], except sender: NodeID? = nil) -> [NodeEffect] {
         let message = NodeMessage.facts(facts.encoded(keys: keys), wantsReply: false).encoded
@@ -265,7 +272,8 @@ package struct NodeCore: Sendable {
             case .sendReliably(let message, let peer):
                 result.append(.sendReliably(MembershipCodec.encode(message), to: peer))
             case .probeReach: result.append(.probeReach)
-            case .factsDiffer(let peer): result.append(send(.factsDigest(facts.digest), to: peer))
+            case .factsDiffer(let peer):
+                result.append(.sendReliably(NodeMessage.facts(facts.encoded(), wantsReply: true).encoded, to: peer))
             case .notify(let notice):
                 result.append(.notify(.membership(notice)))
                 if notice.changesNames { result += rename() }
@@ -279,10 +287,6 @@ package struct NodeCore: Sendable {
         let table = NameTable(membership.records)
         defer { names = table }
         return table.conflicts.filter { !names.conflicts.contains($0) }.map { .notify(.nameConflict($0)) }
-    }
-
-    private func send(_ message: NodeMessage, to peer: NodeID) -> NodeEffect {
-        .send(message.encoded, to: peer, via: membership.preferredPath(to: peer))
     }
 }
 
@@ -299,6 +303,8 @@ package struct NodeConfig: Equatable, Sendable {
     package var membership = MembershipConfig()
     /// False: the key alone admits. True: an operator says yes to each new node.
     package var needsApproval = false
+    /// The version of the cluster key in our own file.
+    package var keyVersion: UInt32 = 1
     package init() {}
 }
 

@@ -7,22 +7,17 @@ import Wire
 /// 1 to 63 belong to membership (`MembershipCodec`), 64 and up to the node.
 enum NodeMessage: Equatable, Sendable {
     case membership(Message)
-    /// Answered with `facts` when the receiver's digest differs.
-    case factsDigest(UInt64)
     /// Some or all shared facts, encoded. `wantsReply`: send back what you have beyond these.
     case facts([UInt8], wantsReply: Bool)
     /// To a node that was just removed, before its session is forgotten.
     case removalNotice(when: String)
 
-    private enum Kind: UInt8 { case factsDigest = 64, facts = 65, removalNotice = 66 }
+    private enum Kind: UInt8 { case facts = 64, removalNotice = 65 }
 
     var encoded: [UInt8] {
         var writer = ByteWriter()
         switch self {
         case .membership(let message): return MembershipCodec.encode(message)
-        case .factsDigest(let digest):
-            writer.integer(Kind.factsDigest.rawValue)
-            writer.integer(digest)
         case .facts(let encoded, let wantsReply):
             writer.integer(Kind.facts.rawValue)
             writer.integer(UInt8(wantsReply ? 1 : 0))
@@ -42,7 +37,6 @@ enum NodeMessage: Equatable, Sendable {
             return
         }
         switch Kind(rawValue: first) {
-        case .factsDigest: self = .factsDigest(try reader.integer())
         case .facts:
             let wantsReply = try reader.integer(UInt8.self) == 1
             self = .facts(Array(try reader.take(reader.remaining)), wantsReply: wantsReply)

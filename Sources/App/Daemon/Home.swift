@@ -1,0 +1,76 @@
+import Crypto
+import Logging
+import Machine
+import Membership
+import Node
+import Primitives
+import Reactor
+
+/// What a node finds, or makes, in its data directory at start: who it is, and what it knew.
+struct Home: Sendable {
+    let directory: DataDirectory
+    let identity: Identity
+    let birth: UInt32
+    let generation: UInt32
+
+    /// Opens and locks the directory, makes an identity where there is none or where it was copied from another machine,
+    /// and persists the generation: all before the first packet.
+    init(opening path: String) throws {
+        directory = try DataDirectory(opening: path)
+        generation = try directory.nextGeneration(wallSeconds: SystemClock.wallNanoseconds / 1_000_000_000)
+        let hardware = HardwareFingerprint.current(dataDirectory: path)
+        switch try directory.identity(on: hardware) {
+        case .kept(let stored):
+            identity = try Identity(pem: stored.privateKey)
+            birth = stored.birth
+            return
+        case .none: break
+        case .fromOtherMachine(let reason):
+            Log.info("this data directory was copied from another machine (\(reason)): this one takes a new identity")
+        // What the other machine knew of the cluster stays; that it was the other machine does not.
+        }
+        identity = Identity.generate()
+        birth = generation
+        try directory.store(StoredIdentity(privateKey: identity.pem, birth: birth, hardware: hardware))
+    }
+
+    var keyFile: ClusterKeyFile { ClusterKeyFile(in: directory.path) }
+
+    func savedMembers() -> [MemberRecord] { load(.members, SavedState.members) ?? [] }
+    func savedFacts() -> SharedFacts { load(.facts, SavedState.facts) ?? SharedFacts() }
+
+    /// What is damaged is set aside and told; the cluster brings it back.
+    private func load<Value>(_ file: DataDirectory.File, _ decode: ([UInt8]) -> Value?) -> Value? {
+        do throws(DataDirectoryError) {
+            guard let bytes = try directory.read(file) else { return nil }
+            if let value = decode(bytes) { return value }
+            throw try directory.setAside(file)
+        } catch {
+            Log.warning("\(error.problem). \(error.remedy)")
+            return nil
+        }
+    }
+
+    /// The ring of this cluster's keys: the one in the file, and those the facts know.
+    static func keyRing(_ current: ClusterKey, facts: SharedFacts) -> ClusterKeyRing {
+        var ring = ClusterKeyRing(current: current)
+        for key in facts.keys(prefix: FactKey.clusterKeys) {
+            guard let value = facts[key], let other = try? ClusterKey(text: String(decoding: value, as: UTF8.self)),
+                other.name == current.name
+            else { continue }
+            ring.add(other)
+        }
+        return ring
+    }
+
+    // MARK: The first password
+
+    /// Written by `bramble init`, which may run beside a waiting daemon; taken over by the daemon as a shared fact.
+    static let firstPasswordFile = "first-password"
+
+    /// After the removal from a cluster: key, members and facts are moved out of use, the identity is given up.
+    func wipe() {
+        keyFile.remove()
+        for file in DataDirectory.File.allCases where file != .generation { directory.remove(file) }
+    }
+}

@@ -1,0 +1,76 @@
+import BrambleAPI
+import Membership
+import Node
+import Primitives
+
+/// The cores' values as the JSON people see. Pure: everything it needs comes in.
+struct Presentation: Sendable {
+    let snapshot: NodeSnapshot
+    /// The moment the snapshot was made, and its wall-clock time.
+    let storyteller: Storyteller
+
+    init(_ snapshot: NodeSnapshot) {
+        self.snapshot = snapshot
+        storyteller = Storyteller(names: snapshot.names, selfID: snapshot.id)
+    }
+
+    /// In order of their names. Removed nodes are gone from here at once.
+    var nodes: [NodeInfo] {
+        shownMembers.map(info).sorted { ($0.name, $0.id) < ($1.name, $1.id) }
+    }
+
+    var edges: [WatchEdge] {
+        let shown = Set(shownMembers.map(\.id))
+        return snapshot.edges.filter { shown.contains($0.watcher) && shown.contains($0.subject) }.map { edge in
+            WatchEdge(
+                from: storyteller.name(edge.watcher), to: storyteller.name(edge.subject), state: state(edge.state),
+                phi: edge.phi.map { rounded($0) }, rttMs: edge.roundTrip.map { rounded($0.milliseconds) })
+        }.sorted { ($0.from, $0.to) < ($1.from, $1.to) }
+    }
+
+    /// Alive and suspect ones count as alive: a suspicion is not a verdict.
+    var counts: ClusterStatus.Counts {
+        let ranks = shownMembers.map(\.rank)
+        return ClusterStatus.Counts(
+            alive: ranks.count { $0 == .alive || $0 == .suspect }, down: ranks.count { $0 == .failed })
+    }
+
+    private var shownMembers: [MemberView] { snapshot.members.filter { $0.rank != .removed } }
+
+    private func info(_ member: MemberView) -> NodeInfo {
+        let isSelf = member.id == snapshot.id
+        let profile = member.record.profile
+        let first = profile.addresses.first
+        return NodeInfo(
+            name: storyteller.name(member.id), id: member.id.description, address: first?.address.description ?? "",
+            port: first.map { Int($0.port) } ?? 0, addresses: profile.addresses.map(\.description),
+            state: state(member.rank), phi: isSelf ? 0 : member.phi.map { rounded($0) },
+            threshold: snapshot.reportThreshold,
+            incarnation: UInt64(member.record.version.incarnation), since: Timestamp.of(member.since), isSelf: isSelf,
+            version: profile.software, load: LoadFacts(encoded: member.load).map(load))
+    }
+
+    private func load(_ facts: LoadFacts) -> NodeLoad {
+        NodeLoad(
+            cpu: rounded(facts.cpu, 1000), memory: rounded(facts.memory, 1000), load1: facts.load1, load5: facts.load5,
+            load15: facts.load15, temperature: facts.temperature)
+    }
+
+    private func state(_ rank: MemberRank) -> NodeState {
+        switch rank {
+        case .alive: .alive
+        case .suspect: .suspect
+        case .failed: .down
+        case .left, .removed: .left
+        }
+    }
+    private func state(_ state: EdgeView.State) -> WatchEdge.State {
+        switch state {
+        case .opening: .opening
+        case .up: .up
+        case .probing: .probing
+        case .down: .down
+        }
+    }
+    private func rounded(_ value: Double, _ parts: Double = 100) -> Double { (value * parts).rounded() / parts }
+}
