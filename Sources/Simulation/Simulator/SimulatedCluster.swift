@@ -514,7 +514,7 @@ package final class SimulatedCluster {
         let instant = machine.clock.instant(at: now)
         guard
             let effects = try? machine.core?.remove(
-                target.id, newKey: key, note: "2025-01-01T00:00:00Z by the simulator", now: instant)
+                target.id, key: [1], newKey: key, note: "2025-01-01T00:00:00Z by the simulator", now: instant)
         else { return }
         target.isRemoved = true
         carryOut(effects, at: machine)
