@@ -99,7 +99,7 @@ final class Network {
 
     func run(for duration: Duration, every tick: Duration = .milliseconds(25)) {
         let end = now + duration
-        var nextTick = now + tick
+        var nextTick = Instant(nanoseconds: (now.nanoseconds / tick.nanoseconds + 1) * tick.nanoseconds)
         while now < end {
             let next = flying.map(\.arrives).min() ?? end
             now = min(next, nextTick, end)
