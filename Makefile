@@ -7,7 +7,7 @@ DEBUG := .build/debug
 RELEASE := -c release -static-stdlib
 # The same for demo and test, so that one does not undo the other's build.
 STRICT := -Xswiftc -warnings-as-errors
-FORMATTED := Sources Tests Lab Package.swift
+FORMATTED := Sources Tests Lab Benchmarks Package.swift
 # The lab makes network namespaces, which takes root; everything else runs as whoever calls.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH)
 

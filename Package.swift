@@ -80,6 +80,8 @@ let package = Package(
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
         library("Lab", ["Primitives", "Reactor", "BrambleAPI", "CLinux", "CLab"], path: "Lab/Lab"),
         .target(name: "CLab", path: "Lab/CLab"),
+        tool("bramble-demo", ["Lab", "BrambleAPI"], path: "Lab/Demo"),
+        tool("bramble-bench", ["Lab", "BrambleAPI"], path: "Benchmarks"),
 
         // C: headers only, nothing of ours is compiled. CCurl loads libcurl when the CLI first needs it.
         .target(name: "CLinux", path: "Sources/C/CLinux"),

@@ -79,6 +79,7 @@ package final class BrambleNode {
     }
     package func nodes() throws -> [NodeInfo] { try get("/v1/nodes", as: [NodeInfo].self) }
     package func status() throws -> ClusterStatus { try get("/v1/status", as: ClusterStatus.self) }
+    package func edges() throws -> [WatchEdge] { try get("/v1/edges", as: [WatchEdge].self) }
     package func events() throws -> [Event] { try get("/v1/events", as: [Event].self) }
     package func metrics() throws -> String { try ask("GET", "/metrics").text }
 

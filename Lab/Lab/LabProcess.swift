@@ -62,11 +62,14 @@ package final class LabProcess {
     }
 
     /// All it wrote to stdout and stderr so far.
-    package var output: String {
+    package var output: String { output(from: 0) }
+
+    /// What it wrote after so many bytes.
+    package func output(from offset: Int) -> String {
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while true {
-            let count = pread(log, &chunk, chunk.count, off_t(bytes.count))
+            let count = pread(log, &chunk, chunk.count, off_t(offset + bytes.count))
             guard count > 0 else { return String(decoding: bytes, as: UTF8.self) }
             bytes += chunk[..<count]
         }

@@ -1,0 +1,105 @@
+import FoundationEssentials
+import Glibc
+import Lab
+
+/// A command of this machine, outside every lab, and what it wrote to stdout; nil when it fails.
+func shell(_ command: String) -> String? {
+    guard let stream = popen(command, "r") else { return nil }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while true {
+        let count = fread(&chunk, 1, chunk.count, stream)
+        if count == 0 { break }
+        bytes += chunk[..<count]
+    }
+    return pclose(stream) == 0 ? String(decoding: bytes, as: UTF8.self) : nil
+}
+
+/// How long a developer waits: a build of a fresh copy, and after an edit of one line.
+struct BuildRows {
+    let progress: (String) -> Void
+
+    func build() throws -> [Figure] {
+        guard let copy = shell("mktemp -d")?.split(separator: "\n").first.map(String.init) else {
+            throw LabError("no directory for a copy of the source")
+        }
+        defer { _ = shell("rm -rf '\(copy)'") }
+        guard shell("git archive HEAD | tar -x -C '\(copy)'") != nil else {
+            throw LabError("git archive failed: the build times need a checkout with a commit")
+        }
+        progress("a clean debug build")
+        let clean = try timeBuild(in: copy)
+        // A private line at the bottom, which everything stands on, and one in a leaf.
+        var slowest = 0.0
+        for file in ["Sources/Core/Primitives/NodeName.swift", "Sources/App/Daemon/Configuration.swift"] {
+            guard shell("printf '\\nprivate let lineOfTheBenchmark = 1\\n' >> '\(copy)/\(file)'") != nil else {
+                throw LabError("no \(file) to edit")
+            }
+            progress("a build after an edit of \(file)")
+            slowest = max(slowest, try timeBuild(in: copy))
+        }
+        return [
+            Figure(
+                "clean debug build", peer: nil, bramble: clean, target: "≤ 120 s", limit: 120, unit: wholeSeconds),
+            Figure(
+                "build after a one-line edit, slowest of two files", peer: nil, bramble: slowest, target: "≤ 10 s",
+                limit: 10, unit: wholeSeconds),
+        ]
+    }
+
+    private func timeBuild(in directory: String) throws -> Double {
+        let start = monotonicSeconds()
+        guard shell("swift build --package-path '\(directory)' 2>&1") != nil else {
+            throw LabError("swift build failed in a fresh copy of the source")
+        }
+        return monotonicSeconds() - start
+    }
+    private func wholeSeconds(_ value: Double?) -> String { value.map { "\(decimal($0, 1)) s" } ?? "" }
+}
+
+/// What the simulator measures, with a fixed seed.
+struct SimulatorRows {
+    let program: String
+    let progress: (String) -> Void
+    private let seed = 1
+
+    private struct Outcome: Decodable {
+        struct Detection: Decodable {
+            var count: Int
+            var maxMs: Double?
+        }
+        var ok: Bool
+        var detection: Detection
+        var falseVerdicts: Int
+        var bytesPerSecondPerNode: Double?
+    }
+
+    func simulator() throws -> [Figure] {
+        let hundred = try run("steady", nodes: 100)
+        let thousand = try run("steady", nodes: 1000)
+        let crash = try run("mass-crash", nodes: 1000)
+        guard let small = hundred.bytesPerSecondPerNode, let large = thousand.bytesPerSecondPerNode, small > 0 else {
+            throw LabError("the simulator gave no traffic figures")
+        }
+        let found = crash.detection.maxMs.map { $0 / 1000 }
+        return [
+            Figure(
+                "bytes per second and node, 1,000 simulated nodes against 100",
+                bramble: "\(decimal(large, 0)) against \(decimal(small, 0)) B/s", target: "within 20 %",
+                isMet: (large / small - 1).magnitude <= 0.2),
+            Figure(
+                "simulated: 1,000 nodes, 100 die at once: all found; others accused",
+                bramble: "\(crash.detection.count) of 100 in \(seconds(found)); \(crash.falseVerdicts)",
+                target: "all, ≤ 3 s; 0",
+                isMet: crash.ok && crash.detection.count == 100 && found ?? .infinity <= 3 && crash.falseVerdicts == 0),
+        ]
+    }
+
+    private func run(_ scenario: String, nodes: Int) throws -> Outcome {
+        progress("simulating \(scenario) with \(nodes) nodes")
+        // It ends with 1 when a claim was violated; the figures are there all the same.
+        let command = "'\(program)' run --scenario \(scenario) --nodes \(nodes) --seed \(seed) --json || test $? = 1"
+        guard let text = shell(command) else { throw LabError("\(command) failed") }
+        return try JSONDecoder().decode(Outcome.self, from: Data(text.utf8))
+    }
+}
