@@ -1,3 +1,4 @@
+import Glibc
 import Lab
 
 /// serf as Debian packages it, with its default profile. What it notices is taken from its log, stamped when the line
@@ -5,6 +6,7 @@ import Lab
 final class Serf: Contender {
     let name = "serf"
     let pollInterval = Duration.milliseconds(5)
+    static let isInstalled = access("/usr/bin/serf", X_OK) == 0
     private struct Agent {
         var process: LabProcess
         var consumed = 0
@@ -20,12 +22,9 @@ final class Serf: Contender {
     func launch(_ node: Int, joining: Joining) throws {
         let host = lab.hosts[node]
         var command = ["serf", "agent", "-bind=\(host.address)", "-node=\(host.name)"]
-        switch joining {
-        case .addresses:
-            let running = agents.filter { $0.key != node && $0.value.process.isRunning }.keys.sorted()
-            command += running.prefix(3).map { "-join=\(lab.hosts[$0].address)" }
-        case .discovery: command += ["-discover=bench", "-iface=eth0"]
-        }
+        // Always by addresses: -discover of Debian's serf 0.8.2 ends in a nil pointer on hosts like these.
+        let running = agents.filter { $0.key != node && $0.value.process.isRunning }.keys.sorted()
+        command += running.prefix(3).map { "-join=\(lab.hosts[$0].address)" }
         agents[node] = Agent(process: try host.spawn(command))
     }
     func process(_ node: Int) -> LabProcess? { agents[node]?.process }

@@ -106,7 +106,7 @@ let notes = [
         + "serf's are when the line appears in its log, which is read every 5 ms.",
     "A frozen node may be called down itself, since it does not answer; only verdicts about others count as wrong.",
     "“start until all know” runs from the start of a process on a machine nobody has seen before, given the addresses of "
-        + "others. By multicast DNS alone, both wait for announcements.",
+        + "three others. By multicast DNS alone it waits for announcements; serf's own search crashes in Debian's build.",
     "“a member again” for Bramble: the restarted process exchanges heartbeats with every other; for serf: it lists all "
         + "as alive.",
     "Simulator figures come from `bin/bramble-sim run --scenario steady|mass-crash --nodes N --seed 1`.",
