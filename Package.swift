@@ -102,6 +102,8 @@ let package = Package(
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
         tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives"]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux"]),
+        tests(
+            "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
         tests("ArchitectureTests", []),
         tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
     ]

@@ -9,6 +9,11 @@ protocol Checker {
     mutating func started(_ machine: SimulatedMachine, in cluster: SimulatedCluster) -> [Finding]
     mutating func stopped(_ machine: SimulatedMachine, in cluster: SimulatedCluster)
     mutating func noticed(_ notice: Notice, at observer: SimulatedMachine, in cluster: SimulatedCluster) -> [Finding]
+    /// After a node has digested a message of another.
+    mutating func heard(_ message: Message, from sender: NodeID, at observer: SimulatedMachine, in: SimulatedCluster)
+        -> [Finding]
+    /// Whether `heard` is to be called: messages are read a second time for it.
+    var listens: Bool { get }
     mutating func sampled(in cluster: SimulatedCluster) -> [Finding]
     mutating func finished(in cluster: SimulatedCluster) -> [Finding]
 }
@@ -18,6 +23,10 @@ extension Checker {
     mutating func started(_: SimulatedMachine, in _: SimulatedCluster) -> [Finding] { [] }
     mutating func stopped(_: SimulatedMachine, in _: SimulatedCluster) {}
     mutating func noticed(_: Notice, at _: SimulatedMachine, in _: SimulatedCluster) -> [Finding] { [] }
+    mutating func heard(
+        _: Message, from _: NodeID, at _: SimulatedMachine, in _: SimulatedCluster
+    ) -> [Finding] { [] }
+    var listens: Bool { false }
     mutating func sampled(in _: SimulatedCluster) -> [Finding] { [] }
     mutating func finished(in _: SimulatedCluster) -> [Finding] { [] }
 }
@@ -182,6 +191,44 @@ struct VersionsGrow: Checker {
                     + "now as \(news.rank) \(news.version.text)",
                 machines: Set([observer.number, subject].compactMap { $0 }))
         ]
+    }
+}
+
+/// The stored version is the highest of all that was ever told by a member, also where the news changed nothing else:
+/// otherwise a late message can raise the dead.
+struct EvidenceIsKept: Checker {
+    let claim = "a node never knows an older version than it was told"
+    let listens = true
+
+    mutating func heard(
+        _ message: Message, from sender: NodeID, at observer: SimulatedMachine, in cluster: SimulatedCluster
+    ) -> [Finding] {
+        message.evidence(from: sender).compactMap { id, version in
+            guard let record = observer.record(of: id), record.rank != .removed, record.version < version else {
+                return nil
+            }
+            let subject = cluster.number(of: id)
+            return Finding(
+                text: "n\(observer.number) was told of n\(subject ?? -1) at \(version.text) by "
+                    + "n\(cluster.number(of: sender) ?? -1), and keeps it as \(record.rank) \(record.version.text)",
+                machines: Set([observer.number, subject].compactMap { $0 }))
+        }
+    }
+}
+
+extension Message {
+    /// Whom it tells of, at which version.
+    fileprivate func evidence(from sender: NodeID) -> [(NodeID, MemberVersion)] {
+        switch self {
+        case .heartbeat(let beat): [(sender, beat.version)] + beat.updates.map { ($0.id, $0.version) }
+        case .ping(_, let version), .pong(_, let version): [(sender, version)]
+        case .updates(let updates): updates.map { ($0.id, $0.version) }
+        case .delta(let delta): delta.updates.map { ($0.id, $0.version) }
+        case .report(let report): [(report.subject, report.version)]
+        case .evidence(let evidence): [(evidence.subject, evidence.version)]
+        case .ask(let subject, let version), .withdraw(let subject, let version): [(subject, version)]
+        case .digest: []
+        }
     }
 }
 

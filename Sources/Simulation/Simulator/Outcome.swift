@@ -98,10 +98,12 @@ extension SimulatedCluster {
                 timeline.lines(about: violation.finding.machines, until: violation.at, count: 40) { number(of: $0) }
             })
     }
+}
 
+extension Outcome {
     /// One run from beginning to end.
-    package static func outcome(
-        of scenario: Scenario, nodes: Int? = nil, seed: UInt64, seconds: Double? = nil, bug: PlantedBug? = nil
+    package static func of(
+        _ scenario: Scenario, nodes: Int? = nil, seed: UInt64, seconds: Double? = nil, bug: PlantedBug? = nil
     ) -> Outcome {
         let cluster = SimulatedCluster(
             scenario: scenario, nodes: nodes ?? scenario.nodes, seed: seed, seconds: seconds, bug: bug)

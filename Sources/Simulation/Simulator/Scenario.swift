@@ -11,6 +11,8 @@ package struct Scenario: Sendable {
     var spares = 0
     /// Machines of another cluster on the same network.
     var strangers = 0
+    /// Below this many nodes the claims cannot hold, for reasons that are in the summary.
+    package var leastNodes = 2
     /// How soon each crash has to be found; nil where other faults may get in the way.
     var findsCrashes: (@Sendable (_ nodes: Int) -> Duration)?
     var returnsWithin: Duration?
@@ -27,6 +29,7 @@ package struct Scenario: Sendable {
             GenerationsGrow(), RemovedStaysRemoved(), Forms(),
             EveryCrashIsFound(within: findsCrashes?(nodes)), Heals(within: healBound(nodes)),
         ]
+        if isSmall { checkers.append(EvidenceIsKept()) }
         if strangers > 0 { checkers.append(StrangersStayOut()) }
         if let returnsWithin { checkers.append(RestartedIsBack(within: returnsWithin)) }
         return checkers

@@ -27,6 +27,7 @@ package final class SimulatedCluster {
     private var addressBook: [Endpoint: Int] = [:]
     private var numbers: [NodeID: Int] = [:]
     private var checkers: [any Checker] = []
+    private var listeners = false
     private var nextHost: UInt32 = 1
     private var nodeConfig = NodeConfig()
     private var discoveryChance: SeededGenerator
@@ -69,6 +70,7 @@ package final class SimulatedCluster {
         endsAt = healsAt + scenario.healBound(nodes) + .seconds(2)
         bug?.plant(in: &nodeConfig)
         checkers = scenario.checkers(nodes: nodes)
+        listeners = checkers.contains { $0.listens }
         setUp(all: all, chance: chance.fork("machines"))
     }
 
@@ -229,8 +231,25 @@ package final class SimulatedCluster {
     }
 
     private func handle(_ event: NodeEvent, at machine: SimulatedMachine, now instant: Instant) {
-        guard let effects = machine.core?.handle(event, now: instant), !effects.isEmpty else { return }
-        carryOut(effects, at: machine)
+        guard let effects = machine.core?.handle(event, now: instant) else { return }
+        if !effects.isEmpty { carryOut(effects, at: machine) }
+        if listeners { overhear(event, at: machine) }
+    }
+
+    private func overhear(_ event: NodeEvent, at machine: SimulatedMachine) {
+        let bytes: [UInt8]
+        let sender: NodeID
+        switch event {
+        case .received(let payload, let peer, _, _): (bytes, sender) = (payload, peer)
+        case .receivedReliably(let payload, let peer): (bytes, sender) = (payload, peer)
+        default: return
+        }
+        guard let first = bytes.first, MembershipCodec.types.contains(first), machine.state == .running,
+            let message = try? MembershipCodec.decode(bytes)
+        else { return }
+        for index in checkers.indices where checkers[index].listens {
+            report(checkers[index].claim, checkers[index].heard(message, from: sender, at: machine, in: self))
+        }
     }
 
     // MARK: Effects

@@ -58,8 +58,8 @@ enum SimulatorCommand {
             print("\(scenario.name): \(scenario.summary)\nseed \(seed), replay: \(replay)\n")
             flush()
         }
-        let outcome = SimulatedCluster.outcome(
-            of: scenario, nodes: nodes, seed: seed, seconds: options.seconds, bug: options.bug)
+        let outcome = Outcome.of(
+            scenario, nodes: nodes, seed: seed, seconds: options.seconds, bug: options.bug)
         print(options.json ? outcome.json(replay: replay) : outcome.text(replay: replay))
         return outcome.isClean ? 0 : 1
     }
@@ -74,8 +74,8 @@ enum SimulatorCommand {
             let nodes = options.nodes ?? [2, 3, 4, 5, 5, 7, 12, 20][sizes.below(8)]
             let seed = freshSeed()
             runs += 1
-            let outcome = SimulatedCluster.outcome(
-                of: scenario, nodes: nodes, seed: seed, seconds: options.seconds, bug: options.bug)
+            let outcome = Outcome.of(
+                scenario, nodes: nodes, seed: seed, seconds: options.seconds, bug: options.bug)
             guard outcome.isClean else {
                 let replay = replay(scenario, nodes, seed, options)
                 print("\(scenario.name), \(nodes) nodes, seed \(seed), after \(runs) runs")
