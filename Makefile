@@ -38,6 +38,16 @@ test: ## Build and run every test, those with real nodes too
 	@[ -z "$(AS_ROOT)" ] || echo "The lab needs root: its tests run with sudo."
 	$(AS_ROOT) $(DEBUG)/bramblePackageTests.xctest --testing-library swift-testing --filter LabTests
 
+sim: ## One simulation: SCENARIO= NODES= SEED= SECONDS= BUG= (a fresh seed without)
+	$(SWIFT) build -c release --product bramble-sim
+	.build/release/bramble-sim run $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(NODES),--nodes $(NODES)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BUG),--bug $(BUG))
+
+soak: ## Fresh simulations one after the other: MINUTES= (default 10) SCENARIO= NODES=
+	$(SWIFT) build -c release --product bramble-sim
+	.build/release/bramble-sim soak --for $$(( $(or $(MINUTES),10) * 60 )) \
+		$(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(NODES),--nodes $(NODES))
+
 check: lint test ## Everything the gate runs
 
 bench: build ## Measure, beside serf, and write docs/benchmarks.md
