@@ -121,6 +121,18 @@ package final class RawConnection: @unchecked Sendable {
         return Array(bytes[..<count])
     }
 
+    private func readMore() throws {
+        let held = buffer
+        buffer = []
+        do {
+            let more = try receive()
+            guard !more.isEmpty else { throw Problem.closed }
+            buffer = held + more
+        } catch {
+            buffer = held
+            throw error
+        }
+    }
     private func line() throws -> String {
         while true {
             if let end = buffer.firstIndex(of: 0x0A) {
@@ -129,20 +141,12 @@ package final class RawConnection: @unchecked Sendable {
                 if line.last == 0x0D { line.removeLast() }
                 return String(decoding: line, as: UTF8.self)
             }
-            let held = buffer
-            buffer = []
-            let more = try receive()
-            guard !more.isEmpty else { throw Problem.closed }
-            buffer = held + more
+            try readMore()
         }
     }
     private func exactly(_ count: Int) throws -> [UInt8] {
         while buffer.count < count {
-            let held = buffer
-            buffer = []
-            let more = try receive()
-            guard !more.isEmpty else { throw Problem.closed }
-            buffer = held + more
+            try readMore()
         }
         defer { buffer.removeFirst(count) }
         return Array(buffer[..<count])

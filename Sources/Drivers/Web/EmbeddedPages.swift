@@ -18,5 +18,9 @@ extension Asset {
 <h1>Bramble</h1>
 
 """####),
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "2708d73bf31c36cd", content: ####"""
+body{}
+
+"""####),
     ]
 }

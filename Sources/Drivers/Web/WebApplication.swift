@@ -58,7 +58,7 @@ final class WebApplication: HTTPApplication {
         }
     }
 
-    func commonHeaders(isEncrypted: Bool) -> [(name: String, value: String)] {
+    var commonHeaders: [(name: String, value: String)] {
         [
             ("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY"), ("Referrer-Policy", "no-referrer"),
             ("Cross-Origin-Resource-Policy", "same-origin"),
@@ -70,19 +70,13 @@ final class WebApplication: HTTPApplication {
     }
 
     func refusal(status: Int, problem: String, remedy: String, kind: String) -> Response {
-        var response = Response.error(
-            status, problem, remedy: remedy, kind: APIError.Kind(rawValue: kind) ?? .refused)
-        response.headers.append(("Cache-Control", "no-store"))
-        return response
+        .error(status, problem, remedy: remedy, kind: APIError.Kind(rawValue: kind) ?? .refused)
     }
 
     // MARK: In a task
 
     func respond(to request: Request) async -> Response {
-        var response = await answer(request)
-        if !response.headers.contains(where: { $0.name == "Cache-Control" }) {
-            response.headers.append(("Cache-Control", "no-store"))
-        }
+        let response = await answer(request)
         Log.debug("web: \(request.head.method) \(request.head.path) \(response.status) for \(request.head.peer)")
         return response
     }
@@ -241,10 +235,10 @@ final class WebApplication: HTTPApplication {
             401, "this needs a login or a token",
             remedy: "log in at /login, or send “Authorization: Bearer TOKEN” (bramble token create NAME makes one)",
             kind: .forbidden)
-        response.headers += [("WWW-Authenticate", "Bearer"), ("Cache-Control", "no-store")]
+        response.headers.append(("WWW-Authenticate", "Bearer"))
         return response
     }()
-    static let toLogin = Response(status: 303, headers: [("Location", "/login"), ("Cache-Control", "no-store")])
+    static let toLogin = Response(status: 303, headers: [("Location", "/login")])
 
     static func slowDown(_ wait: Duration) -> Response {
         let seconds = max(Int(wait.seconds.rounded(.up)), 1)

@@ -26,7 +26,7 @@ enum Message {
 
 enum Streams {
     private static let headers: [(name: String, value: String)] = [
-        ("Content-Type", "text/event-stream"), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"),
+        ("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no"),
     ]
 
     /// An array of what is kept, or, when the client asks for a stream, that and what comes.

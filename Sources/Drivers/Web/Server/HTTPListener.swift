@@ -16,7 +16,7 @@ protocol HTTPApplication: Sendable {
     func screen(_ head: RequestHead) -> Screening
     func respond(to request: Request) async -> Response
     /// Headers that every answer carries.
-    func commonHeaders(isEncrypted: Bool) -> [(name: String, value: String)]
+    var commonHeaders: [(name: String, value: String)] { get }
     func refusal(status: Int, problem: String, remedy: String, kind: String) -> Response
 }
 
@@ -121,6 +121,9 @@ final class HTTPListener: @unchecked Sendable {
         }
         // What is set aside must be resumed before the library can stop.
         for exchange in exchanges { release(exchange) }
+        // A moment for the last answers to go out: the library closes without sending what it holds.
+        let end = SystemClock.now + .seconds(1)
+        while shared.withLock({ !$0.exchanges.isEmpty }), SystemClock.now < end { usleep(5000) }
         MHD_stop_daemon(daemon)
         self.daemon = nil
     }
@@ -289,9 +292,13 @@ final class HTTPListener: @unchecked Sendable {
     }
 
     private func tooLarge(_ exchange: Exchange) -> Response {
-        let limit = exchange.bodyLimit
+        guard exchange.bodyLimit > 0 else {
+            return application.refusal(
+                status: 400, problem: "\(exchange.head.method) \(exchange.head.path.prefix(200)) takes no body",
+                remedy: "send it without one", kind: "invalid")
+        }
         return application.refusal(
-            status: 413, problem: "the request's body is larger than the \(limit) bytes this takes",
+            status: 413, problem: "the request's body is larger than the \(exchange.bodyLimit) bytes this takes",
             remedy: "send less at once", kind: "invalid")
     }
 
@@ -342,8 +349,11 @@ final class HTTPListener: @unchecked Sendable {
         }
         guard let made else { return .NO }
         defer { MHD_destroy_response(made) }
-        for header in application.commonHeaders(isEncrypted: isEncrypted) + response.headers {
+        for header in application.commonHeaders + response.headers {
             MHD_add_response_header(made, header.name, header.value)
+        }
+        if !response.headers.contains(where: { $0.name == "Cache-Control" }) {
+            MHD_add_response_header(made, "Cache-Control", "no-store")
         }
         return MHD_queue_response(exchange.handle, UInt32(response.status), made)
     }
