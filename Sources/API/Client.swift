@@ -1,6 +1,5 @@
 import FoundationEssentials
 import Glibc
-import Synchronization
 
 /// Asks a node over its Unix socket or its HTTP API: what the command line uses, and what a workload may use.
 ///
@@ -122,22 +121,94 @@ extension BrambleClient {
     public func revokeToken(_ name: String) async throws(ClientError) {
         _ = try await ask(HTTPRequest(method: "DELETE", path: "/v1/tokens/" + escaped(name)))
     }
-    public func setPassword(user: String, password: String) async throws(ClientError) {
-        let body = Self.encode(["user": user, "password": password])
-        _ = try await ask(HTTPRequest(method: "POST", path: "/v1/password", body: body))
+    /// A node asks who is not on its own machine for the password of today. Without a user it is the node's operator,
+    /// whom `bramble init` made.
+    public func setPassword(user: String?, password: String, current: String? = nil) async throws(ClientError) {
+        let fields = ["user": user, "password": password, "current": current].compactMapValues(\.self)
+        let request = HTTPRequest(method: "POST", path: "/v1/password", body: Self.encode(fields))
+        // A password's hash is made slow on purpose.
+        _ = try await ask(request, timeout: changeTimeout)
     }
 
-    /// Events as they happen, after those with a greater ID that are kept already; all kept ones without an ID.
+    /// Those events with a greater ID that are kept already (all of them without one), then the others as they happen.
     ///
     /// The stream ends with an error when the node stops, is silent for `idleLimit`, or the reader falls more than
     /// 4,096 events behind; go on with the last ID seen.
     public func follow(since id: UInt64? = nil) -> AsyncThrowingStream<Event, any Error> {
-        let last = LastID(id ?? 0)
-        return stream("/v1/events?since=\(id ?? 0)") { (message) throws(ClientError) in
-            let event: Event = try decode(Array(message.data.utf8))
-            // A node may repeat events at the seam between the kept and the new ones.
-            return last.advance(to: event.id) ? event : nil
+        // Looking back is a question of its own: a node cuts off streams whose readers are far behind.
+        let start = FollowStart(client: self, id: id)
+        return AsyncThrowingStream { try await start.next() }
+    }
+
+    /// Everything that the dashboard shows, as it changes: about four times a second at most.
+    public func live() -> AsyncThrowingStream<LiveUpdate, any Error> {
+        stream("/v1/live") { (message) throws(ClientError) in
+            let data = Array(message.data.utf8)
+            switch message.event {
+            case "status": return .status(try decode(data))
+            case "nodes": return .nodes(try decode(data))
+            case "edges": return .edges(try decode(data))
+            case "waiting": return .waiting(try decode(data))
+            case "event": return .event(try decode(data))
+            case "phi":
+                let figures: LiveFigures = try decode(data)
+                return .suspicion(nodes: figures.nodes, edges: figures.edges)
+            default: return nil
+            }
         }
+    }
+
+    fileprivate func events(after id: UInt64) -> AsyncThrowingStream<Event, any Error> {
+        stream("/v1/events?since=\(id)") { (message) throws(ClientError) in try decode(Array(message.data.utf8)) }
+    }
+}
+
+/// One message of `BrambleClient.live()`. Each replaces what was said of its subject before.
+public enum LiveUpdate: Equatable, Sendable {
+    case status(ClusterStatus)
+    case nodes([NodeInfo])
+    /// The moving part of nodes (by name) and edges (by “from>to”): φ; nil where nobody can tell.
+    case suspicion(nodes: [String: Double?], edges: [String: Double?])
+    case edges([WatchEdge])
+    case waiting([WaitingMachine])
+    case event(Event)
+}
+
+private struct LiveFigures: Decodable {
+    var nodes: [String: Double?]
+    var edges: [String: Double?]
+}
+
+/// First the kept events, then the stream of new ones, without a gap and without repeats.
+private final actor FollowStart {
+    private let client: BrambleClient
+    private var last: UInt64?
+    private var kept: [Event]?
+    private var position = 0
+    private var coming: AsyncThrowingStream<Event, any Error>.Iterator?
+
+    init(client: BrambleClient, id: UInt64?) {
+        self.client = client
+        last = id
+    }
+
+    func next() async throws -> Event? {
+        if kept == nil { kept = try await client.events(since: last) }
+        if let event = kept?[...].dropFirst(position).first {
+            position += 1
+            last = event.id
+            return event
+        }
+        kept = []
+        position = 0
+        var iterator = coming ?? client.events(after: last ?? 0).makeAsyncIterator()
+        while let event = try await iterator.next(isolation: self) {
+            coming = iterator
+            guard event.id > last ?? 0 else { continue }
+            last = event.id
+            return event
+        }
+        return nil
     }
 }
 
@@ -146,17 +217,6 @@ private final class StreamProgress: @unchecked Sendable {
     var parser = EventStreamParser()
     var error: ClientError?
     var refusal: [UInt8] = []
-}
-
-/// The greatest event ID handed out; used by one thread at a time.
-private final class LastID: Sendable {
-    private let last: Atomic<UInt64>
-    init(_ last: UInt64) { self.last = Atomic(last) }
-    func advance(to id: UInt64) -> Bool {
-        guard id > last.load(ordering: .relaxed) else { return false }
-        last.store(id, ordering: .relaxed)
-        return true
-    }
 }
 
 // MARK: How it is asked

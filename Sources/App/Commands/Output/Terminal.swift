@@ -3,9 +3,8 @@ import Glibc
 
 /// Where a command writes and reads, and what the other end can show.
 package struct Terminal: Sendable {
-    /// Columns; nil when output goes to a file or a pipe, which has no width.
-    package var width: Int?
-    package var height: Int?
+    /// Columns and rows at this moment; nil when output goes to a file or a pipe, which has none.
+    package var size: @Sendable () -> (columns: Int, rows: Int)? = { nil }
     package var hasColour = false
     /// Whether bars and check marks can be shown.
     package var hasUnicode = true
@@ -18,15 +17,16 @@ package struct Terminal: Sendable {
     /// The same without showing what is typed.
     package var readSecret: @Sendable () -> String?
     package var now: @Sendable () -> Date = { Date() }
+    /// Day and time of day as the clock on the wall shows them: `2026-11-21`, `12:00:00.000`.
+    package var wallClock: @Sendable (Date) -> (day: String, time: String) = Terminal.localTime
 
     /// The terminal, or the files, of this process.
     package static func ofProcess(environment: [String: String]) -> Terminal {
         let isScreen = isatty(STDOUT_FILENO) == 1
-        let size = isScreen ? screenSize() : nil
         let mayColour = (environment["NO_COLOR"] ?? "").isEmpty && (environment["TERM"] ?? "dumb") != "dumb"
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].lazy.compactMap { environment[$0] }.first { !$0.isEmpty } ?? ""
         return Terminal(
-            width: size?.columns, height: size?.rows, hasColour: isScreen && mayColour,
+            size: { isScreen ? screenSize() : nil }, hasColour: isScreen && mayColour,
             // A file is read who knows where; on a screen the locale tells.
             hasUnicode: !isScreen || locale.uppercased().contains("UTF"),
             canAsk: isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1,
@@ -34,10 +34,23 @@ package struct Terminal: Sendable {
             readLine: { Swift.readLine() }, readSecret: { readWithoutEcho() })
     }
 
-    static func screenSize() -> (columns: Int, rows: Int)? {
+    private static func screenSize() -> (columns: Int, rows: Int)? {
         var size = winsize()
         guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return nil }
         return (Int(size.ws_col), Int(size.ws_row))
+    }
+
+    private static func localTime(_ moment: Date) -> (day: String, time: String) {
+        let seconds = moment.timeIntervalSince1970
+        var whole = time_t(seconds.rounded(.down))
+        var parts = tm()
+        localtime_r(&whole, &parts)
+        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        let fraction = Text.number(seconds - seconds.rounded(.down), decimals: 3).dropFirst()
+        return (
+            "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))",
+            "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))\(fraction.hasPrefix(".") ? fraction : ".999")"
+        )
     }
 
     /// Whole, or the process ends: a reader that went away (EPIPE) needs no message, a full disk does.
@@ -68,9 +81,22 @@ package struct Terminal: Sendable {
         var quiet = before
         quiet.c_lflag &= ~tcflag_t(ECHO)
         quiet.c_lflag |= tcflag_t(ECHONL)
+        // Ctrl-C must end the question without leaving a terminal that shows nothing: it ends the line instead of the
+        // process, and the process ends after the terminal is as before.
+        let interrupt: UInt8 = 3
+        quiet.c_lflag &= ~tcflag_t(ISIG)
+        withUnsafeMutableBytes(of: &quiet.c_cc) { $0[Int(VEOL)] = interrupt }
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet)
-        defer { tcsetattr(STDIN_FILENO, TCSAFLUSH, &before) }
-        return Swift.readLine()
+        var line = [UInt8](repeating: 0, count: 4096)
+        let count = read(STDIN_FILENO, &line, line.count)
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &before)
+        guard count > 0 else { return nil }
+        let typed = line[..<count]
+        if typed.contains(interrupt) {
+            raise(SIGINT)
+            return nil
+        }
+        return String(decoding: typed.prefix { $0 != 0x0A }, as: UTF8.self)
     }
 }
 
@@ -84,6 +110,8 @@ enum Colour: String, Sendable {
 }
 
 extension Terminal {
+    var width: Int? { size()?.columns }
+
     func paint(_ text: String, _ colour: Colour?) -> String {
         guard hasColour, let colour, !text.isEmpty else { return text }
         return "\u{1B}[\(colour.rawValue)m\(text)\u{1B}[0m"
