@@ -38,4 +38,58 @@ enum Example {
         "uptimeSeconds":7512.5,"id":"0123456789abcdef0123456789abcdef","code":"04hm-asw9-ng6y","version":"0.1.0","notes":[],
         "somethingOfANewerVersion":1}
         """#
+
+    static let events = [
+        event(1041, "2026-11-20T23:59:59.999Z", "joined", "serv3"),
+        event(
+            1042, "2026-11-21T09:52:59.612Z", "suspect", "serv3", by: ["serv1"],
+            ["phi": .number(8.04), "silenceMs": .number(405), "unansweredProbes": .integer(2)]),
+        event(
+            1043, "2026-11-21T09:53:00.000Z", "down", "serv3", by: ["serv1", "serv2"],
+            ["accusers": .integer(2), "confirmed": .bool(true), "phi": .number(11.3)]),
+        event(
+            1044, "2026-11-21T10:00:00.000Z", "waiting", "evil\u{1B}[2J\nname",
+            ["address": .string("10.0.0.9:7771\u{7}")]),
+        event(1045, "2026-11-21T11:20:00.250Z", "stalled", "serv1", ["pauseMs": .number(1503), "note": .null]),
+    ]
+    private static func event(
+        _ id: UInt64, _ at: String, _ type: String, _ subject: String, by: [String] = [],
+        _ detail: [String: JSONValue] = [:]
+    ) -> Event {
+        Event(
+            id: id, at: at, monotonicMs: Double(id) * 1000.5, type: type, subject: subject, by: by, detail: detail)
+    }
+
+    static let why = Explanation(
+        subject: "serv3",
+        answer:
+            "serv3 is down since 2026-11-21T09:53:00.000Z: 2 of 3 observers heard nothing for up to 812 ms (φ 11.3), "
+            + "2 had to agree, none still had contact",
+        because: [
+            .init(
+                at: "2026-11-21T09:53:00.000Z", text: "serv1 heard nothing for 812 ms (φ 11.3)",
+                figures: ["phi": .number(11.3), "silenceMs": .number(812), "unansweredProbes": .integer(4)]),
+            .init(at: "2026-11-20T23:59:59.999Z", text: "joined", figures: [:]),
+        ])
+
+    static let waiting = [
+        WaitingMachine(
+            name: "serv6", id: "aa23456789abcdef0123456789abcdef", code: "n8tb-cf24-rqzf", address: "192.168.1.16",
+            port: 7771,
+            reason: .noKey, since: "2026-11-21T11:58:00.000Z"),
+        WaitingMachine(
+            name: "serv7", id: "bb23456789abcdef0123456789abcdef", code: "qctb-cf24-rqzf", address: "192.168.1.17",
+            port: 7771,
+            reason: .approval, since: "2026-11-21T11:00:00.000Z"),
+    ]
+
+    static let doctor = [
+        DoctorCheck(check: "cluster key", state: .ok, text: "only root can read it", remedy: ""),
+        DoctorCheck(
+            check: "http", state: .warn,
+            text: "the dashboard speaks plain HTTP: whoever listens on the network reads passwords and tokens",
+            remedy: "set tls: self in /etc/bramble/bramble.yaml, then: systemctl restart bramble"),
+        DoctorCheck(
+            check: "clock", state: .fail, text: "the clock is 3 years off", remedy: "set it, or install chrony"),
+    ]
 }

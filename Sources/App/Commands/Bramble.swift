@@ -68,10 +68,20 @@ package enum Bramble {
 
     /// Every command there is.
     static let root = Command(
-        group: "bramble", "one dependable cluster from a few small Linux machines", section: .help,
+        group: "bramble", "one dependable cluster from a few small Linux machines",
         [
-            LookCommands.nodes, LookCommands.status,
+            NodesCommand.command, LookCommands.status, LookCommands.events, LookCommands.why, LookCommands.doctor,
+            Command(
+                group: "node", "Decide which machines belong to the cluster",
+                [NodeCommands.waiting, NodeCommands.add, NodeCommands.remove]),
+            Command(
+                group: "peer", "The same in GlusterFS's words",
+                [PeerCommands.probe, PeerCommands.status, PeerCommands.detach]),
             SetUpCommands.initialise, SetUpCommands.start,
-            HelpCommands.version, HelpCommands.help,
+            Command(
+                group: "token", "Decide which scripts may use the HTTP API",
+                [AccessCommands.create, AccessCommands.list, AccessCommands.revoke]),
+            AccessCommands.password,
+            HelpCommands.help, HelpCommands.version, HelpCommands.completion, HelpCommands.man,
         ])
 }

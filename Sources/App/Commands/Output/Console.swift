@@ -28,7 +28,7 @@ struct Console: Sendable {
         if input[Shared.yes] { return }
         guard terminal.canAsk else {
             throw UsageError(
-                problem: "\(command) asks before it acts, and here is no terminal to ask on",
+                problem: "“\(command)” asks before it acts, and there is no terminal to ask on",
                 remedy: "if it is what you want, add --yes")
         }
         terminal.complain(plan.map { Text.oneLine($0) + "\n" }.joined() + question + " Type yes to go on: ")

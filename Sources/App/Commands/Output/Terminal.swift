@@ -20,18 +20,30 @@ package struct Terminal: Sendable {
     /// Day and time of day as the clock on the wall shows them: `2026-11-21`, `12:00:00.000`.
     package var wallClock: @Sendable (Date) -> (day: String, time: String) = Terminal.localTime
 
+    package init(
+        write: @escaping @Sendable (String) -> Void, complain: @escaping @Sendable (String) -> Void,
+        readLine: @escaping @Sendable () -> String?, readSecret: @escaping @Sendable () -> String?
+    ) {
+        self.write = write
+        self.complain = complain
+        self.readLine = readLine
+        self.readSecret = readSecret
+    }
+
     /// The terminal, or the files, of this process.
     package static func ofProcess(environment: [String: String]) -> Terminal {
         let isScreen = isatty(STDOUT_FILENO) == 1
         let mayColour = (environment["NO_COLOR"] ?? "").isEmpty && (environment["TERM"] ?? "dumb") != "dumb"
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].lazy.compactMap { environment[$0] }.first { !$0.isEmpty } ?? ""
-        return Terminal(
-            size: { isScreen ? screenSize() : nil }, hasColour: isScreen && mayColour,
-            // A file is read who knows where; on a screen the locale tells.
-            hasUnicode: !isScreen || locale.uppercased().contains("UTF"),
-            canAsk: isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1,
+        var terminal = Terminal(
             write: { writeAll($0, to: STDOUT_FILENO) }, complain: { writeAll($0, to: STDERR_FILENO) },
             readLine: { Swift.readLine() }, readSecret: { readWithoutEcho() })
+        terminal.size = { isScreen ? screenSize() : nil }
+        terminal.hasColour = isScreen && mayColour
+        // A file is read who knows where; on a screen the locale tells.
+        terminal.hasUnicode = !isScreen || locale.uppercased().contains("UTF")
+        terminal.canAsk = isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1
+        return terminal
     }
 
     private static func screenSize() -> (columns: Int, rows: Int)? {
@@ -111,6 +123,8 @@ enum Colour: String, Sendable {
 
 extension Terminal {
     var width: Int? { size()?.columns }
+    /// What stands where nothing is known.
+    var dash: String { hasUnicode ? "–" : "-" }
 
     func paint(_ text: String, _ colour: Colour?) -> String {
         guard hasColour, let colour, !text.isEmpty else { return text }

@@ -61,8 +61,8 @@ struct Command: Sendable {
     }
 
     /// A group: `bramble node add`, `bramble node remove`.
-    init(group name: String, _ summary: String, section: Section, _ commands: [Command]) {
-        self.init(name, summary, "", section, [], [], .group(commands))
+    init(group name: String, _ summary: String, _ commands: [Command]) {
+        self.init(name, summary, "", .help, [], [], .group(commands))
     }
 
     var children: [Command] { if case .group(let commands) = action { commands } else { [] } }

@@ -1,20 +1,12 @@
 import Primitives
 
 extension Kind {
-    /// One of a few words.
-    static func choice(_ words: [Value]) -> Kind where Value == String {
-        Kind(
-            placeholder: words.joined(separator: "|"), allowed: words.joined(separator: ", "), completion: .words(words)
-        ) {
-            words.contains($0) ? $0 : nil
-        }
-    }
     /// One of the words of an enumeration.
-    static func choice(_ type: Value.Type = Value.self) -> Kind
+    static func choice(_ placeholder: String? = nil) -> Kind
     where Value: CaseIterable & RawRepresentable<String> {
         let words = Value.allCases.map(\.rawValue)
         return Kind(
-            placeholder: words.joined(separator: "|"), allowed: words.joined(separator: ", "),
+            placeholder: placeholder ?? words.joined(separator: "|"), allowed: words.joined(separator: ", "),
             completion: .words(words), parse: { Value(rawValue: $0) })
     }
 }

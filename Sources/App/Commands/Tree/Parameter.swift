@@ -6,7 +6,7 @@ struct ParameterSpec: Sendable {
         case argument(required: Bool)
     }
     /// What a shell offers for a value.
-    enum Completion: Equatable, Sendable { case nothing, files, directories, nodes, words([String]) }
+    enum Completion: Equatable, Sendable { case nothing, files, directories, nodes, waiting, commands, words([String]) }
 
     var role: Role
     /// Without dashes.

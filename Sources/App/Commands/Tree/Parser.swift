@@ -58,6 +58,8 @@ struct Parser {
         result.command.isGroup ? Connection.parameters + [Command.help.spec] : result.command.allOptions
     }
     private var place: String { (["bramble"] + result.path).joined(separator: " ") }
+    /// The command in a sentence.
+    private var subject: String { result.path.isEmpty ? "bramble" : "“\(result.path.joined(separator: " "))”" }
     private var help: String { (["bramble", "help"] + result.path).joined(separator: " ") }
 
     // MARK: Words without a dash
@@ -66,7 +68,7 @@ struct Parser {
         guard result.command.isGroup else {
             guard arguments.count < result.command.arguments.count else {
                 throw UsageError(
-                    problem: "“\(word)” is one word too many for: \(place)",
+                    problem: "“\(word)” is one word too many for \(subject)",
                     remedy: "it is written: \(Usage.line(result.command, path: result.path))")
             }
             arguments.append(word)
@@ -77,7 +79,7 @@ struct Parser {
             let near = Suggestion.nearest(to: word, among: children.map(\.name))
             throw UsageError(
                 problem: "there is no command “\((result.path + [word]).joined(separator: " "))”",
-                remedy: near.map { "did you mean: \(place) \($0)" } ?? "see all commands: \(help)")
+                remedy: Suggestion.sentence(near.map { "\(place) \($0)" }) ?? "see all commands: \(help)")
         }
         result.path.append(word)
         result.command = next
@@ -155,8 +157,8 @@ struct Parser {
         }
         let near = Suggestion.nearest(to: written, among: options.map { "--\($0.name)" })
         return UsageError(
-            problem: "\(place) has no option \(written)",
-            remedy: near.map { "did you mean \($0)" } ?? "see all options: \(help)")
+            problem: "\(subject) has no option \(written)",
+            remedy: Suggestion.sentence(near) ?? "see all options: \(help)")
     }
 
     // MARK: The end
@@ -171,34 +173,43 @@ struct Parser {
             $0.role == .argument(required: true)
         }) {
             throw UsageError(
-                problem: "\(place) needs \(missing.name): \(missing.allowed)",
+                problem: "\(subject) needs \(missing.name): \(missing.allowed)",
                 remedy: "write it: \(Usage.line(command, path: result.path))")
         }
         // Options given before the command must mean something to it.
         let known = Set((command.allOptions + command.arguments).map(\.name))
         let foreign = result.input.values.keys.filter { !known.contains($0) }.sorted()
         if !command.isGroup, let name = foreign.first {
-            throw UsageError(problem: "\(place) has no option --\(name)", remedy: "see all options: \(help)")
+            throw UsageError(problem: "\(subject) has no option --\(name)", remedy: "see all options: \(help)")
         }
     }
 
     private func check(_ spec: ParameterSpec, _ written: String, _ value: String) throws(UsageError) {
         guard !spec.accepts(value) else { return }
-        var remedy = "see: \(help)"
-        if case .words(let words) = spec.completion, let near = Suggestion.nearest(to: value, among: words) {
-            remedy = "did you mean \(near)"
-        }
-        throw UsageError(problem: "\(written) is “\(value)”; allowed is \(spec.allowed)", remedy: remedy)
+        var near: [String] = []
+        if case .words(let words) = spec.completion { near = Suggestion.nearest(to: value, among: words) }
+        throw UsageError(
+            problem: "\(written) is “\(value)”; allowed is \(spec.allowed)",
+            remedy: Suggestion.sentence(near) ?? "see: \(help)")
     }
 }
 
 /// The word somebody probably meant.
 enum Suggestion {
-    /// The nearest of `words`, when it is near enough: a third of its letters may differ, one at least.
-    static func nearest(to word: String, among words: [String]) -> String? {
+    /// The nearest of `words`, when they are near enough: a third of a word's letters may differ, one at least. Several
+    /// when they are equally near.
+    static func nearest(to word: String, among words: [String]) -> [String] {
         let scored = words.map { (word: $0, distance: distance(Array(word.lowercased()), Array($0.lowercased()))) }
-        guard let best = scored.min(by: { ($0.distance, $0.word) < ($1.distance, $1.word) }) else { return nil }
-        return best.distance <= max(1, best.word.count / 3) ? best.word : nil
+            .filter { $0.distance <= max(1, $0.word.count / 3) }
+        let least = scored.map(\.distance).min()
+        return Array(scored.filter { $0.distance == least }.map(\.word).prefix(3))
+    }
+
+    /// "did you mean: a, b or c"
+    static func sentence(_ words: [String]) -> String? {
+        guard let last = words.last else { return nil }
+        let others = words.dropLast().joined(separator: ", ")
+        return "did you mean: " + (others.isEmpty ? last : "\(others) or \(last)")
     }
 
     /// Optimal string alignment: insertions, deletions, replacements and swapped neighbours count one each.

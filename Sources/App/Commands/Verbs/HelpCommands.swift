@@ -1,7 +1,9 @@
 import BrambleAPI
 
 enum HelpCommands {
-    private static let topic = Argument("COMMAND", .text("COMMAND"), required: false, "The command to explain")
+    private static let topic = Argument(
+        "COMMAND", Kind(placeholder: "COMMAND", allowed: "a command", completion: .commands) { $0 }, required: false,
+        "The command to explain")
     private static let subtopic = Argument(
         "SUBCOMMAND", .text("SUBCOMMAND"), required: false, "Its second word, where it has one")
 
@@ -43,6 +45,22 @@ enum HelpCommands {
         } else if let trouble {
             console.print("daemon  not known: \(Text.oneLine(trouble.error.problem))")
         }
+    }
+
+    private static let shell = Argument<Completion.Shell>("SHELL", .choice(), "bash, zsh or fish")
+
+    static let completion = Command(
+        "completion", "Print a script that makes a shell complete commands, options and nodes", section: .help,
+        accepts: [shell], examples: ["source <(bramble completion bash)", "bramble completion fish | source"]
+    ) { input, console in
+        console.terminal.write(Completion.script(for: input[required: shell], root: console.root))
+    }
+
+    static let man = Command(
+        "man", "Print the manual page, in the format of man(1)", section: .help,
+        examples: ["bramble man | man -l -"]
+    ) { _, console in
+        console.terminal.write(ManPage(root: console.root).text)
     }
 
     static func versionLine(_ machine: LocalMachine) -> String {

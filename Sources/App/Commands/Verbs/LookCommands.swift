@@ -1,31 +1,17 @@
 import BrambleAPI
 import FoundationEssentials
+import Primitives
 
 enum LookCommands {
-    // MARK: nodes
-
-    private static let state = Option<NodeState>("state", .choice(), "Only nodes in this state")
-
-    static let nodes = Command(
-        asking: "nodes", "List the nodes of the cluster, and how sure this one is of each",
-        details: """
-            The suspicion φ says how unlikely it is that a node lives and is silent for so long: φ = 3 is one chance in a \
-            thousand. At the threshold the node is reported; when enough others say the same, it is down.
-            """,
-        section: .look, accepts: [state, Shared.json],
-        examples: ["bramble nodes", "bramble nodes --state down --json"]
-    ) { input, console, api in
-        let all = try await api.nodes()
-        let shown = all.filter { node in input[state].map { $0 == node.state } ?? true }
-        if input[Shared.json] { return try console.printJSON(shown) }
-        console.terminal.write(NodeTable.text(shown, of: all, console: console))
-    }
-
     // MARK: status
 
     static let status = Command(
-        asking: "status", "Say in a few lines how this node and its cluster are", section: .look,
-        accepts: [Shared.json]
+        asking: "status", "Say in a few lines how this node and its cluster are",
+        details: """
+            The code is what an operator compares before a waiting machine is given the cluster key. Guarantee says what the \
+            cluster can promise now.
+            """,
+        section: .look, accepts: [Shared.json]
     ) { input, console, api in
         let status = try await api.status()
         if input[Shared.json] { return try console.printJSON(status) }
@@ -33,75 +19,176 @@ enum LookCommands {
         func line(_ title: String, _ text: String, _ colour: Colour? = nil) {
             console.print(Text.padded(title, to: 11) + terminal.paint(Text.oneLine(text), colour))
         }
-        line("Cluster", status.cluster, .strong)
-        line("Node", "\(status.node)  (\(status.id), code \(status.code))")
+        line("Cluster", status.cluster.isEmpty ? terminal.dash : status.cluster, .strong)
+        line("Node", status.node)
         switch status.state {
-        case .alone: line("State", "alone: no other node is known", .yellow)
-        case .joining: line("State", "joining: waiting for the cluster's answer", .yellow)
+        case .alone: line("State", "alone: a cluster of one, no other node is known", .yellow)
+        case .joining: line("State", "joining: not a member yet", .yellow)
         case .member: line("State", "member", .green)
         case .removed: line("State", "removed from the cluster by an operator", .red)
         }
         line("Nodes", "\(status.nodes.alive) alive, \(status.nodes.down) down", status.nodes.down > 0 ? .red : nil)
         line("Guarantee", status.guarantee)
-        line("Running", "\(Text.duration(seconds: status.uptimeSeconds)), version \(status.version)")
+        line("Running", "for \(Text.duration(seconds: status.uptimeSeconds)), version \(status.version)")
+        line("Code", status.code)
+        line("ID", status.id)
         for note in status.notes { line("Note", note, .yellow) }
+    }
+
+    // MARK: events
+
+    private static let follow = Flag("follow", short: "f", "Then show what happens from now on, until Ctrl-C")
+    private static let since = Option("since", Kind<UInt64>.eventID, "Only events after this one")
+    private static let last = Option(
+        "last", short: "n", .integer("COUNT", in: 0...1_000_000), "Of the past, only the newest")
+
+    static let events = Command(
+        asking: "events", "Show what happened in the cluster, as this node noticed it",
+        details: """
+            Oldest first. Each event has an ID that grows; --since goes on where a script stopped. With --json and --follow \
+            each event is one line.
+            """,
+        section: .look, accepts: [follow, since, last, Shared.json],
+        examples: ["bramble events --last 20", "bramble events --follow --json", "bramble events --since 1041"]
+    ) { input, console, api in
+        let lines = EventLines(console.terminal)
+        guard input[follow] else {
+            let all = try await api.events(since: input[since])
+            let shown = input[last].map { all.suffix($0) } ?? all[...]
+            if input[Shared.json] { return try console.printJSON(Array(shown)) }
+            console.terminal.write(lines.text(Array(shown)))
+            if all.isEmpty {
+                console.print(input[since] == nil ? "Nothing has happened yet." : "Nothing has happened since.")
+            }
+            return
+        }
+        func show(_ event: Event) throws {
+            if input[Shared.json] { try console.printJSON(event) } else { console.terminal.write(lines.text([event])) }
+        }
+        var start = input[since]
+        if let count = input[last] {
+            let past = try await api.events(since: start)
+            for event in past.suffix(count) { try show(event) }
+            start = past.last?.id ?? start
+        }
+        for try await event in api.follow(since: start) { try show(event) }
+    }
+
+    // MARK: why
+
+    private static let subject = Argument("NAME", .node, "A node's name")
+
+    static let why = Command(
+        asking: "why", "Explain why a node is in its state: who said so, and with which figures", section: .look,
+        accepts: [subject, Shared.json], examples: ["bramble why serv2"]
+    ) { input, console, api in
+        let explanation = try await api.why(input[required: subject])
+        if input[Shared.json] { return try console.printJSON(explanation) }
+        let terminal = console.terminal
+        let width = max(40, terminal.width ?? .max)
+        console.print(Text.wrapped(EventLines.localised(Text.oneLine(explanation.answer), terminal), to: width))
+        guard !explanation.because.isEmpty else { return }
+        console.print("")
+        for reason in explanation.because {
+            let text = EventLines.localised(Text.oneLine(Figures.sentence(reason.text, reason.figures)), terminal)
+            let time = EventLines.time(reason.at, terminal)
+            let indent = String(repeating: " ", count: Text.width(time) + 4)
+            let wrapped = Text.wrapped(text, to: width, indent: indent)
+            console.print("  " + terminal.paint(time, .faint) + "  " + wrapped.dropFirst(indent.count))
+        }
+    }
+
+    // MARK: doctor
+
+    private static let strict = Flag("strict", "End with exit code 1 when a check failed")
+
+    static let doctor = Command(
+        asking: "doctor", "Check this node and its machine, and say what to do about each finding", section: .look,
+        accepts: [strict, Shared.json]
+    ) { input, console, api in
+        let checks = try await api.doctor()
+        if input[Shared.json] { try console.printJSON(checks) } else { print(checks, console) }
+        if input[strict], checks.contains(where: { $0.state == .fail }) { throw ExitRequest(code: 1) }
+    }
+
+    private static func print(_ checks: [DoctorCheck], _ console: Console) {
+        let terminal = console.terminal
+        let name = checks.map { Text.width(Text.oneLine($0.check)) }.max() ?? 0
+        let width = max(60, terminal.width ?? .max)
+        let indent = String(repeating: " ", count: name + 8)
+        for check in checks {
+            let colour: Colour =
+                switch check.state {
+                case .ok: .green
+                case .warn: .yellow
+                case .fail: .red
+                }
+            let text = Text.wrapped(Text.oneLine(check.text), to: width, indent: indent).dropFirst(indent.count)
+            console.print(
+                terminal.paint(Text.padded(check.state.rawValue, to: 4), colour) + "  "
+                    + Text.padded(Text.oneLine(check.check), to: name) + "  " + text)
+            if !check.remedy.isEmpty {
+                console.print(Text.wrapped("remedy: " + Text.oneLine(check.remedy), to: width, indent: indent))
+            }
+        }
+        let counts = DoctorCheck.State.allCases.map { state in checks.count { $0.state == state } }
+        console.print(
+            "\(Text.count(checks.count, "check", "checks")): \(counts[0]) ok, "
+                + "\(Text.count(counts[1], "warning", "warnings")), \(Text.count(counts[2], "failure", "failures"))")
     }
 }
 
-/// The table of `bramble nodes`.
-enum NodeTable {
-    static func text(_ nodes: [NodeInfo], of all: [NodeInfo], console: Console) -> String {
-        let terminal = console.terminal
-        let now = terminal.now()
-        var table = Table(columns: [
-            .init(title: "NAME"), .init(title: "STATE"), .init(title: "ADDRESS"),
-            .init(title: "PORT", alignRight: true, dropOrder: 3), .init(title: "φ / THRESHOLD"),
-            .init(title: "SINCE", alignRight: true, dropOrder: 2), .init(title: "CPU", alignRight: true, dropOrder: 4),
-            .init(title: "MEMORY", alignRight: true, dropOrder: 5),
-            .init(title: "TEMP", alignRight: true, dropOrder: 6),
-            .init(title: "VERSION", dropOrder: 7),
-        ])
-        table.rows = nodes.map { node in
-            [
-                .init(node.name + (node.isSelf ? " *" : ""), node.isSelf ? .strong : nil),
-                .init(node.state.rawValue, colour(of: node.state)), .init(node.address), .init(String(node.port)),
-                suspicion(node, terminal), .init(Text.ago(node.since, now: now)),
-                .init(percent(node.load?.cpu)), .init(percent(node.load?.memory)),
-                .init(node.load?.temperature.map { Text.number($0, decimals: 0) + " °C" } ?? "–"), .init(node.version),
-            ]
+extension Kind<UInt64> {
+    static let eventID = Kind(placeholder: "ID", allowed: "the ID of an event, a whole number from 0 on") { UInt64($0) }
+}
+
+/// Events, a line each: `1041  12:00:01.123  down       serv3   said by serv1, serv2; φ 9.1`.
+struct EventLines {
+    private let terminal: Terminal
+    init(_ terminal: Terminal) { self.terminal = terminal }
+
+    func text(_ events: [Event]) -> String {
+        // One line after another must line up when followed, too: a width that fits most.
+        let id = max(4, events.map { String($0.id).count }.max() ?? 0)
+        let subject = max(8, events.map { min(24, Text.width($0.subject)) }.max() ?? 0)
+        return events.map { event in
+            let said = event.by.isEmpty ? [] : ["said by \(event.by.joined(separator: ", "))"]
+            let figures = event.detail.isEmpty ? [] : [Figures.text(event.detail)]
+            let line = [
+                terminal.paint(Text.padded(String(event.id), to: id, alignRight: true), .faint),
+                Self.time(event.at, terminal),
+                terminal.paint(Text.padded(Text.oneLine(event.type), to: 10), Self.colour(of: event.type)),
+                Text.padded(Text.oneLine(event.subject), to: subject),
+                Text.oneLine((said + figures).joined(separator: "; ")),
+            ].joined(separator: "  ")
+            return String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
+        }.joined()
+    }
+
+    /// The time of day; with the day, unless that is today.
+    static func time(_ at: String, _ terminal: Terminal) -> String {
+        guard let moment = Text.moment(at) else { return Text.oneLine(at) }
+        let wall = terminal.wallClock(moment)
+        return wall.day == terminal.wallClock(terminal.now()).day ? wall.time : "\(wall.day) \(wall.time)"
+    }
+
+    /// A sentence with the moments in it as this machine's clock on the wall showed them.
+    static func localised(_ sentence: String, _ terminal: Terminal) -> String {
+        sentence.split(separator: " ", omittingEmptySubsequences: false).map { word in
+            let bare = word.reversed().drop { ":,.;".contains($0) }.reversed()
+            // Nothing shorter is a whole moment, and parsing every word would be slow.
+            guard bare.count >= 20, Text.moment(String(bare)) != nil else { return String(word) }
+            return time(String(bare), terminal) + word.dropFirst(bare.count)
+        }.joined(separator: " ")
+    }
+
+    private static func colour(of type: String) -> Colour? {
+        switch type {
+        case "joined", "alive", "recovered", "acquired", "started": .green
+        case "suspect", "stalled", "isolated", "conflict", "waiting": .yellow
+        case "down", "failed": .red
+        case "left", "removed", "released", "stopped": .faint
+        default: nil
         }
-        return table.rendered(for: terminal) + summary(nodes, of: all) + "\n"
-    }
-
-    private static func summary(_ nodes: [NodeInfo], of all: [NodeInfo]) -> String {
-        if nodes.isEmpty {
-            return all.isEmpty ? "This node knows no nodes yet." : "No node is in that state, of \(all.count)."
-        }
-        let counts = NodeState.allCases.map { state in (state, nodes.count { $0.state == state }) }
-        let text = counts.filter { $0.1 > 0 }.map { "\($0.1) \($0.0.rawValue)" }.joined(separator: ", ")
-        let filtered = nodes.count < all.count ? " of \(all.count)" : ""
-        let own = nodes.contains(where: \.isSelf) ? "; * is the node that was asked" : ""
-        return "\(nodes.count)\(filtered) \(all.count == 1 ? "node" : "nodes"): \(text)\(own)"
-    }
-
-    static func colour(of state: NodeState) -> Colour {
-        switch state {
-        case .alive: .green
-        case .suspect: .yellow
-        case .down: .red
-        case .left: .faint
-        }
-    }
-
-    private static func suspicion(_ node: NodeInfo, _ terminal: Terminal) -> Table.Cell {
-        guard let phi = node.phi else { return .init(terminal.hasUnicode ? "–" : "-", .faint) }
-        let figures = "\(Text.number(min(phi, 999), decimals: 1)) / \(Text.number(node.threshold, decimals: 1))"
-        let bar = Suspicion.bar(phi, of: node.threshold, unicode: terminal.hasUnicode)
-        let colour: Colour = phi >= node.threshold ? .red : phi >= node.threshold * 5 / 8 ? .yellow : .green
-        return .init(Text.padded(figures, to: 10) + " " + bar, colour)
-    }
-
-    private static func percent(_ share: Double?) -> String {
-        share.map { Text.number($0 * 100, decimals: 0) + " %" } ?? "–"
     }
 }

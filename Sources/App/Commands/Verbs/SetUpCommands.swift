@@ -19,7 +19,7 @@ enum SetUpCommands {
     ) { input, console in
         guard let name = input[cluster] else {
             throw UsageError(
-                problem: "bramble init needs --cluster NAME: \(NodeName.rule)",
+                problem: "“init” needs --cluster NAME: \(NodeName.rule)",
                 remedy: "for example: bramble init --cluster home")
         }
         let directory = input[dataDirectory] ?? defaultDataDirectory
@@ -30,6 +30,8 @@ enum SetUpCommands {
             ]
             return try console.printJSON(report)
         }
+        let begin =
+            directory == defaultDataDirectory ? "systemctl start bramble" : "bramble start --data-dir \(directory)"
         console.print(
             """
             The cluster “\(name)” has a key now: \(made.keyPath)
@@ -39,7 +41,7 @@ enum SetUpCommands {
               password  \(made.password)
             Another one: bramble password
 
-            Next: start this node      systemctl start bramble
+            Next: start this node      \(begin)
                   add other machines   copy \(made.keyPath) to them, or: bramble node add NAME
             Whoever has that file can join: keep it secret.
             """)
@@ -49,8 +51,8 @@ enum SetUpCommands {
         "start", "Run this machine's node until it is told to stop",
         details: """
             Runs in the foreground and logs to standard error, an event a line; usually systemd starts it. Every option is \
-            also a key of the configuration file, by the same name without dashes (discovery: false for --no-discovery); an \
-            option given here wins. SIGTERM stops it: it says good-bye to the other nodes and ends with exit code 0.
+            also a key of the configuration file, by the same name (no-discovery: true); an option given here wins. SIGTERM \
+            stops it: it says good-bye to the other nodes and ends with exit code 0.
             """,
         section: .setUp, accepts: StartFlags.all,
         examples: ["bramble start --data-dir /var/lib/bramble", "bramble start --name serv2 --join 192.168.1.11"]
