@@ -48,6 +48,11 @@ soak: ## Fresh simulations one after the other: MINUTES= (default 10) SCENARIO= 
 	.build/release/bramble-sim soak --for $$(( $(or $(MINUTES),10) * 60 )) \
 		$(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(NODES),--nodes $(NODES))
 
+golden: ## Write what commands print anew; read the difference
+	@deploy/setup.sh packages.txt build
+	BRAMBLE_GOLDEN_UPDATE=1 $(SWIFT) test $(STRICT) --filter GoldenTests
+	@git --no-pager diff --stat -- Tests
+
 check: lint test ## Everything the gate runs
 
 bench: build ## Measure, beside serf, and write docs/benchmarks.md
