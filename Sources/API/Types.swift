@@ -84,10 +84,12 @@ public struct Event: Codable, Equatable, Sendable {
     /// Names of the nodes that say so.
     public var by: [String]
     public var detail: [String: JSONValue]
+    /// The same in one sentence for people; empty in events of a version that had none.
+    public var text: String
 
     public init(
         id: UInt64, at: String, monotonicMs: Double, type: String, subject: String, by: [String],
-        detail: [String: JSONValue]
+        detail: [String: JSONValue], text: String = ""
     ) {
         self.id = id
         self.at = at
@@ -96,6 +98,19 @@ public struct Event: Codable, Equatable, Sendable {
         self.subject = subject
         self.by = by
         self.detail = detail
+        self.text = text
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        id = try container.decode(UInt64.self, forKey: .id)
+        at = try container.decode(String.self, forKey: .at)
+        monotonicMs = try container.decode(Double.self, forKey: .monotonicMs)
+        type = try container.decode(String.self, forKey: .type)
+        subject = try container.decode(String.self, forKey: .subject)
+        by = try container.decode([String].self, forKey: .by)
+        detail = try container.decode([String: JSONValue].self, forKey: .detail)
+        text = try container.decodeIfPresent(String.self, forKey: .text) ?? ""
     }
 }
 

@@ -35,7 +35,7 @@ actor EventJournal {
         lastID += 1
         let event = Event(
             id: lastID, at: draft.at, monotonicMs: draft.monotonicMs, type: draft.type, subject: draft.subject,
-            by: draft.by, detail: draft.detail)
+            by: draft.by, detail: draft.detail, text: draft.sentence)
         events.append(event)
         if events.count > Self.capacity { events.removeFirst(events.count - Self.capacity) }
         keep(event)
