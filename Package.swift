@@ -75,7 +75,7 @@ let package = Package(
                 "Machine", "Web", "BrambleAPI", "CLinux",
             ], path: "Sources/App/Daemon"),
         library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
-        tool("bramble", ["Commands", "Daemon", "BrambleAPI"], path: "Sources/App/bramble"),
+        tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
         library("Simulator", ["Primitives", "Wire", "Membership", "Node"], path: "Sources/Simulation/Simulator"),
         tool("bramble-sim", ["Simulator", "Primitives"], path: "Sources/Simulation/bramble-sim"),

@@ -26,7 +26,7 @@ struct ArchitectureTests {
             "Machine", "Web", "BrambleAPI",
         ],
         "Commands": ["Primitives", "BrambleAPI"],
-        "bramble": ["Commands", "Daemon", "BrambleAPI"],
+        "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],
         "Simulator": ["Primitives", "Wire", "Membership", "Node"],
         "bramble-sim": ["Simulator", "Primitives"],
     ]

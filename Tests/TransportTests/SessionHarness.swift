@@ -33,7 +33,7 @@ final class Peer {
         self.endpoint = Endpoint(endpoint, defaultPort: 7771)!
         let profile = PeerHello(
             id: identity.id, generation: generation, incarnation: 0, name: NodeName(name)!,
-            addresses: [self.endpoint], software: "test")
+            addresses: [self.endpoint], software: "test", birth: generation)
         sessions = Sessions(
             identity: identity, ring: ClusterKeyRing(current: key, older: older), profile: profile, limits: limits,
             now: now)

@@ -1,4 +1,5 @@
 package import Primitives
+import Web
 
 /// How a node runs: each key is a flag of `bramble start` and a key of the configuration file, by the same name.
 ///
@@ -77,6 +78,11 @@ struct Configuration: Equatable, Sendable {
     var tls: Settings.TLS
 
     /// `hostName` is the machine's own; where it is no node name (`localhost`, an underscore), a name is made of the code.
+    /// `0.0.0.0` means every address, version 6 too.
+    var webAddresses: [WebAddress] {
+        http.map { $0.address == .v4(0) ? .everywhere(port: $0.port) : .tcp($0) } + [.unix(path: socket)]
+    }
+
     init(_ settings: Settings, hostName: String, code: String) {
         dataDirectory = settings.dataDirectory ?? Self.defaultDataDirectory
         let ownName = NodeName(hostName.prefix { $0 != "." }).flatMap { $0.description == "localhost" ? nil : $0 }

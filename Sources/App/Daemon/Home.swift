@@ -66,7 +66,14 @@ struct Home: Sendable {
     // MARK: The first password
 
     /// Written by `bramble init`, which may run beside a waiting daemon; taken over by the daemon as a shared fact.
-    static let firstPasswordFile = "first-password"
+    private static let firstPasswordFile = "first-password"
+
+    static func leaveFirstPassword(_ hash: [UInt8], in path: String) throws(DataDirectoryError) {
+        try DataDirectory.leaveNote(hash, named: firstPasswordFile, in: path)
+    }
+
+    /// The hash, once: the file is gone afterwards.
+    func takeFirstPassword() -> [UInt8]? { directory.takeNote(named: Self.firstPasswordFile) }
 
     /// After the removal from a cluster: key, members and facts are moved out of use, the identity is given up.
     func wipe() {

@@ -1,5 +1,6 @@
+import Machine
 import Primitives
-package import YAML
+import YAML
 
 /// The configuration file: `/etc/bramble/bramble.yaml`, every flag of `bramble start` by the same name, and a few more keys.
 extension Settings: Decodable {
@@ -55,11 +56,6 @@ extension Settings: Decodable {
         reach = try list(.reach, "an IP address") { IPAddress($0) }
         tls = try keys.decodeIfPresent(TLS.self, forKey: .tls)
     }
-
-    /// A missing file at the default place is no error; a missing file that was asked for is.
-    package static func read(from bytes: [UInt8], path: String) throws(YAMLError) -> Settings {
-        try YAML.decode(Settings.self, from: bytes, name: path)
-    }
 }
 
 extension Settings.TLS: Decodable {
@@ -93,6 +89,41 @@ private struct OneOrMore: Decodable {
             texts = [one]
         } else {
             texts = try decoder.singleValueContainer().decode([String].self)
+        }
+    }
+}
+
+/// Finds and reads the configuration file.
+package enum SettingsFile {
+    package static let defaultPath = "/etc/bramble/bramble.yaml"
+    private static let limit = 256 * 1024
+
+    /// The file is missing, unreadable or wrong: exit code 2.
+    package struct Failure: OperatorError, Equatable {
+        package let problem: String
+        package let remedy: String
+    }
+
+    /// The file at the default place need not be there; one that was asked for must.
+    package static func read(at path: String?) throws(Failure) -> Settings {
+        let place = path ?? defaultPath
+        let bytes: [UInt8]?
+        do throws(SystemError) {
+            bytes = try AtomicFile.read(place, limit: limit)
+        } catch {
+            throw Failure(
+                problem: "cannot read the configuration file \(place): \(error)", remedy: "check its owner and mode")
+        }
+        guard let bytes else {
+            guard path != nil else { return Settings() }
+            throw Failure(
+                problem: "there is no configuration file \(place)",
+                remedy: "write it, or leave --config away to use the defaults")
+        }
+        do throws(YAMLError) {
+            return try YAML.decode(Settings.self, from: bytes, name: place)
+        } catch {
+            throw Failure(problem: error.problem, remedy: error.remedy)
         }
     }
 }

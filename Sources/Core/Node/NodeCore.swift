@@ -69,6 +69,9 @@ package struct NodeCore: Sendable {
         return carryOut(membership.tick(now: now, drained: drained), now: now)
     }
     package var tickInterval: Duration { membership.tickInterval }
+    package var version: MemberVersion { membership.version }
+    /// No peer is heard now.
+    package var isAlone: Bool { membership.reachablePeers.isEmpty }
 
     // MARK: Admission
 

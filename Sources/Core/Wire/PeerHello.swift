@@ -12,6 +12,8 @@ package struct PeerHello: Equatable, Sendable {
     package var addresses: [Endpoint]
     /// Bramble's version there.
     package var software: String
+    /// The generation in which its identity was made.
+    package var birth: UInt32
 
     package static let maximumAddresses = 8
     package static let maximumSoftware = 64
@@ -19,7 +21,8 @@ package struct PeerHello: Equatable, Sendable {
     package static let maximumSize = 600
 
     package init(
-        id: NodeID, generation: UInt32, incarnation: UInt32, name: NodeName, addresses: [Endpoint], software: String
+        id: NodeID, generation: UInt32, incarnation: UInt32, name: NodeName, addresses: [Endpoint], software: String,
+        birth: UInt32
     ) {
         self.id = id
         self.generation = generation
@@ -27,6 +30,7 @@ package struct PeerHello: Equatable, Sendable {
         self.name = name
         self.addresses = addresses
         self.software = software
+        self.birth = birth
     }
 
     /// Sends at most as many addresses, and as long a version, as the reader takes.
@@ -38,6 +42,7 @@ package struct PeerHello: Equatable, Sendable {
         writer.nodeName(name)
         writer.list(addresses.prefix(Self.maximumAddresses)) { $0.endpoint($1) }
         writer.text(String(decoding: software.utf8.prefix(Self.maximumSoftware).filter { $0 < 128 }, as: UTF8.self))
+        writer.integer(birth)
         return writer.bytes
     }
 
@@ -52,5 +57,6 @@ package struct PeerHello: Equatable, Sendable {
             try reader.endpoint()
         }
         software = try reader.text(limit: Self.maximumSoftware)
+        birth = try reader.integer()
     }
 }

@@ -1,7 +1,7 @@
 import Glibc
 
 /// Writes whole files so that a reader, or the next start after a power cut, sees the old content or the new, never half.
-enum AtomicFile {
+package enum AtomicFile {
     /// Writes beside the target, syncs, renames over it, syncs the directory.
     ///
     /// The temporary name is fixed for each target, so that crashes do not pile up files; one writer at a time.
@@ -34,7 +34,7 @@ enum AtomicFile {
     }
 
     /// The whole content; nil when there is no such file. More than `limit` bytes is EFBIG.
-    static func read(_ path: String, limit: Int) throws(SystemError) -> [UInt8]? {
+    package static func read(_ path: String, limit: Int) throws(SystemError) -> [UInt8]? {
         // Not blocking: somebody's named pipe must not hold up the start.
         let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard file >= 0 else {

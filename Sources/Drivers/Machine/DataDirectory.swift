@@ -14,10 +14,11 @@ package final class DataDirectory: Sendable {
         case generation
         case members = "members.json"
         case facts = "facts.json"
+        case webIdentity = "web-identity.pem"
 
         fileprivate var limit: Int {
             switch self {
-            case .identityKey, .generation: 16 * 1024
+            case .identityKey, .generation, .webIdentity: 16 * 1024
             case .members: 8 * 1024 * 1024
             case .facts: 16 * 1024 * 1024
             }
@@ -248,6 +249,7 @@ package enum DataDirectoryError: OperatorError, Equatable {
         case .generation: "how often this node has started is lost"
         case .members: "the list of known nodes is lost"
         case .facts: "the operators' decisions stored here are lost"
+        case .webIdentity: "the dashboard's certificate is lost"
         }
     }
     private static func next(_ file: DataDirectory.File) -> String {
@@ -255,6 +257,7 @@ package enum DataDirectoryError: OperatorError, Equatable {
         case .identityKey: "it joins as a new node; remove the old one with `bramble node remove NAME`"
         case .generation: "nothing to do: the clock and the other nodes bring it back"
         case .members: "nothing to do where discovery works; else start once with --join ADDRESS"
+        case .webIdentity: "nothing to do: a new one is made, and browsers ask once more"
         case .facts: "nothing to do where another node is up: it brings them back; alone, set up users again"
         }
     }

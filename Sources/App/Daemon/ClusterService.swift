@@ -1,0 +1,292 @@
+import BrambleAPI
+import Crypto
+import Membership
+import Node
+import Primitives
+import Reactor
+
+/// Everything a person can ask of this node, whatever state it is in: waiting for a key, a member, or removed.
+///
+/// The web server holds it for the daemon's whole life; `Daemon` says which stage the node is in.
+final class ClusterService: BrambleService {
+    enum Stage: Sendable {
+        case starting
+        case waiting(WaitingMachineInfo)
+        case member(Member)
+        case removed(cluster: String, by: String?, at: String)
+    }
+    struct WaitingMachineInfo: Sendable {
+        var name: String
+        var id: NodeID
+    }
+
+    private let stage = Locked(Stage.starting)
+    private let journal: EventJournal
+    private let worker: EventLoop
+    private let startedAt = SystemClock.now
+
+    init(journal: EventJournal, worker: EventLoop) {
+        self.journal = journal
+        self.worker = worker
+    }
+
+    func enter(_ next: Stage) { stage.withLock { $0 = next } }
+
+    private var current: Stage { stage.withLock { $0 } }
+    private var member: Member? { if case .member(let member) = current { member } else { nil } }
+
+    private func needMember() throws(APIError) -> Member {
+        switch current {
+        case .member(let member): return member
+        case .starting:
+            throw APIError(problem: "this node is still starting", remedy: "ask again in a moment", kind: .unavailable)
+        case .waiting(let machine):
+            throw APIError(
+                problem: "this machine has no cluster key yet, so it is in no cluster",
+                remedy: "on a member: bramble node add \(machine.name); or copy cluster.key here; or: bramble init",
+                kind: .unavailable)
+        case .removed(let cluster, _, _):
+            throw APIError(
+                problem: "this node was removed from the cluster “\(cluster)”",
+                remedy: "restart it: it then waits to be added again", kind: .unavailable)
+        }
+    }
+
+    // MARK: Looking
+
+    func nodes() async -> [NodeInfo] {
+        guard let member else { return [] }
+        return await Presentation(member.pulse.snapshot).nodes
+    }
+
+    func edges() async -> [WatchEdge] {
+        guard let member else { return [] }
+        return await Presentation(member.pulse.snapshot).edges
+    }
+
+    func status() async -> ClusterStatus {
+        let uptime = ((SystemClock.now - startedAt).seconds * 10).rounded() / 10
+        func status(
+            _ state: ClusterStatus.State, cluster: String = "", node: String = "", id: NodeID? = nil,
+            counts: ClusterStatus.Counts = .init(alive: 0, down: 0), notes: [String] = []
+        ) -> ClusterStatus {
+            ClusterStatus(
+                cluster: cluster, node: node, state: state, nodes: counts, guarantee: "best-effort",
+                uptimeSeconds: uptime, id: id?.description ?? "", code: id?.code ?? "", version: Version.current,
+                notes: notes)
+        }
+        switch current {
+        case .starting: return status(.joining, notes: ["this node is still starting"])
+        case .waiting(let machine):
+            return status(
+                .joining, node: machine.name, id: machine.id,
+                notes: [
+                    "this machine has no cluster key and waits to be added. Its code is \(machine.id.code). On a member: "
+                        + "bramble node add \(machine.name). Or copy cluster.key from a member into the data directory. "
+                        + "Or make a new cluster: bramble init --cluster NAME"
+                ])
+        case .removed(let cluster, let remover, let time):
+            return status(
+                .removed, cluster: cluster,
+                notes: [
+                    "this node was removed from “\(cluster)” at \(time)\(remover.map { " by \($0)" } ?? ""); its copy of "
+                        + "the cluster's data is wiped. Restart it to let it wait for a new cluster"
+                ])
+        case .member(let member):
+            let snapshot = await member.pulse.snapshot
+            let presentation = Presentation(snapshot)
+            let counts = presentation.counts
+            let others = snapshot.members.filter { $0.id != snapshot.id && $0.rank != .removed }
+            var notes: [String] = []
+            var state = others.isEmpty ? ClusterStatus.State.alone : .member
+            if member.isHeldAtTheDoor {
+                state = .joining
+                notes.append(
+                    "a member wants an operator's yes first: bramble node add \(member.configuration.name), code "
+                        + snapshot.id.code)
+            } else if others.isEmpty {
+                notes.append(
+                    "no other node yet. Copy cluster.key to another machine's data directory and start Bramble there; on "
+                        + "the same network it is found by itself, elsewhere start it with --join")
+            } else if counts.alive == 1, others.contains(where: { $0.rank == .failed || $0.rank == .suspect }) {
+                notes.append("none of the other nodes answers: check this machine's network")
+            }
+            notes += snapshot.names.conflicts.map {
+                "two nodes are called \($0.wanted); the younger goes by \($0.given) until it is given another name"
+            }
+            notes += member.foreignClusters.map { "a node of another cluster is at \($0); it is ignored" }
+            notes += snapshot.applicants.map {
+                "\($0.record.profile.name) waits for approval: bramble node add \($0.record.profile.name)"
+            }
+            return status(
+                state, cluster: member.clusterName, node: presentation.storyteller.name(snapshot.id), id: snapshot.id,
+                counts: counts, notes: notes)
+        }
+    }
+
+    func events(since id: UInt64?) async -> [Event] { await journal.events(since: id) }
+    func eventStream() async -> AsyncStream<Event> { await journal.stream() }
+
+    func why(_ name: String) async throws(APIError) -> Explanation {
+        let snapshot = await (try needMember()).pulse.snapshot
+        guard let id = snapshot.names.id(of: name), let member = snapshot.members.first(where: { $0.id == id }) else {
+            throw unknown(name, snapshot)
+        }
+        let storyteller = Storyteller(names: snapshot.names, selfID: snapshot.id)
+        let history = await journal.events(about: storyteller.name(id))
+        return storyteller.explain(
+            member, threshold: snapshot.reportThreshold, edges: snapshot.edges, history: history)
+    }
+
+    private func unknown(_ name: String, _ snapshot: NodeSnapshot) -> APIError {
+        let known = snapshot.names.names.values.sorted().map(\.description).joined(separator: ", ")
+        return APIError(problem: "no node is called “\(name)”", remedy: "the nodes are: \(known)", kind: .notFound)
+    }
+
+    func version() async -> VersionInfo {
+        VersionInfo(version: Version.current, protocolVersion: Version.protocolVersion)
+    }
+
+    // MARK: Adding and removing
+
+    func waiting() async -> [WaitingMachine] {
+        guard let member else { return [] }
+        return await member.waitingMachines()
+    }
+
+    func add(_ name: String) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        let found = await member.waitingMachines().filter { [$0.name, $0.id, $0.code].contains(name.lowercased()) }
+        guard let machine = found.first, let id = NodeID(machine.id) else {
+            throw APIError(
+                problem: "no machine called “\(name)” waits to be added",
+                remedy: "start Bramble on it first; what waits is listed by: bramble node waiting", kind: .notFound)
+        }
+        guard found.count == 1 else {
+            throw APIError(
+                problem: "several machines called “\(name)” wait: \(found.map(\.code).joined(separator: ", "))",
+                remedy: "say which by its code, which each shows with: bramble status", kind: .refused)
+        }
+        switch machine.reason {
+        case .approval:
+            _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
+                ((), try core.approve(id, note: Timestamp.now(), now: now))
+            }
+            return NodeChange(name: machine.name, done: "\(machine.name) was approved and joins now")
+        case .noKey:
+            try await member.invite(machine)
+            return NodeChange(name: machine.name, done: "\(machine.name) was given the cluster key and joins now")
+        }
+    }
+
+    func remove(_ name: String) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        let snapshot = await member.pulse.snapshot
+        guard let id = snapshot.names.id(of: name) else { throw unknown(name, snapshot) }
+        let keys = member.nextKeys()
+        _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
+            ((), try core.remove(id, key: keys.current, newKey: keys.next, note: Timestamp.now(), now: now))
+        }
+        let shown = snapshot.names.name(of: id)?.description ?? name
+        return NodeChange(
+            name: shown, done: "\(shown) was removed: every node refuses it, and the cluster key was changed")
+    }
+
+    func probe(_ host: String) async throws(APIError) -> NodeChange { try await (try needMember()).probe(host) }
+
+    private func order<Answer: Sendable>(
+        _ member: Member,
+        _ body: @Sendable (inout NodeCore, Instant) throws(NodeCore.Refusal) -> (Answer, [NodeEffect])
+    ) async throws(APIError) -> Answer {
+        do throws(NodeCore.Refusal) {
+            return try await member.pulse.order(body)
+        } catch {
+            throw Self.explained(error)
+        }
+    }
+
+    private static func explained(_ refusal: NodeCore.Refusal) -> APIError {
+        switch refusal {
+        case .unknownNode:
+            APIError(problem: "that node is not a member", remedy: "bramble nodes lists the members", kind: .notFound)
+        case .isSelf:
+            APIError(
+                problem: "a node cannot remove itself",
+                remedy: "do it on another node; to stop this one only: systemctl stop bramble", kind: .refused)
+        case .tooManyFacts:
+            APIError(
+                problem: "the cluster remembers too many removed nodes, users and tokens",
+                remedy: "revoke tokens that nobody uses: bramble token list", kind: .refused)
+        case .notWaiting:
+            APIError(problem: "that machine does not wait any more", remedy: "bramble node waiting", kind: .notFound)
+        }
+    }
+
+    // MARK: Accounts
+
+    func authenticate(user: String, password: String) async -> Bool {
+        guard let member else { return false }
+        let stored = await member.pulse.facts[FactKey.user(user)]
+        return await worker.run { Accounts.matches(password, stored: stored) }
+    }
+
+    func setPassword(user: String, password: String) async throws(APIError) {
+        let member = try needMember()
+        try Accounts.check(user: user)
+        try Accounts.check(password: password)
+        let hash = await worker.run { Accounts.hash(password) }
+        try await setFact(FactKey.user(user), to: hash, member)
+    }
+
+    func authenticate(token: String) async -> String? {
+        guard let member, token.utf8.count <= 256 else { return nil }
+        return await Accounts.name(ofToken: token, in: member.pulse.facts)
+    }
+
+    func tokens() async -> [TokenInfo] {
+        guard let member else { return [] }
+        return await Accounts.tokens(in: member.pulse.facts)
+    }
+
+    func createToken(_ name: String) async throws(APIError) -> NewToken {
+        let member = try needMember()
+        guard NodeName(name) != nil else {
+            throw APIError(problem: "“\(name)” is no token name", remedy: "use \(NodeName.rule)", kind: .invalid)
+        }
+        guard await member.pulse.facts[FactKey.token(name)] == nil else {
+            throw APIError(
+                problem: "there is a token “\(name)” already", remedy: "revoke it first: bramble token revoke \(name)",
+                kind: .refused)
+        }
+        let (secret, stored) = Accounts.makeToken(at: Timestamp.now())
+        try await setFact(FactKey.token(name), to: stored, member)
+        return NewToken(name: name, token: secret)
+    }
+
+    func revokeToken(_ name: String) async throws(APIError) {
+        let member = try needMember()
+        guard await member.pulse.facts[FactKey.token(name)] != nil else {
+            throw APIError(
+                problem: "there is no token “\(name)”", remedy: "bramble token list shows them", kind: .notFound)
+        }
+        try await setFact(FactKey.token(name), to: nil, member)
+    }
+
+    private func setFact(_ key: String, to value: [UInt8]?, _ member: Member) async throws(APIError) {
+        _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
+            ((), try core.setFact(key, to: value, now: now))
+        }
+    }
+
+    // MARK: Health
+
+    func doctor() async -> [DoctorCheck] {
+        guard let member else { return [] }
+        return await member.doctor()
+    }
+
+    func metrics() async -> String {
+        guard let member else { return "" }
+        return await member.metrics()
+    }
+}

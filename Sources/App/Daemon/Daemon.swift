@@ -1,0 +1,178 @@
+import BrambleAPI
+import Crypto
+import FoundationEssentials
+import Glibc
+import Logging
+import Machine
+import Primitives
+import Reactor
+import Web
+
+/// One run of `bramble start`: from the settings to the exit code.
+package enum Daemon {
+    /// Runs until SIGTERM or SIGINT, then hands over and returns 0. What is wrong at the start is thrown, as an
+    /// `OperatorError`; what goes wrong later is told and lived with.
+    package static func run(_ settings: Settings) async throws -> Int32 {
+        Signals.block()
+        let manager = ServiceManager()
+        _ = ProcessLimits.raiseOpenFiles()
+        let loop = EventLoop(name: "loop")
+        let worker = EventLoop(name: "worker")
+
+        let path = settings.dataDirectory ?? Configuration.defaultDataDirectory
+        let home = try Home(opening: path)
+        let configuration = Configuration(settings, hostName: hostName(), code: home.identity.id.code)
+        let journal = openJournal(home, loop: loop, worker: worker)
+        let service = ClusterService(journal: journal, worker: worker)
+        let web = WebServer(
+            service: service,
+            configuration: WebServer.Configuration(
+                listen: configuration.webAddresses, identity: try WebIdentity.load(configuration, home)), loop: loop)
+        try makeSocketFolder(configuration.socket)
+        try web.start()
+
+        let (signals, signalled) = AsyncStream<Signals.Signal>.makeStream(bufferingPolicy: .bufferingNewest(4))
+        let watcher = Signals(on: loop) { signalled.yield($0) }
+        defer { withExtendedLifetime(watcher) {} }
+
+        let stages = Stages(
+            home: home, configuration: configuration, service: service, journal: journal, loop: loop, worker: worker)
+        try await stages.begin()
+        manager.ready(status: "code \(home.identity.id.code)")
+        let watchdog = Task {
+            guard let interval = manager.watchdogInterval else { return }
+            while (try? await loop.sleep(for: interval / 2)) != nil {
+                // Both threads that matter have to answer: a wedged one is what the watchdog is for.
+                await stages.touch()
+                manager.alive()
+            }
+        }
+        for await signal in signals where signal != .hangUp { break }
+        watchdog.cancel()
+        manager.stopping()
+        await stages.end()
+        await web.stop()
+        Log.info("stopped")
+        return 0
+    }
+
+    private static func hostName() -> String {
+        var buffer = [CChar](repeating: 0, count: 256)
+        gethostname(&buffer, buffer.count - 1)
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    private static func openJournal(_ home: Home, loop: EventLoop, worker: EventLoop) -> EventJournal {
+        let log = LineLog(in: home.directory)
+        let decoder = JSONDecoder()
+        let earlier = log.lines().suffix(EventJournal.capacity).compactMap { line in
+            try? decoder.decode(Event.self, from: Data(line.utf8))
+        }
+        return EventJournal(on: loop, earlier: earlier) { event in
+            worker.perform {
+                let encoder = JSONEncoder()
+                encoder.outputFormatting = [.withoutEscapingSlashes]
+                guard let data = try? encoder.encode(event) else { return }
+                log.append(String(decoding: data, as: UTF8.self))
+            }
+        }
+    }
+
+    /// `/run/bramble` is made by systemd; a person who starts the daemon by hand does not think of it.
+    private static func makeSocketFolder(_ socket: String) throws {
+        guard let slash = socket.lastIndex(of: "/"), slash != socket.startIndex else { return }
+        mkdir(String(socket[..<slash]), 0o755)
+    }
+}
+
+/// The stages of a node's life: it waits for a key, is a member, is removed.
+actor Stages {
+    private let home: Home
+    private let configuration: Configuration
+    private let service: ClusterService
+    private let journal: EventJournal
+    private let loop: EventLoop
+    private let worker: EventLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    private var member: Member?
+    private var keyWatch: ClusterKeyFile.Watch?
+
+    init(
+        home: Home, configuration: Configuration, service: ClusterService, journal: EventJournal, loop: EventLoop,
+        worker: EventLoop
+    ) {
+        self.home = home
+        self.configuration = configuration
+        self.service = service
+        self.journal = journal
+        self.loop = loop
+        self.worker = worker
+    }
+
+    /// A key that is there and cannot be read ends the start; a key that is not there is waited for.
+    func begin() async throws {
+        if let text = try home.keyFile.read() {
+            try await join(with: try ClusterKey(text: text))
+        } else {
+            wait()
+        }
+    }
+
+    func end() async {
+        keyWatch?.cancel()
+        await member?.stop()
+    }
+
+    /// Returns when the pulse has had a turn.
+    func touch() async { _ = await member?.pulse.isAlone }
+
+    private func wait() {
+        service.enter(.waiting(.init(name: configuration.name.description, id: home.identity.id)))
+        Log.warning(
+            "this machine has no cluster key (\(home.keyFile.path)): it waits to be added. Its code is "
+                + "\(home.identity.id.code). On a member: bramble node add \(configuration.name). Or copy cluster.key from a "
+                + "member into \(home.directory.path). Or make a new cluster: bramble init --cluster NAME")
+        keyWatch = home.keyFile.watch(on: loop) { [weak self] result in
+            Task { await self?.keyAppeared(result) }
+        }
+    }
+
+    private func keyAppeared(_ result: Result<String, DataDirectoryError>) async {
+        guard member == nil else { return }
+        do {
+            let key = try ClusterKey(text: try result.get())
+            keyWatch?.cancel()
+            keyWatch = nil
+            try await join(with: key)
+        } catch let error as any OperatorError {
+            Log.warning("\(error.problem). \(error.remedy)")
+        } catch {
+            Log.warning("the cluster key cannot be used: \(error)")
+        }
+    }
+
+    private func join(with key: ClusterKey) async throws {
+        let member = try Member(
+            home: home, key: key, configuration: configuration, journal: journal, loop: loop, worker: worker
+        ) { [weak self] remover in
+            Task { await self?.removed(by: remover) }
+        }
+        self.member = member
+        service.enter(.member(member))
+        await member.start()
+    }
+
+    private func removed(by remover: String?) async {
+        guard let member else { return }
+        self.member = nil
+        service.enter(.removed(cluster: member.clusterName, by: remover, at: Timestamp.now()))
+        await journal.record(
+            EventDraft(
+                type: "removed", subject: configuration.name.description, by: remover.map { [$0] } ?? [],
+                sentence:
+                    "this node was removed from “\(member.clusterName)”\(remover.map { " by \($0)" } ?? ""): its copy "
+                    + "of the cluster's data is wiped. Restart it to let it wait for a new cluster"))
+        await member.stop()
+    }
+}

@@ -1,0 +1,315 @@
+import BrambleAPI
+import Crypto
+import Logging
+import Machine
+import Membership
+import Node
+import Primitives
+import Reactor
+import Transport
+import Wire
+
+/// A node that has the cluster key: the pulse and the drivers around it, wired together.
+///
+/// It decides nothing. Each closure below hands what one part says to the part that is to hear it.
+final class Member: Sendable {
+    let home: Home
+    let configuration: Configuration
+    let clusterName: String
+    let journal: EventJournal
+    let pulse: Pulse
+    let startedAt = SystemClock.now
+
+    private let loop: EventLoop
+    private let worker: EventLoop
+    private let pulseLoop: EventLoop
+    private let keeper: Keeper
+    private let hosts: HostsFile?
+    private let network: Addresses
+    private let state = Locked(State())
+
+    private struct State {
+        var ring: ClusterKeyRing?
+        var heldAtTheDoorAt: Instant?
+        var foreign: [UInt64: Endpoint] = [:]
+        var isHostsUpdateDue = false
+        var tasks: [Task<Void, Never>] = []
+    }
+
+    static let maximumForeign = 32
+
+    init(
+        home: Home, key: ClusterKey, configuration: Configuration, journal: EventJournal, loop: EventLoop,
+        worker: EventLoop, onRemoval: @escaping @Sendable (_ by: String?) -> Void
+    ) throws {
+        self.home = home
+        self.configuration = configuration
+        self.journal = journal
+        self.loop = loop
+        self.worker = worker
+        clusterName = key.name
+        keeper = Keeper(home: home, worker: worker)
+        hosts = configuration.hostsFile.map { HostsFile(path: $0) }
+
+        var facts = home.savedFacts()
+        if let hash = home.takeFirstPassword() {
+            _ = try? facts.set(FactKey.user(Accounts.firstUser), to: hash, by: home.identity.id)
+            keeper.keep(facts)
+        }
+        let ring = Home.keyRing(key, facts: facts)
+
+        // The pulse is made after the closures that reach it.
+        let reached = Locked<Member?>(nil)
+        let port = configuration.port
+        network = try Addresses(on: loop, configured: configuration.addresses) { network in
+            reached.withLock { $0 }?.networkChanged(network)
+        }
+        let addresses = network.current.addresses.map { Endpoint($0.address, port: port) }
+        let profile = MemberProfile(
+            name: configuration.name, addresses: addresses, software: Version.current, birth: home.birth)
+        let version = MemberVersion(generation: home.generation, incarnation: 0)
+
+        var config = NodeConfig()
+        config.needsApproval = configuration.needsApproval
+        config.keyVersion = ring.current.version
+        config.membership = MembershipConfig(profile: configuration.profile)
+        config.membership.hasReachTargets = !configuration.reach.isEmpty
+        let core = NodeCore(
+            id: home.identity.id, version: version, profile: profile, members: home.savedMembers(), facts: facts,
+            config: config, chance: SeededGenerator(seed: SystemRandomNumberGenerator().seed()), now: SystemClock.now)
+        let socket = try DatagramSocket(port: port, addresses: configuration.addresses)
+        let sessions = Sessions(
+            identity: home.identity, ring: ring,
+            profile: PeerHello(
+                id: home.identity.id, generation: version.generation, incarnation: 0, name: profile.name,
+                addresses: addresses, software: profile.software, birth: profile.birth), now: SystemClock.now)
+        pulseLoop = EventLoop(name: "pulse")
+        let keeper = keeper
+        pulse = Pulse(
+            on: pulseLoop, core: core, sessions: sessions, socket: socket,
+            outlets: Pulse.Outlets(
+                sendReliably: { bytes, peer, addresses in
+                    reached.withLock { $0 }?.sendReliably(bytes, to: peer, at: addresses)
+                },
+                persistMembers: { keeper.keep($0) },
+                persistFacts: { keeper.keep($0) },
+                clusterKeysChanged: { facts in reached.withLock { $0 }?.clusterKeysChanged(facts) },
+                notify: { notice, storyteller in reached.withLock { $0 }?.noticed(notice, storyteller) },
+                probeReach: { reached.withLock { $0 }?.probeReach() },
+                forget: { peer in reached.withLock { $0 }?.forget(peer) },
+                wasRemoved: { remover, storyteller in
+                    guard let member = reached.withLock({ $0.take() }) else { return }
+                    member.wipe(by: remover.map(storyteller.name), then: onRemoval)
+                },
+                heldAtTheDoor: { reached.withLock { $0 }?.heldAtTheDoor() },
+                foreignCluster: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }))
+        state.withLock { $0.ring = ring }
+        reached.withLock { $0 = self }
+    }
+
+    // MARK: Life
+
+    func start() async {
+        let granted = await pulseLoop.run { ProcessLimits.favorThisThread() }
+        Log.debug("the pulse runs as \(granted)")
+        await pulse.start()
+        state.withLock { state in
+            state.tasks = [
+                Task { await self.reportLoad() },
+                Task { await self.knockAtConfigured() },
+            ]
+        }
+        updateHosts()
+        Log.info(
+            "\(configuration.name) runs in cluster “\(clusterName)”, gossip on UDP port \(configuration.port), code "
+                + home.identity.id.code)
+    }
+
+    /// Says goodbye to the others, and leaves the machine as it was found.
+    func stop() async {
+        let tasks = state.withLock { state in
+            defer { state.tasks = [] }
+            return state.tasks
+        }
+        tasks.forEach { $0.cancel() }
+        await pulse.stop()
+        let hosts = hosts
+        await worker.run { [keeper] in
+            keeper.close()
+            _ = try? hosts?.removeBlock()
+        }
+        pulseLoop.stop()
+    }
+
+    var ring: ClusterKeyRing {
+        state.withLock { state in
+            guard let ring = state.ring else { preconditionFailure("set before the pulse starts") }
+            return ring
+        }
+    }
+
+    /// Blocking look-ups are made on the worker's thread.
+    func lookUp(_ host: String) async -> [Endpoint] {
+        await worker.run { NameLookup.endpoints(of: host, defaultPort: Configuration.defaultPort) }
+    }
+
+    /// False when the task was cancelled meanwhile.
+    func pause(_ duration: Duration) async -> Bool { (try? await loop.sleep(for: duration)) != nil }
+
+    func invite(_ machine: WaitingMachine) async throws(APIError) {}
+
+    // MARK: What the pulse says
+
+    private func noticed(_ notice: ClusterNotice, _ storyteller: Storyteller) {
+        if let draft = storyteller.tell(notice) { Task { await journal.record(draft) } }
+        if case .membership = notice { updateHosts() }
+        if case .nameConflict = notice { updateHosts() }
+    }
+
+    private func sendReliably(_ bytes: [UInt8], to peer: NodeID, at addresses: [Endpoint]) {}
+    private func forget(_ peer: NodeID) {}
+    private func probeReach() {}
+
+    private func clusterKeysChanged(_ facts: SharedFacts) {
+        let ring = state.withLock { state in
+            guard let old = state.ring else { preconditionFailure("set before the pulse starts") }
+            let ring = Home.keyRing(old.current, facts: facts)
+            state.ring = ring
+            return ring
+        }
+        Task { await pulse.use(ring) }
+        worker.perform { [home] in
+            do throws(DataDirectoryError) {
+                try home.keyFile.replace(with: ring.current.text)
+            } catch {
+                Log.error("the new cluster key could not be written: \(error.problem). \(error.remedy)")
+            }
+        }
+    }
+
+    private func heldAtTheDoor() {
+        let isNews = state.withLock { state in
+            defer { state.heldAtTheDoorAt = SystemClock.now }
+            return state.heldAtTheDoorAt == nil
+        }
+        guard isNews else { return }
+        Log.info(
+            "a member of “\(clusterName)” wants an operator's yes before it admits this node. On a member: "
+                + "bramble node add \(configuration.name), code \(home.identity.id.code)")
+    }
+    /// True while a member has held us at the door lately.
+    var isHeldAtTheDoor: Bool {
+        state.withLock { $0.heldAtTheDoorAt.map { SystemClock.now - $0 < .seconds(60) } ?? false }
+    }
+
+    private func foreignCluster(_ tag: UInt64, at endpoint: Endpoint) {
+        let isNews = state.withLock { state in
+            guard state.foreign[tag] == nil, state.foreign.count < Self.maximumForeign else { return false }
+            state.foreign[tag] = endpoint
+            return true
+        }
+        guard isNews else { return }
+        let draft = EventDraft(
+            type: "foreign", subject: "\(endpoint)", detail: ["tag": .string(String(tag, radix: 16))],
+            sentence: "a node of another cluster is at \(endpoint); it is ignored")
+        Task { await journal.record(draft) }
+    }
+    var foreignClusters: [Endpoint] { state.withLock { $0.foreign.values.sorted() } }
+
+    // MARK: What the drivers say
+
+    private func networkChanged(_ network: NetworkState) {
+        let port = configuration.port
+        pulse.post(.network(isUp: network.isUp))
+        pulse.post(.addressesChanged(network.addresses.map { Endpoint($0.address, port: port) }))
+    }
+
+    private func reportLoad() async {
+        let sampler = LoadSampler()
+        while !Task.isCancelled {
+            let sample = sampler.sample()
+            pulse.post(
+                .load(
+                    LoadFacts(
+                        cpu: sample.cpu ?? 0, memory: sample.memory ?? 0, load1: sample.load1 ?? 0,
+                        load5: sample.load5 ?? 0, load15: sample.load15 ?? 0, temperature: sample.temperature)))
+            guard (try? await loop.sleep(for: .seconds(2))) != nil else { return }
+        }
+    }
+
+    /// The addresses given with --join are asked often until somebody is found, and now and then for ever: two halves of
+    /// one cluster that cannot hear each other's multicast meet through them.
+    private func knockAtConfigured() async {
+        guard !configuration.join.isEmpty else { return }
+        while !Task.isCancelled {
+            for target in configuration.join {
+                await lookUp(target).forEach { pulse.post(.sighted($0)) }
+            }
+            let isAlone = await pulse.isAlone
+            guard (try? await loop.sleep(for: isAlone ? .seconds(1) : .seconds(30))) != nil else { return }
+        }
+    }
+
+    // MARK: /etc/hosts
+
+    /// Once for all changes of a moment.
+    private func updateHosts() {
+        guard let hosts else { return }
+        let isFirst = state.withLock { state in
+            defer { state.isHostsUpdateDue = true }
+            return !state.isHostsUpdateDue
+        }
+        guard isFirst else { return }
+        loop.schedule(after: .milliseconds(200)) { [self] in
+            state.withLock { $0.isHostsUpdateDue = false }
+            Task {
+                let entries = await Self.hostsEntries(pulse.snapshot)
+                await worker.run {
+                    do throws(HostsFileError) {
+                        _ = try hosts.update(entries)
+                    } catch {
+                        Log.warning("\(error.problem). \(error.remedy)")
+                    }
+                }
+            }
+        }
+    }
+
+    private static func hostsEntries(_ snapshot: NodeSnapshot) -> [HostsFile.Entry] {
+        snapshot.members.compactMap { member in
+            guard member.rank != .removed, let name = snapshot.names.name(of: member.id),
+                let address = member.record.profile.addresses.first?.address, !address.isLoopback
+            else { return nil }
+            return HostsFile.Entry(address: address, name: name)
+        }
+    }
+
+    // MARK: Removal
+
+    private func wipe(by remover: String?, then done: @escaping @Sendable (String?) -> Void) {
+        worker.perform { [self] in
+            keeper.close()
+            home.wipe()
+            _ = try? hosts?.removeBlock()
+            done(remover)
+        }
+    }
+}
+
+extension MembershipConfig {
+    /// `calm` trades speed for patience: for Wi-Fi, and for cards that stall the machine.
+    init(profile: Settings.Profile) {
+        self.init()
+        guard profile == .calm else { return }
+        smallInterval = .milliseconds(300)
+        mediumInterval = .milliseconds(500)
+        largeInterval = .seconds(1)
+    }
+}
+
+extension SystemRandomNumberGenerator {
+    fileprivate consuming func seed() -> UInt64 {
+        var generator = self
+        return generator.next()
+    }
+}

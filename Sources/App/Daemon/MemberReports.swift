@@ -1,0 +1,168 @@
+import BrambleAPI
+import Crypto
+import Membership
+import Node
+import Primitives
+import Reactor
+import Transport
+
+/// What a member tells about itself: waiting machines, health checks, metrics.
+extension Member {
+    func waitingMachines() async -> [WaitingMachine] {
+        let snapshot = await pulse.snapshot
+        return snapshot.applicants.map { applicant in
+            let profile = applicant.record.profile
+            return WaitingMachine(
+                name: profile.name.description, id: applicant.record.id.description, code: applicant.record.id.code,
+                address: applicant.path.address.description, port: Int(applicant.path.port), reason: .approval,
+                since: Timestamp.of(applicant.since))
+        }
+    }
+
+    /// For a removal: the key of today, so that members that are away can come back, and the one that follows it.
+    func nextKeys() -> (current: [UInt8], next: [UInt8]) {
+        let current = ring.current
+        return (Array(current.text.utf8), Array(current.rotated().text.utf8))
+    }
+
+    func metrics() async -> String {
+        let snapshot = await pulse.snapshot
+        let presentation = Presentation(snapshot)
+        let figures = await pulse.figures()
+        var text = MetricsText()
+        text.add("uptime_seconds", .gauge, "Time since this daemon started", (SystemClock.now - startedAt).seconds)
+        let nodes = presentation.nodes
+        text.add(
+            "nodes", .gauge, "Nodes by state",
+            NodeState.allCases.map { state in
+                (labels: [("state", state.rawValue)], value: Double(nodes.count { $0.state == state }))
+            })
+        text.add(
+            "node_suspicion_phi", .gauge, "Suspicion of each node that this one watches; the report threshold is 8",
+            nodes.compactMap { node in node.phi.map { (labels: [("node", node.name)], value: $0) } })
+        text.add(
+            "datagrams_total", .counter, "Datagrams by direction",
+            [
+                (labels: [("direction", "in")], value: Double(figures.sessions.datagramsIn)),
+                (labels: [("direction", "out")], value: Double(figures.sessions.datagramsOut)),
+            ])
+        text.add(
+            "datagram_bytes_total", .counter, "Bytes of datagrams by direction",
+            [
+                (labels: [("direction", "in")], value: Double(figures.sessions.bytesIn)),
+                (labels: [("direction", "out")], value: Double(figures.sessions.bytesOut)),
+            ])
+        text.add(
+            "datagrams_dropped_total", .counter, "Datagrams that were not taken, by reason",
+            DropReason.allCases.map { reason in
+                (labels: [("reason", reason.rawValue)], value: Double(figures.sessions[reason]))
+            })
+        text.add("send_errors_total", .counter, "Datagrams that the kernel did not take", figures.sendErrors)
+        text.add("sessions", .gauge, "Peers with an open session", figures.openPeers)
+        text.add("sessions_opened_total", .counter, "Handshakes completed", figures.sessions.opened)
+        text.add(
+            "malformed_messages_total", .counter, "Messages of authenticated peers that could not be read",
+            figures.malformedMessages)
+        text.add(
+            "events_dropped_total", .counter, "Events of drivers dropped because the pulse was behind",
+            figures.counters.eventsDropped)
+        text.add("pulse_turns_total", .counter, "Turns of the pulse thread", figures.counters.turns)
+        text.add(
+            "pulse_lateness_milliseconds", .gauge, "How late a tick was at worst since the last reading",
+            figures.counters.worstLatenessMs)
+        text.add("cluster_key_version", .gauge, "Version of the cluster key", ring.current.version)
+        return text.text
+    }
+
+    func doctor() async -> [DoctorCheck] {
+        let snapshot = await pulse.snapshot
+        let presentation = Presentation(snapshot)
+        let nodes = presentation.nodes
+        var checks: [DoctorCheck] = []
+        func add(_ check: String, _ state: DoctorCheck.State, _ text: String, _ remedy: String = "") {
+            checks.append(DoctorCheck(check: check, state: state, text: text, remedy: remedy))
+        }
+
+        let down = nodes.filter { $0.state == .down }.map(\.name)
+        add(
+            "members", down.isEmpty ? .ok : .warn,
+            down.isEmpty
+                ? "all \(nodes.count) known nodes answer or left on purpose" : "down: \(down.joined(separator: ", "))",
+            down.isEmpty ? "" : "bramble why \(down[0]); if it will not come back: bramble node remove \(down[0])")
+
+        let conflicts = snapshot.names.conflicts
+        add(
+            "names", conflicts.isEmpty ? .ok : .warn,
+            conflicts.isEmpty
+                ? "every node has a name of its own"
+                : "two nodes are called \(conflicts[0].wanted); the younger goes by \(conflicts[0].given)",
+            conflicts.isEmpty ? "" : "give one of them another: name: NAME in bramble.yaml, then restart it")
+
+        let versions = Set(nodes.filter { $0.state == .alive }.map(\.version)).sorted()
+        add(
+            "versions", versions.count < 2 ? .ok : .warn,
+            versions.count < 2
+                ? "every node runs \(versions.first ?? Version.current)"
+                : "nodes run \(versions.joined(separator: " and "))",
+            versions.count < 2 ? "" : "upgrade the older ones")
+
+        let isTwo = nodes.count { $0.state != .left } == 2
+        if isTwo {
+            add(
+                "reach", configuration.reach.isEmpty ? .warn : .ok,
+                configuration.reach.isEmpty
+                    ? "two nodes and no reach list: when they lose each other, neither can tell which of them is cut off"
+                    : "\(configuration.reach.count) hosts of the reach list tell who is cut off",
+                configuration.reach.isEmpty ? "reach: [ADDRESS OF YOUR ROUTER] in bramble.yaml" : "")
+        }
+
+        switch configuration.tls {
+        case .off where configuration.http.contains(where: { !$0.address.isLoopback }):
+            add(
+                "dashboard", .warn,
+                "the dashboard is plain HTTP: whoever can listen on this network can read the password when you log in",
+                "tls: self in bramble.yaml (a certificate of the node's own), or listen on 127.0.0.1 only")
+        default: add("dashboard", .ok, "the dashboard is encrypted, or only this machine reaches it")
+        }
+
+        let figures = await pulse.figures()
+        let late = figures.counters.worstLatenessMs
+        add(
+            "pulse", late < 100 ? .ok : .warn,
+            "the heartbeat thread was late by \(Int(late.rounded())) ms at worst lately",
+            late < 100 ? "" : "this machine is short of processor time: move load away, or use --profile calm")
+        return checks
+    }
+
+    func probe(_ host: String) async throws(APIError) -> NodeChange {
+        let endpoints = await lookUp(host)
+        guard !endpoints.isEmpty else {
+            throw APIError(
+                problem: "“\(host)” has no address that this machine can find",
+                remedy: "give its IP address, or put its name into DNS or /etc/hosts", kind: .notFound)
+        }
+        endpoints.forEach { pulse.post(.sighted($0)) }
+        // A handshake takes a few round trips; three seconds are ample on any network that Bramble is for.
+        for _ in 0..<30 {
+            let snapshot = await pulse.snapshot
+            let addresses = Set(endpoints)
+            if let member = snapshot.members.first(where: {
+                $0.rank == .alive && !addresses.isDisjoint(with: $0.record.profile.addresses)
+            }), let name = snapshot.names.name(of: member.id)?.description {
+                return NodeChange(name: name, done: "\(name) at \(endpoints[0]) is in the cluster")
+            }
+            if let applicant = snapshot.applicants.first(where: { addresses.contains($0.path) }) {
+                throw APIError(
+                    problem: "\(applicant.record.profile.name) at \(applicant.path) waits for approval",
+                    remedy: "compare its code \(applicant.record.id.code), then: bramble node add "
+                        + applicant.record.profile.name.description, kind: .refused)
+            }
+            guard await pause(.milliseconds(100)) else { break }
+        }
+        throw APIError(
+            problem: "no node of this cluster answers at \(endpoints.map(\.description).joined(separator: ", "))",
+            remedy:
+                "check that Bramble runs there with the same cluster.key, and that UDP \(endpoints[0].port) is open",
+            kind: .notFound)
+    }
+}

@@ -1,0 +1,71 @@
+import Commands
+import Daemon
+import Glibc
+import Primitives
+
+/// Joins the command line, which knows no daemon, and the daemon, which knows no command line.
+enum Executable {
+    static func run() async -> Int32 {
+        signal(SIGPIPE, SIG_IGN)
+        let environment = environmentVariables()
+        return await Bramble.run(
+            arguments: Array(CommandLine.arguments.dropFirst()), environment: environment,
+            terminal: .ofProcess(environment: environment), machine: machine)
+    }
+
+    private static var machine: LocalMachine {
+        LocalMachine(
+            version: Version.current, protocolVersion: Version.protocolVersion,
+            initialise: { directory, cluster in
+                let made = try NewCluster.make(named: cluster, in: directory)
+                return LocalMachine.InitResult(user: made.user, password: made.password, keyPath: made.keyPath)
+            },
+            start: { options in
+                try await Daemon.run(Settings(options).over(try settings(in: options.configFile)))
+            })
+    }
+
+    /// A file that is wrong is as a command line that is wrong.
+    private static func settings(in file: String?) throws(UsageError) -> Settings {
+        do throws(SettingsFile.Failure) {
+            return try SettingsFile.read(at: file)
+        } catch {
+            throw UsageError(problem: error.problem, remedy: error.remedy)
+        }
+    }
+
+    private static func environmentVariables() -> [String: String] {
+        var result: [String: String] = [:]
+        var next = environ
+        while let entry = next.pointee {
+            let text = String(cString: entry)
+            if let equals = text.firstIndex(of: "=") {
+                result[String(text[..<equals])] = String(text[text.index(after: equals)...])
+            }
+            next += 1
+        }
+        return result
+    }
+}
+
+extension Settings {
+    /// The flags, as the daemon has them.
+    init(_ options: StartOptions) {
+        self.init()
+        dataDirectory = options.dataDirectory
+        name = options.name
+        addresses = options.addresses
+        port = options.port
+        http = options.http.map { [$0] }
+        join = options.join.isEmpty ? nil : options.join.map(\.description)
+        discovery = options.discovery.map { $0 ? .on : .off }
+        socket = options.socket
+        profile = options.profile.map { $0 == .calm ? .calm : .fast }
+        hostsFile = options.hostsFile.map { file in
+            switch file {
+            case .path(let path): path
+            case .untouched: "none"
+            }
+        }
+    }
+}
