@@ -54,6 +54,7 @@ package struct Heartbeat: Equatable, Sendable {
         package static let isolated = Flags(rawValue: 4)
     }
     package static let maximumLoad = 16
+    package static let maximumUpdates = 64
 
     package init(
         version: MemberVersion, sequence: UInt32, interval: UInt16, echo: UInt32, echoAge: UInt16, flags: Flags,
