@@ -104,7 +104,7 @@ let package = Package(
         tests("YAMLTests", ["YAML"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
-        tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives"], excluding: ["Golden"]),
+        tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor"], excluding: ["Golden"]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux"]),
         tests(
             "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),

@@ -31,7 +31,8 @@ final class Shell: Sendable {
     /// `width` makes the output a terminal, `answers` the input.
     func run(
         _ words: [String], width: Int? = nil, colour: Bool = false, unicode: Bool = true, answers: [String]? = nil,
-        input: [String] = [], environment: [String: String] = [:], now: Double = Example.now
+        input: [String] = [], environment: [String: String] = [:], machine: LocalMachine = Shell.machine,
+        tap: (@Sendable (String) -> Void)? = nil
     ) async -> Result {
         let screen = Screen(answers ?? input)
         var terminal = Terminal(
@@ -41,7 +42,8 @@ final class Shell: Sendable {
         terminal.hasUnicode = unicode
         terminal.canAsk = answers != nil
         if let width { terminal.size = { (width, 24) } }
-        terminal.now = { Date(timeIntervalSince1970: now) }
+        terminal.now = { Date(timeIntervalSince1970: Example.now) }
+        if let tap { terminal.write = { [path = server.path] in tap($0.replacing(path, with: "/run/test.sock")) } }
         // The same everywhere: UTC.
         terminal.wallClock = { moment in
             let text = (moment + 0.0005).formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
@@ -49,7 +51,7 @@ final class Shell: Sendable {
         }
         let code = await Bramble.run(
             arguments: words, environment: environment.merging(["BRAMBLE_SOCKET": server.path]) { given, _ in given },
-            terminal: terminal, machine: Shell.machine)
+            terminal: terminal, machine: machine)
         func neutral(_ text: String) -> String { text.replacing(server.path, with: "/run/test.sock") }
         return Result(out: neutral(screen.out), err: neutral(screen.err), code: code)
     }
@@ -65,6 +67,25 @@ final class Shell: Sendable {
             return .init(user: "admin", password: "k7qd-2m4x-9f3a-0abc", keyPath: directory + "/cluster.key")
         },
         start: { options in options.port == 7 ? 1 : 0 })
+
+    static func json(_ value: some Encodable) -> String {
+        String(decoding: try! JSONEncoder().encode(value), as: UTF8.self)
+    }
+
+    static let streamHead: [TinyServer.Step] = [
+        .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: hello\n\n")
+    ]
+
+    /// The same node with two more events in its stream, which then ends. It repeats the newest kept one.
+    static let following: @Sendable (String) -> [TinyServer.Step] = { request in
+        guard request.contains("Accept: text/event-stream") else { return node(request) }
+        return streamHead
+            + [1045, 1046, 1047].map { (id: UInt64) in
+                var event = Example.events[4]
+                event.id = id
+                return .send("id: \(id)\ndata: \(json(event))\n\n")
+            }
+    }
 
     /// A node of the example cluster.
     static let node: @Sendable (String) -> [TinyServer.Step] = { request in

@@ -1,4 +1,5 @@
 import Glibc
+import Reactor
 
 /// A few lines of HTTP over a Unix socket: answers each connection with prepared bytes, and remembers what was asked.
 final class TinyServer: @unchecked Sendable {
@@ -8,10 +9,11 @@ final class TinyServer: @unchecked Sendable {
         /// Says nothing more, and keeps the connection open until the client closes it.
         case hang
     }
+    /// Empty for a server of TCP.
     let path: String
+    private(set) var port: UInt16 = 0
     private let listener: Int32
-    private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private var requests: [String] = []
+    private let requests = Locked<[String]>([])
     private let script: @Sendable (String) -> [Step]
 
     /// `script` turns the request (head and body) into what is done with the connection.
@@ -21,7 +23,6 @@ final class TinyServer: @unchecked Sendable {
         let directory = String(cString: mkdtemp(&template))
         path = directory + "/s"
         self.script = script
-        pthread_mutex_init(lock, nil)
         listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         var address = TinyServer.address(path)
         let bound = withUnsafePointer(to: &address) {
@@ -30,6 +31,29 @@ final class TinyServer: @unchecked Sendable {
             }
         }
         precondition(bound == 0 && listen(listener, 16) == 0)
+        begin()
+    }
+
+    /// The same on a free TCP port of the loopback interface.
+    init(port _: Void, script: @escaping @Sendable (String) -> [Step]) {
+        path = ""
+        self.script = script
+        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let bound = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(listener, $0, size) == 0 && listen(listener, 16) == 0 && getsockname(listener, $0, &size) == 0
+            }
+        }
+        precondition(bound)
+        port = UInt16(bigEndian: address.sin_port)
+        begin()
+    }
+
+    private func begin() {
         let box = Unmanaged.passRetained(self).toOpaque()
         var thread = pthread_t()
         pthread_create(
@@ -57,14 +81,12 @@ final class TinyServer: @unchecked Sendable {
         ]
     }
 
-    var asked: [String] {
-        pthread_mutex_lock(lock)
-        defer { pthread_mutex_unlock(lock) }
-        return requests
-    }
+    /// Every request so far, head and body.
+    var asked: [String] { requests.withLock { $0 } }
 
     func stop() {
         shutdown(listener, Int32(SHUT_RDWR))
+        guard !path.isEmpty else { return }
         unlink(path)
         rmdir(String(path.dropLast(2)))
     }
@@ -95,10 +117,9 @@ final class TinyServer: @unchecked Sendable {
             guard count > 0 else { return }
             bytes += buffer[..<count]
         }
-        pthread_mutex_lock(lock)
-        requests.append(text())
-        pthread_mutex_unlock(lock)
-        for step in script(text()) {
+        let request = text()
+        requests.withLock { $0.append(request) }
+        for step in script(request) {
             switch step {
             case .send(let answer):
                 var rest = Array(answer.utf8)[...]

@@ -11,6 +11,8 @@ struct Console: Sendable {
     var root: Command
 
     func print(_ text: String) { terminal.write(text + "\n") }
+    /// A sentence, in lines that fit.
+    func say(_ text: String) { print(terminal.wrapped(text)) }
     /// A remark that is not the result: it must not disturb who reads the result.
     func note(_ text: String) { terminal.complain(Text.oneLine(text) + "\n") }
 

@@ -25,7 +25,7 @@ struct Help {
     }
 
     private func overview(_ root: Command) -> String {
-        var text = "bramble: \(root.summary)\n\nUsage: bramble COMMAND [OPTIONS]\n"
+        var text = Text.wrapped("bramble: \(root.summary)", to: width) + "\n\nUsage: bramble COMMAND [OPTIONS]\n"
         let commands = root.leaves()
         let column = commands.map { $0.path.joined(separator: " ").count }.max()! + 4
         for section in Command.Section.allCases {
@@ -42,14 +42,14 @@ struct Help {
     }
 
     private func group(_ command: Command, _ path: [String]) -> String {
-        var text = "\(command.summary)\n\nUsage: \(Usage.line(command, path: path))\n\n"
+        var text = Text.wrapped(command.summary, to: width) + "\n\nUsage: \(Usage.line(command, path: path))\n\n"
         let column = command.children.map(\.name.count).max()! + 4
         for child in command.children { text += entry(child.name, child.summary, column) }
         return text + "\nMore about one: bramble help \(path.joined(separator: " ")) COMMAND\n"
     }
 
     private func leaf(_ command: Command, _ path: [String]) -> String {
-        var text = "\(command.summary)\n\nUsage: \(Usage.line(command, path: path))\n"
+        var text = Text.wrapped(command.summary, to: width) + "\n\nUsage: \(Usage.line(command, path: path))\n"
         if !command.details.isEmpty { text += "\n" + Text.wrapped(command.details, to: width) + "\n" }
         if !command.arguments.isEmpty {
             let column = command.arguments.map(\.name.count).max()! + 4

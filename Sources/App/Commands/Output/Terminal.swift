@@ -126,6 +126,9 @@ extension Terminal {
     /// What stands where nothing is known.
     var dash: String { hasUnicode ? "–" : "-" }
 
+    /// Text in lines that fit; one line where nothing limits it.
+    func wrapped(_ text: String) -> String { Text.wrapped(text, to: max(40, width ?? .max)) }
+
     func paint(_ text: String, _ colour: Colour?) -> String {
         guard hasColour, let colour, !text.isEmpty else { return text }
         return "\u{1B}[\(colour.rawValue)m\(text)\u{1B}[0m"

@@ -86,7 +86,7 @@ enum LookCommands {
         if input[Shared.json] { return try console.printJSON(explanation) }
         let terminal = console.terminal
         let width = max(40, terminal.width ?? .max)
-        console.print(Text.wrapped(EventLines.localised(Text.oneLine(explanation.answer), terminal), to: width))
+        console.say(EventLines.localised(Text.oneLine(explanation.answer), terminal))
         guard !explanation.because.isEmpty else { return }
         console.print("")
         for reason in explanation.because {

@@ -19,8 +19,7 @@ enum NodeCommands {
         if input[Shared.json] { return try console.printJSON(machines) }
         if input[names] { return console.terminal.write(machines.map { Text.oneLine($0.name) + "\n" }.joined()) }
         guard !machines.isEmpty else {
-            return console.print(
-                "No machine is waiting. One appears here when Bramble runs on it without a cluster key.")
+            return console.say("No machine is waiting. One appears here when Bramble runs on it without a cluster key.")
         }
         let now = console.terminal.now()
         var table = Table(columns: [
@@ -34,7 +33,7 @@ enum NodeCommands {
             ]
         }
         console.terminal.write(table.rendered(for: console.terminal))
-        console.print(
+        console.say(
             "Compare the code with what the machine itself shows (bramble status there), then: bramble node add NAME")
     }
 

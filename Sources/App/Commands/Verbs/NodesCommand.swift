@@ -118,7 +118,7 @@ enum NodeTable {
                 .init(node.version),
             ]
         }
-        return table.rendered(for: terminal) + summary(nodes, of: all) + "\n"
+        return table.rendered(for: terminal) + terminal.wrapped(summary(nodes, of: all)) + "\n"
     }
 
     private static func summary(_ nodes: [NodeInfo], of all: [NodeInfo]) -> String {
