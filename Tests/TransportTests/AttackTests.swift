@@ -362,7 +362,7 @@ private struct Insider {
         let cookie = open(flight.bytes, also: salt)!
 
         let profile = PeerHello(
-            id: id, generation: 1, incarnation: 0, name: home, addresses: [at], software: "hand-made")
+            id: id, generation: 1, incarnation: 0, name: home, addresses: [at], software: "hand-made", birth: 1)
         let header = Packet.header(.hello, tag: key.tag.value, sender: 77, salt: RandomBytes.make(16))
         var body = HandshakeBody(
             proof: salt + cookie, ephemeral: EphemeralKey().publicKey, identity: publicKey, hello: profile)

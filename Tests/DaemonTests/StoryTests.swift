@@ -1,0 +1,87 @@
+import BrambleAPI
+import Membership
+import Node
+import Primitives
+import Testing
+
+@testable import Daemon
+
+@Suite("what happened is told in an operator's words, with figures")
+struct StoryTests {
+    private let me = NodeID(high: 1, low: 0)
+    private let other = NodeID(high: 2, low: 0)
+    private var records: [MemberRecord] {
+        [(me, "serv1"), (other, "serv2")].map { id, name in
+            MemberRecord(
+                id: id, version: MemberVersion(generation: 1, incarnation: 0), rank: .alive,
+                profile: MemberProfile(name: NodeName(name)!, addresses: [], software: "1", birth: 1))
+        }
+    }
+    private var storyteller: Storyteller { Storyteller(names: NameTable(records), selfID: me) }
+    private var verdict: Verdict {
+        Verdict(
+            accusers: [Accusation(observer: me, phi: 8.31, silence: .milliseconds(412), unansweredProbes: 3)],
+            observers: 1, needed: 1, defenders: 0, isConfirmed: false)
+    }
+
+    @Test("a node that is down is told with who says so, the silence, φ and the threshold of agreement")
+    func down() throws {
+        let draft = try #require(storyteller.tell(.membership(.failed(other, verdict))))
+        #expect(draft.type == "down" && draft.subject == "serv2" && draft.by == ["serv1"])
+        #expect(
+            draft.sentence.contains("serv2 is down") && draft.sentence.contains("412 ms")
+                && draft.sentence.contains("8.3"))
+        #expect(draft.detail["silenceMs"] == .number(412) && draft.detail["confirmed"] == .bool(false))
+    }
+
+    @Test("why answers in one sentence and lists what it rests on")
+    func why() {
+        let view = MemberView(
+            record: records[1], rank: .failed, since: Instant(sinceBoot: .seconds(5)), phi: 40, load: [],
+            verdict: verdict)
+        let told = storyteller.explain(view, threshold: 8, edges: [], history: [])
+        #expect(told.subject == "serv2")
+        #expect(told.answer.hasPrefix("serv2 is down since ") && told.answer.contains("412 ms"))
+        #expect(told.answer.contains("unconfirmed"))
+        #expect(told.because.first?.text == "serv1 heard nothing for 412 ms (φ 8.3), and 3 probes went unanswered")
+        #expect(told.because.first?.figures["unansweredProbes"] == .integer(3))
+    }
+
+    @Test("our own pause is told as ours")
+    func stalled() throws {
+        let draft = try #require(storyteller.tell(.membership(.stalled(.milliseconds(2013)))))
+        #expect(draft.type == "stalled" && draft.subject == "serv1" && draft.detail["pauseMs"] == .number(2013))
+    }
+
+    @Test("times are ISO 8601 with milliseconds, in UTC")
+    func timestamps() {
+        #expect(Timestamp.text(wallNanoseconds: 1_795_229_789_123_456_789) == "2026-11-21T02:56:29.123Z")
+    }
+
+    @Test("saved members and facts come back as they were; what another version wrote is not half read")
+    func savedState() throws {
+        #expect(SavedState.members(from: SavedState.encode(records)) == records)
+        #expect(SavedState.members(from: Array("[{}]".utf8)) == nil)
+        var facts = SharedFacts()
+        _ = try facts.set("user/admin", to: [1, 2, 255], by: me)
+        _ = try facts.set("token/x", to: nil, by: other)
+        #expect(SavedState.facts(from: SavedState.encode(facts))?.entries == facts.entries)
+        #expect(SavedState.facts(from: Array("{\"a\":{}}".utf8)) == nil)
+    }
+
+    @Test("metrics are Prometheus text: help and type once, labels escaped")
+    func metrics() {
+        var text = MetricsText()
+        text.add(
+            "nodes", .gauge, "Nodes",
+            [(labels: [("name", "a\"b\\c")], value: 1), (labels: [("name", "d")], value: 0.5)])
+        #expect(
+            text.text == """
+                # HELP bramble_nodes Nodes
+                # TYPE bramble_nodes gauge
+                bramble_nodes{name="a\\"b\\\\c"} 1
+                bramble_nodes{name="d"} 0.5
+
+                """)
+    }
+}
