@@ -106,9 +106,11 @@ let package = Package(
         tests("CryptoTests", ["Primitives", "Crypto"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
         tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor"], excluding: ["Golden"]),
-        tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux"]),
         tests(
             "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
+        tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),
+        tests("DiscoveryTests", ["Discovery", "Primitives", "Reactor", "TestSupport"]),
+        library("TestSupport", ["Reactor", "CLinux"], path: "Tests/TestSupport"),
         tests("ArchitectureTests", []),
         tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
     ]

@@ -5,5 +5,7 @@
 #include <avahi-common/strlst.h>
 #include <avahi-common/watch.h>
 #include <avahi-core/core.h>
+#include <avahi-core/log.h>
 #include <avahi-core/lookup.h>
 #include <avahi-core/publish.h>
+#include <avahi-core/rr.h>
