@@ -393,7 +393,7 @@ private struct Insider {
 
 @Suite("a counter is taken once")
 struct ReplayWindowTests {
-    @Test("against a model that remembers everything", arguments: 0..<20)
+    @Test("against a model that remembers everything", arguments: 0..<6)
     func model(seed: UInt64) {
         // Through a session, because the window itself is nobody else's business.
         let network = Network(seed: seed)

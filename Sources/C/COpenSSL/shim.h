@@ -44,19 +44,20 @@ static inline int copenssl_hkdf_sha256(
     return ok;
 }
 
-static inline int copenssl_ssl_context_use_tls13_only(SSL_CTX *context) {
-    return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
-        SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1;
-}
-/// Partial writes, moving buffers, and no 34 KiB of buffers per idle connection.
-static inline void copenssl_ssl_context_set_modes(SSL_CTX *context) {
+/// TLS 1.3 only, partial writes from moving buffers, no tickets, no sessions kept, and no 34 KiB of buffers for an idle
+/// connection. 1 on success.
+static inline int copenssl_ssl_context_prepare(SSL_CTX *context) {
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
         SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_num_tickets(context, 0);
+    return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
+        SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 && SSL_CTX_set_num_tickets(context, 0) == 1 &&
+        SSL_CTX_set1_groups_list(context, "X25519") == 1;
 }
-static inline int copenssl_ssl_context_set_groups(SSL_CTX *context, const char *names) {
-    return (int)SSL_CTX_set1_groups_list(context, names);
+/// The connection whose peer's certificate is being verified.
+static inline SSL *copenssl_verifying_connection(X509_STORE_CTX *store) {
+    return X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 }
-static inline X509 *copenssl_ssl_peer_certificate(const SSL *ssl) { return SSL_get1_peer_certificate(ssl); }
+static inline void copenssl_set_owner(SSL *ssl, void *owner) { SSL_set_app_data(ssl, owner); }
+static inline void *copenssl_owner(SSL *ssl) { return SSL_get_app_data(ssl); }
