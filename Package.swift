@@ -105,7 +105,7 @@ let package = Package(
         tests("YAMLTests", ["YAML"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
-        tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor"], excluding: ["Golden"]),
+        tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor", "bramble"], excluding: ["Golden"]),
         tests(
             "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),

@@ -215,6 +215,8 @@ private final actor FollowStart {
 /// What one stream has read so far. Touched by the transfer's thread alone.
 private final class StreamProgress: @unchecked Sendable {
     var parser = EventStreamParser()
+    /// The node's answer was a stream, and it has begun.
+    var hasBegun = false
     var error: ClientError?
     var refusal: [UInt8] = []
 }
@@ -282,6 +284,7 @@ extension BrambleClient {
                 }
                 do throws(ClientError) {
                     guard type.hasPrefix("text/event-stream") else { throw notBramble(status: status, type: type) }
+                    progress.hasBegun = true
                     for message in try parse(bytes, with: &progress.parser) {
                         guard let value = try read(message) else { continue }
                         if case .dropped = continuation.yield(value) { throw tooSlow }
@@ -297,8 +300,7 @@ extension BrambleClient {
                 let transfer = try HTTPTransfer(request, to: peer, timeout: nil, receive: receive)
                 continuation.onTermination = { if case .cancelled = $0 { transfer.cancel() } }
                 transfer.start(idleLimit: idleLimit) { outcome in
-                    let error = progress.error ?? failure(outcome, body: progress.refusal) ?? streamEnded
-                    continuation.finish(throwing: error)
+                    continuation.finish(throwing: progress.error ?? endOfStream(outcome, progress))
                 }
             } catch {
                 continuation.finish(throwing: error)
@@ -318,10 +320,20 @@ extension BrambleClient {
         }
     }
 
-    private var streamEnded: ClientError {
-        ClientError(
-            .noAnswer, problem: "\(peer.description) ended the stream of events: the daemon stopped",
-            remedy: "when it runs again, go on with the last ID seen: bramble events --follow --since ID")
+    /// A stream that has begun has no other end than that the node went away.
+    private func endOfStream(_ outcome: HTTPTransfer.Outcome, _ progress: StreamProgress) -> ClientError {
+        let remedy = "when it runs again, go on with the last ID seen: bramble events --follow --since ID"
+        switch outcome {
+        case .timedOut where progress.hasBegun:
+            let problem =
+                "\(peer.description) has been silent for \(idleLimit): the daemon hangs, or the network is cut"
+            return ClientError(.noAnswer, problem: problem, remedy: remedy)
+        case .answered, .failed:
+            if !progress.hasBegun, let error = failure(outcome, body: progress.refusal) { return error }
+            let problem = "\(peer.description) ended the stream of events: the daemon stopped"
+            return ClientError(.noAnswer, problem: problem, remedy: remedy)
+        default: return failure(outcome, body: progress.refusal) ?? tooSlow
+        }
     }
     private var tooSlow: ClientError {
         ClientError(
@@ -343,7 +355,7 @@ extension BrambleClient {
                 .notUnderstood, problem: "\(peer.description) sent an answer larger than 16 MiB",
                 remedy: "check that this address is a node of Bramble, and compare: bramble version")
         case .cancelled: return ClientError(.cancelled, problem: "the request was cancelled", remedy: "ask again")
-        case .failed(let error): return error
+        case .timedOut(let error), .failed(let error): return error
         }
     }
 

@@ -33,6 +33,8 @@ final class HTTPTransfer: @unchecked Sendable {
         /// `receive` said stop.
         case stoppedByReceiver
         case cancelled
+        /// No byte for `idleLimit`, or not the whole answer within `timeout`.
+        case timedOut(ClientError)
         case failed(ClientError)
     }
     /// Called on the transfer's thread with the bytes that arrived. False ends the transfer.
@@ -117,6 +119,7 @@ final class HTTPTransfer: @unchecked Sendable {
                 contentType: ccurl_text(handle, CURLINFO_CONTENT_TYPE).map { String(cString: $0) } ?? "")
         case CURLE_WRITE_ERROR: return .stoppedByReceiver
         case CURLE_ABORTED_BY_CALLBACK: return .cancelled
+        case CURLE_OPERATION_TIMEDOUT: return .timedOut(explain(code))
         default: return .failed(explain(code))
         }
     }

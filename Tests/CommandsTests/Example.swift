@@ -46,7 +46,9 @@ enum Example {
             ["phi": .number(8.04), "silenceMs": .number(405), "unansweredProbes": .integer(2)]),
         event(
             1043, "2026-11-21T09:53:00.000Z", "down", "serv3", by: ["serv1", "serv2"],
-            ["accusers": .integer(2), "confirmed": .bool(true), "phi": .number(11.3)]),
+            ["accusers": .integer(2), "confirmed": .bool(true), "phi": .number(11.3)],
+            "serv3 is down: 2 of 3 observers heard nothing for up to 812 ms (φ 11.3), 2 had to agree, none still had contact"
+        ),
         event(
             1044, "2026-11-21T10:00:00.000Z", "waiting", "evil\u{1B}[2J\nname",
             ["address": .string("10.0.0.9:7771\u{7}")]),
@@ -54,10 +56,11 @@ enum Example {
     ]
     private static func event(
         _ id: UInt64, _ at: String, _ type: String, _ subject: String, by: [String] = [],
-        _ detail: [String: JSONValue] = [:]
+        _ detail: [String: JSONValue] = [:], _ text: String = ""
     ) -> Event {
         Event(
-            id: id, at: at, monotonicMs: Double(id) * 1000.5, type: type, subject: subject, by: by, detail: detail)
+            id: id, at: at, monotonicMs: Double(id) * 1000.5, type: type, subject: subject, by: by, detail: detail,
+            text: text)
     }
 
     static let why = Explanation(

@@ -43,6 +43,7 @@ struct FollowTests {
         client.idleLimit = .milliseconds(300)
         let error = await #expect(throws: ClientError.self) { for try await _ in client.follow() {} }
         #expect(error?.kind == .noAnswer)
+        #expect(error?.error.problem.contains("has been silent for 0.3 seconds") == true)
     }
 
     @Test("heartbeats keep a quiet stream open", .timeLimit(.minutes(1)))

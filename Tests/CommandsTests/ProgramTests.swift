@@ -6,11 +6,8 @@ import Testing
 func run(_ program: String, _ arguments: [String], file contents: String) throws -> (output: String, code: Int32) {
     var template = Array("/tmp/bramble-test-XXXXXX".utf8CString)
     let directory = String(cString: mkdtemp(&template))
-    defer {
-        unlink(directory + "/file")
-        unlink(directory + "/out")
-        rmdir(directory)
-    }
+    // Some shells leave files in the home directory, which is here.
+    defer { try? FileManager.default.removeItem(atPath: directory) }
     try Data(contents.utf8).write(to: URL(filePath: directory + "/file"))
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)

@@ -51,7 +51,12 @@ package enum Bramble {
             say(error.problem, error.remedy)
             return 2
         case let error as ClientError:
-            say(error.error.problem, error.error.remedy)
+            // The node speaks to whoever uses HTTP; here there is an option for it.
+            let remedy =
+                error.kind == .refused(status: 401)
+                ? "give a token that bramble token create made there: --token, or better $BRAMBLE_TOKEN"
+                : error.error.remedy
+            say(error.error.problem, remedy)
             switch error.kind {
             case .noAnswer: return 3
             case .wrongUse: return 2

@@ -105,7 +105,9 @@ package struct Terminal: Sendable {
         guard count > 0 else { return nil }
         let typed = line[..<count]
         if typed.contains(interrupt) {
-            raise(SIGINT)
+            // To the process: the threads of Swift's executors block signals. It ends us within this second.
+            kill(getpid(), SIGINT)
+            sleep(1)
             return nil
         }
         return String(decoding: typed.prefix { $0 != 0x0A }, as: UTF8.self)

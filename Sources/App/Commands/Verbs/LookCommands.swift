@@ -17,7 +17,9 @@ enum LookCommands {
         if input[Shared.json] { return try console.printJSON(status) }
         let terminal = console.terminal
         func line(_ title: String, _ text: String, _ colour: Colour? = nil) {
-            console.print(Text.padded(title, to: 11) + terminal.paint(Text.oneLine(text), colour))
+            let indent = String(repeating: " ", count: 11)
+            let body = Text.wrapped(Text.oneLine(text), to: max(40, terminal.width ?? .max), indent: indent)
+            console.print(Text.padded(title, to: 11) + terminal.paint(String(body.dropFirst(11)), colour))
         }
         line("Cluster", status.cluster.isEmpty ? terminal.dash : status.cluster, .strong)
         line("Node", status.node)
@@ -142,27 +144,34 @@ extension Kind<UInt64> {
     static let eventID = Kind(placeholder: "ID", allowed: "the ID of an event, a whole number from 0 on") { UInt64($0) }
 }
 
-/// Events, a line each: `1041  12:00:01.123  down       serv3   said by serv1, serv2; φ 9.1`.
+/// Events for people: `1043  12:00:01.123  down        serv3 is down: 2 of 3 observers heard nothing …`.
 struct EventLines {
     private let terminal: Terminal
     init(_ terminal: Terminal) { self.terminal = terminal }
 
     func text(_ events: [Event]) -> String {
-        // One line after another must line up when followed, too: a width that fits most.
         let id = max(4, events.map { String($0.id).count }.max() ?? 0)
-        let subject = max(8, events.map { min(24, Text.width($0.subject)) }.max() ?? 0)
         return events.map { event in
-            let said = event.by.isEmpty ? [] : ["said by \(event.by.joined(separator: ", "))"]
-            let figures = event.detail.isEmpty ? [] : [Figures.text(event.detail)]
-            let line = [
-                terminal.paint(Text.padded(String(event.id), to: id, alignRight: true), .faint),
-                Self.time(event.at, terminal),
-                terminal.paint(Text.padded(Text.oneLine(event.type), to: 10), Self.colour(of: event.type)),
-                Text.padded(Text.oneLine(event.subject), to: subject),
-                Text.oneLine((said + figures).joined(separator: "; ")),
-            ].joined(separator: "  ")
-            return String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
+            let time = Self.time(event.at, terminal)
+            let type = Text.padded(Text.oneLine(event.type), to: 13)
+            let indent = String(repeating: " ", count: id + Text.width(time) + Text.width(type) + 6)
+            // Where a sentence has no room beside the rest, the terminal may break it where it likes.
+            let room = terminal.width.map { $0 - indent.count >= 24 ? $0 : .max } ?? .max
+            let sentence = Text.wrapped(
+                Self.localised(Text.oneLine(sentence(event)), terminal), to: room, indent: indent)
+            return [
+                terminal.paint(Text.padded(String(event.id), to: id, alignRight: true), .faint), time,
+                terminal.paint(type, Self.colour(of: event.type)), String(sentence.dropFirst(indent.count)),
+            ].joined(separator: "  ") + "\n"
         }.joined()
+    }
+
+    /// The event's own; of a node that sends none, one made of what it sends.
+    private func sentence(_ event: Event) -> String {
+        guard event.text.isEmpty else { return event.text }
+        let said = event.by.isEmpty ? [] : ["said by \(event.by.joined(separator: ", "))"]
+        let figures = event.detail.isEmpty ? [] : [Figures.text(event.detail)]
+        return ([event.subject] + said + figures).joined(separator: "; ")
     }
 
     /// The time of day; with the day, unless that is today.

@@ -127,8 +127,9 @@ enum NodeCommands {
         ]
         plan.append(
             node.state == .alive || node.state == .suspect
-                ? "  - it is told, stops being a node and loses its cluster key"
-                : "  - it cannot be told now; when it comes back it is refused, and told then")
+                ? "  - it is told, stops being a node, and deletes its cluster key and its copy of the cluster's data"
+                : "  - it cannot be told now; when it comes back it is refused, and deletes its copy of the cluster's data then"
+        )
         plan.append(
             "  - the other \(Text.count(others.count, "node refuses", "nodes refuse")) it at once, whatever key it shows"
         )

@@ -1,0 +1,182 @@
+import BrambleAPI
+import Glibc
+import Testing
+
+@Suite("the executable behaves on a real terminal, a pipe and a full disk")
+struct ExecutableTests {
+    /// Built beside the tests.
+    private static let program: String = {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/exe", &buffer, buffer.count)
+        let own = String(decoding: buffer[..<max(0, count)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return String(own[..<(own.lastIndex(of: "/") ?? own.startIndex)]) + "/bramble"
+    }()
+
+    /// A terminal of 100 by 12, with the program in it: `expect` waits for a text, `finish` for the end.
+    private static let terminal = """
+        import fcntl, os, pty, select, struct, sys, termios, time
+        def start(*words):
+            global child, screen, seen
+            child, screen = pty.fork()
+            if child == 0:
+                os.execv(sys.argv[1], [sys.argv[1], *words, "--socket", sys.argv[2]])
+            fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 100, 0, 0))
+            seen = ""
+        def expect(text):
+            global seen
+            deadline = time.monotonic() + 20
+            while text not in seen:
+                ready, _, _ = select.select([screen], [], [], max(0, deadline - time.monotonic()))
+                if not ready: sys.exit(f"no {text!r} in {seen!r}")
+                try: piece = os.read(screen, 65536)
+                except OSError: piece = b""
+                if not piece: sys.exit(f"ended without {text!r}: {seen!r}")
+                seen += piece.decode()
+        def echoes():
+            flags = termios.tcgetattr(screen)[3]
+            return bool(flags & termios.ECHO) and bool(flags & termios.ISIG)
+        def type(text): os.write(screen, text.encode())
+        def finish():
+            global seen
+            while True:
+                try: piece = os.read(screen, 65536)
+                except OSError: break
+                if not piece: break
+                seen += piece.decode()
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        """
+
+    private func play(_ script: String, _ shell: Shell = Shell()) throws {
+        let (output, code) = try run(
+            "python3", ["FILE", Self.program, shell.server.path], file: Self.terminal + script + "\nprint('played')")
+        #expect(output == "played\n")
+        #expect(code == 0)
+    }
+
+    @Test("a password is asked twice and never shown")
+    func password() throws {
+        let shell = Shell()
+        try play(
+            """
+            start("password")
+            expect("New password of admin: ")
+            while echoes(): time.sleep(0.01)
+            type("four words here\\n")
+            expect("The same again: ")
+            type("four words here\\n")
+            expect("The password of admin is changed.")
+            assert finish() == 0
+            assert "words" not in seen, seen
+            """, shell)
+        #expect(shell.server.asked.last?.hasSuffix(#"{"password":"four words here"}"#) == true)
+    }
+
+    @Test("Ctrl-C at a password leaves the terminal as it was, and nothing is sent")
+    func interrupted() throws {
+        let shell = Shell()
+        try play(
+            """
+            start("password")
+            expect("New password of admin: ")
+            while echoes(): time.sleep(0.01)
+            type("half\\x03")
+            while not echoes(): time.sleep(0.01)
+            assert finish() == -2
+            assert "half" not in seen, seen
+            """, shell)
+        #expect(shell.server.asked.isEmpty)
+    }
+
+    @Test("on a terminal a removal says what will happen and waits for the answer")
+    func removal() throws {
+        let shell = Shell()
+        try play(
+            """
+            start("node", "remove", "serv4")
+            expect("Type yes to go on: ")
+            assert "leaves cluster “home” for good" in seen, seen
+            type("yes\\n")
+            expect("serv4 was removed")
+            assert finish() == 0
+            """, shell)
+        #expect(shell.server.asked.last?.hasPrefix("DELETE /v1/nodes/serv4 ") == true)
+    }
+
+    @Test("nodes --watch fills the screen it has, and Ctrl-C ends it")
+    func watch() throws {
+        let crowd = (1...40).map { number in
+            var node = Example.nodes[1]
+            node.name = "node\(number)"
+            return node
+        }
+        let shell = Shell { _ in
+            Shell.streamHead + [.send("event: nodes\ndata: \(Shell.json(crowd))\n\n"), .hang]
+        }
+        try play(
+            """
+            start("nodes", "--watch")
+            expect("Ctrl-C ends")
+            frame = seen[seen.index("\\x1b[H"):]
+            assert frame.count("\\n") == 11, frame
+            assert "more; the window is too low" in frame, frame
+            assert "40 nodes: 40 suspect" in frame, frame
+            type("\\x03")
+            assert finish() == -2
+            """, shell)
+    }
+
+    @Test("colours are for terminals, and not with NO_COLOR")
+    func colours() throws {
+        try play(
+            """
+            os.environ["TERM"] = "xterm"
+            start("nodes")
+            assert finish() == 0 and "\\x1b[32malive" in seen, seen
+            os.environ["NO_COLOR"] = "1"
+            start("nodes")
+            assert finish() == 0 and "alive" in seen and "\\x1b" not in seen, seen
+            os.environ["NO_COLOR"] = ""
+            os.environ["TERM"] = "dumb"
+            start("nodes")
+            assert finish() == 0 and "alive" in seen and "\\x1b" not in seen, seen
+            """)
+    }
+
+    @Test("a reader that goes away ends the command quietly; a full disk is told")
+    func outputs() throws {
+        let shell = Shell()
+        let node = "'\(Self.program)' --socket '\(shell.server.path)'"
+        let (output, _) = try run(
+            "bash", ["FILE"],
+            file: """
+                \(node) nodes --json | true
+                \(node) nodes --json >/dev/full; echo $?
+                """)
+        #expect(output == "bramble: cannot write: No space left on device\nremedy: check the disk and the file\n1\n")
+    }
+
+    @Test("without libcurl the command line says which package to install, and what needs none still works")
+    func libraryMissing() throws {
+        let (output, _) = try run(
+            "bash", ["FILE"],
+            file: """
+                mkdir "$HOME/lib"
+                touch "$HOME/lib/libcurl.so.4" "$HOME/lib/libcurl-gnutls.so.4"
+                export LD_LIBRARY_PATH="$HOME/lib"
+                '\(Self.program)' nodes; echo $?
+                '\(Self.program)' --version >/dev/null; echo $?
+                """)
+        let lines = output.split(separator: "\n").map { String($0) }
+        #expect(lines.count == 4)
+        #expect(lines.first?.hasPrefix("bramble: the command line needs libcurl, which cannot be loaded") == true)
+        #expect(lines.dropFirst() == ["remedy: install it: apt-get install libcurl4", "1", "0"])
+    }
+
+    @Test("the daemon, which is the same executable, does not carry libcurl")
+    func notLinked() throws {
+        let (libraries, code) = try run("ldd", [Self.program], file: "")
+        #expect(code == 0 && libraries.contains("libc.so.6"))
+        #expect(!libraries.contains("curl"))
+    }
+}
