@@ -14,8 +14,10 @@ enum Timestamp {
     }
 
     static func text(wallNanoseconds: Int64) -> String {
-        let date = Date(timeIntervalSince1970: Double(wallNanoseconds / 1_000_000) / 1000)
-        return date.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true))
-            + "Z"
+        // The milliseconds are put in by hand: as a fraction of a `Date` they are now and then one less.
+        let seconds = wallNanoseconds / 1_000_000_000
+        let milliseconds = String(wallNanoseconds / 1_000_000 % 1000 + 1000).dropFirst()
+        let whole = Date(timeIntervalSince1970: Double(seconds)).formatted(.iso8601)
+        return "\(whole.dropLast()).\(milliseconds)Z"
     }
 }
