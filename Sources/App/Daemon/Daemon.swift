@@ -10,10 +10,12 @@ import Web
 
 /// One run of `bramble start`: from the settings to the exit code.
 package enum Daemon {
+    /// To be called before any thread is started: from then on signals wait for `run` instead of ending the process.
+    package static func takeSignals() { Signals.block() }
+
     /// Runs until SIGTERM or SIGINT, then hands over and returns 0. What is wrong at the start is thrown, as an
     /// `OperatorError`; what goes wrong later is told and lived with.
     package static func run(_ settings: Settings) async throws -> Int32 {
-        Signals.block()
         let manager = ServiceManager()
         _ = ProcessLimits.raiseOpenFiles()
         let loop = EventLoop(name: "loop")

@@ -5,8 +5,17 @@ import Primitives
 
 /// Joins the command line, which knows no daemon, and the daemon, which knows no command line.
 enum Executable {
-    static func run() async -> Int32 {
+    static func main() -> Never {
         signal(SIGPIPE, SIG_IGN)
+        // Before there is any other thread, so that all of them inherit it.
+        if CommandLine.arguments.dropFirst().first == "start" { Daemon.takeSignals() }
+        Task.detached { exit(await run()) }
+        // Not `await` on this thread: libdispatch would park it with every signal open, and SIGTERM would end the daemon
+        // before it has said good-bye.
+        while true { pause() }
+    }
+
+    private static func run() async -> Int32 {
         let environment = environmentVariables()
         return await Bramble.run(
             arguments: Array(CommandLine.arguments.dropFirst()), environment: environment,
