@@ -174,7 +174,7 @@ final class ClusterService: BrambleService {
             }
             return NodeChange(name: machine.name, done: "\(machine.name) was approved and joins now")
         case .noKey:
-            try await member.invite(machine)
+            try await member.invite(machine, id)
             return NodeChange(name: machine.name, done: "\(machine.name) was given the cluster key and joins now")
         }
     }

@@ -98,7 +98,7 @@ actor Stages {
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
     private var member: Member?
-    private var keyWatch: ClusterKeyFile.Watch?
+    private var room: WaitingRoom?
 
     init(
         home: Home, configuration: Configuration, service: ClusterService, journal: EventJournal, loop: EventLoop,
@@ -115,48 +115,50 @@ actor Stages {
     /// A key that is there and cannot be read ends the start; a key that is not there is waited for.
     func begin() async throws {
         if let text = try home.keyFile.read() {
-            try await join(with: try ClusterKey(text: text))
+            try await join(with: try ClusterKey(text: text), meeting: [])
         } else {
-            wait()
+            try await wait()
         }
     }
 
     func end() async {
-        keyWatch?.cancel()
+        await room?.stop()
         await member?.stop()
     }
 
     /// Returns when the pulse has had a turn.
     func touch() async { _ = await member?.pulse.isAlone }
 
-    private func wait() {
+    private func wait() async throws {
         service.enter(.waiting(.init(name: configuration.name.description, id: home.identity.id)))
-        Log.warning(
-            "this machine has no cluster key (\(home.keyFile.path)): it waits to be added. Its code is "
-                + "\(home.identity.id.code). On a member: bramble node add \(configuration.name). Or copy cluster.key from a "
-                + "member into \(home.directory.path). Or make a new cluster: bramble init --cluster NAME")
-        keyWatch = home.keyFile.watch(on: loop) { [weak self] result in
-            Task { await self?.keyAppeared(result) }
+        let room = try WaitingRoom(home: home, configuration: configuration, loop: loop, worker: worker) {
+            [weak self] key, members in
+            Task { await self?.keyFound(key, members) }
         }
+        self.room = room
+        await room.start()
     }
 
-    private func keyAppeared(_ result: Result<String, DataDirectoryError>) async {
-        guard member == nil else { return }
+    /// From an invitation, or a file that was copied here; both may tell of the same key.
+    private func keyFound(_ key: ClusterKey, _ members: [Endpoint]) async {
+        guard let room else { return }
+        self.room = nil
+        // The streams' port has to be free, and the answer to the inviter to be out, before the member takes it over.
+        try? await loop.sleep(for: .milliseconds(200))
+        await room.stop()
         do {
-            let key = try ClusterKey(text: try result.get())
-            keyWatch?.cancel()
-            keyWatch = nil
-            try await join(with: key)
+            try await join(with: key, meeting: members)
         } catch let error as any OperatorError {
-            Log.warning("\(error.problem). \(error.remedy)")
+            Log.error("\(error.problem). \(error.remedy)")
         } catch {
-            Log.warning("the cluster key cannot be used: \(error)")
+            Log.error("this node cannot start: \(error)")
         }
     }
 
-    private func join(with key: ClusterKey) async throws {
+    private func join(with key: ClusterKey, meeting contacts: [Endpoint]) async throws {
         let member = try Member(
-            home: home, key: key, configuration: configuration, journal: journal, loop: loop, worker: worker
+            home: home, key: key, meeting: contacts, configuration: configuration, journal: journal, loop: loop,
+            worker: worker
         ) { [weak self] remover in
             Task { await self?.removed(by: remover) }
         }
@@ -172,8 +174,7 @@ actor Stages {
         await journal.record(
             EventDraft(
                 type: "removed", subject: configuration.name.description, by: remover.map { [$0] } ?? [],
-                sentence:
-                    "this node was removed from “\(member.clusterName)”\(remover.map { " by \($0)" } ?? ""): its copy "
+                sentence: "this node was removed from “\(member.clusterName)”\(remover.map { " by \($0)" } ?? ""): its copy "
                     + "of the cluster's data is wiped. Restart it to let it wait for a new cluster"))
         await member.stop()
     }

@@ -23,9 +23,14 @@ final class Member: Sendable {
     private let loop: EventLoop
     private let worker: EventLoop
     private let pulseLoop: EventLoop
+    private let contacts: [Endpoint]
     private let keeper: Keeper
     private let hosts: HostsFile?
     private let network: Addresses
+    private let streams: StreamTransport
+    private let finder: Finder?
+    /// Who may open a stream: the members that the pulse knows.
+    private let members: Locked<Set<NodeID>>
     private let state = Locked(State())
 
     private struct State {
@@ -39,14 +44,15 @@ final class Member: Sendable {
     static let maximumForeign = 32
 
     init(
-        home: Home, key: ClusterKey, configuration: Configuration, journal: EventJournal, loop: EventLoop,
-        worker: EventLoop, onRemoval: @escaping @Sendable (_ by: String?) -> Void
+        home: Home, key: ClusterKey, meeting contacts: [Endpoint] = [], configuration: Configuration,
+        journal: EventJournal, loop: EventLoop, worker: EventLoop, onRemoval: @escaping @Sendable (_ by: String?) -> Void
     ) throws {
         self.home = home
         self.configuration = configuration
         self.journal = journal
         self.loop = loop
         self.worker = worker
+        self.contacts = contacts
         clusterName = key.name
         keeper = Keeper(home: home, worker: worker)
         hosts = configuration.hostsFile.map { HostsFile(path: $0) }
@@ -57,6 +63,9 @@ final class Member: Sendable {
             keeper.keep(facts)
         }
         let ring = Home.keyRing(key, facts: facts)
+        let saved = home.savedMembers()
+        let members = Locked(Set(saved.filter { $0.rank != .removed }.map(\.id)))
+        self.members = members
 
         // The pulse is made after the closures that reach it.
         let reached = Locked<Member?>(nil)
@@ -75,7 +84,7 @@ final class Member: Sendable {
         config.membership = MembershipConfig(profile: configuration.profile)
         config.membership.hasReachTargets = !configuration.reach.isEmpty
         let core = NodeCore(
-            id: home.identity.id, version: version, profile: profile, members: home.savedMembers(), facts: facts,
+            id: home.identity.id, version: version, profile: profile, members: saved, facts: facts,
             config: config, chance: SeededGenerator(seed: SystemRandomNumberGenerator().seed()), now: SystemClock.now)
         let socket = try DatagramSocket(port: port, addresses: configuration.addresses)
         let sessions = Sessions(
@@ -83,6 +92,19 @@ final class Member: Sendable {
             profile: PeerHello(
                 id: home.identity.id, generation: version.generation, incarnation: 0, name: profile.name,
                 addresses: addresses, software: profile.software, birth: profile.birth), now: SystemClock.now)
+        streams = try StreamTransport(
+            identity: home.identity, loop: loop, port: port, addresses: configuration.addresses,
+            software: Version.current, isAllowed: { id in members.withLock { $0.contains(id) } },
+            received: { peer, frame in
+                guard frame.kind == Frame.Kind.core.rawValue else { return }
+                reached.withLock { $0 }?.pulse.post(.receivedReliably(bytes: frame.payload, from: peer))
+            })
+        finder =
+            configuration.discovers
+            ? Finder(
+                on: loop, id: home.identity.id, ring: ring, port: port, network: network.current,
+                sighted: { endpoint in reached.withLock { $0 }?.pulse.post(.sighted(endpoint)) },
+                foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
         pulseLoop = EventLoop(name: "pulse")
         let keeper = keeper
         pulse = Pulse(
@@ -91,7 +113,11 @@ final class Member: Sendable {
                 sendReliably: { bytes, peer, addresses in
                     reached.withLock { $0 }?.sendReliably(bytes, to: peer, at: addresses)
                 },
-                persistMembers: { keeper.keep($0) },
+                persistMembers: { records in
+                    let ids = Set(records.filter { $0.rank != .removed }.map(\.id))
+                    members.withLock { $0 = ids }
+                    keeper.keep(records)
+                },
                 persistFacts: { keeper.keep($0) },
                 clusterKeysChanged: { facts in reached.withLock { $0 }?.clusterKeysChanged(facts) },
                 notify: { notice, storyteller in reached.withLock { $0 }?.noticed(notice, storyteller) },
@@ -113,6 +139,8 @@ final class Member: Sendable {
         let granted = await pulseLoop.run { ProcessLimits.favorThisThread() }
         Log.debug("the pulse runs as \(granted)")
         await pulse.start()
+        contacts.forEach { pulse.post(.sighted($0)) }
+        await finder?.start { [pulse] in await pulse.peerCount }
         state.withLock { state in
             state.tasks = [
                 Task { await self.reportLoad() },
@@ -132,7 +160,9 @@ final class Member: Sendable {
             return state.tasks
         }
         tasks.forEach { $0.cancel() }
+        await finder?.stop()
         await pulse.stop()
+        await streams.stop()
         let hosts = hosts
         await worker.run { [keeper] in
             keeper.close()
@@ -156,7 +186,25 @@ final class Member: Sendable {
     /// False when the task was cancelled meanwhile.
     func pause(_ duration: Duration) async -> Bool { (try? await loop.sleep(for: duration)) != nil }
 
-    func invite(_ machine: WaitingMachine) async throws(APIError) {}
+    /// Gives a waiting machine the cluster key, at any of its addresses; its identity is checked before anything is said.
+    func invite(_ machine: WaitingMachine, _ id: NodeID) async throws(APIError) {
+        let invitation = Invitation(
+            key: ring.current.text, members: network.current.addresses.map { Endpoint($0.address, port: streams.port) })
+        var failure = InvitationError.busy
+        for endpoint in await finder?.endpoints(of: id) ?? [] {
+            do throws(InvitationError) {
+                return try await streams.invite(endpoint, expecting: id, with: invitation)
+            } catch {
+                failure = error
+            }
+        }
+        throw APIError(problem: failure.problem, remedy: failure.remedy)
+    }
+
+    /// Machines without a key, found by discovery.
+    func machinesWithoutKey() async -> [WaitingMachine] { await finder?.waitingMachines() ?? [] }
+    func discoveryTrouble() async -> (any OperatorError)? { await finder?.trouble }
+    func streamCounters() async -> StreamCounters { await streams.counters }
 
     // MARK: What the pulse says
 
@@ -166,8 +214,13 @@ final class Member: Sendable {
         if case .nameConflict = notice { updateHosts() }
     }
 
-    private func sendReliably(_ bytes: [UInt8], to peer: NodeID, at addresses: [Endpoint]) {}
-    private func forget(_ peer: NodeID) {}
+    private func sendReliably(_ bytes: [UInt8], to peer: NodeID, at addresses: [Endpoint]) {
+        streams.send(Frame(.core, payload: bytes), to: peer, endpoints: addresses)
+    }
+    private func forget(_ peer: NodeID) {
+        members.withLock { _ = $0.remove(peer) }
+        streams.disconnect(peer)
+    }
     private func probeReach() {}
 
     private func clusterKeysChanged(_ facts: SharedFacts) {
@@ -177,7 +230,11 @@ final class Member: Sendable {
             state.ring = ring
             return ring
         }
-        Task { await pulse.use(ring) }
+        let network = network.current
+        Task {
+            await pulse.use(ring)
+            await finder?.use(ring, network: network)
+        }
         worker.perform { [home] in
             do throws(DataDirectoryError) {
                 try home.keyFile.replace(with: ring.current.text)
@@ -219,6 +276,7 @@ final class Member: Sendable {
     // MARK: What the drivers say
 
     private func networkChanged(_ network: NetworkState) {
+        Task { await finder?.use(network) }
         let port = configuration.port
         pulse.post(.network(isUp: network.isUp))
         pulse.post(.addressesChanged(network.addresses.map { Endpoint($0.address, port: port) }))

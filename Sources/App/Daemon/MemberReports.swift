@@ -10,13 +10,14 @@ import Transport
 extension Member {
     func waitingMachines() async -> [WaitingMachine] {
         let snapshot = await pulse.snapshot
-        return snapshot.applicants.map { applicant in
+        let applicants = snapshot.applicants.map { applicant in
             let profile = applicant.record.profile
             return WaitingMachine(
                 name: profile.name.description, id: applicant.record.id.description, code: applicant.record.id.code,
                 address: applicant.path.address.description, port: Int(applicant.path.port), reason: .approval,
                 since: Timestamp.of(applicant.since))
         }
+        return await (machinesWithoutKey() + applicants).sorted { ($0.name, $0.id) < ($1.name, $1.id) }
     }
 
     /// For a removal: the key of today, so that members that are away can come back, and the one that follows it.
@@ -70,6 +71,22 @@ extension Member {
         text.add(
             "pulse_lateness_milliseconds", .gauge, "How late a tick was at worst since the last reading",
             figures.counters.worstLatenessMs)
+        let streams = await streamCounters()
+        text.add(
+            "stream_frames_total", .counter, "Frames of the streams by direction",
+            [
+                (labels: [("direction", "in")], value: Double(streams.framesIn)),
+                (labels: [("direction", "out")], value: Double(streams.framesOut)),
+            ])
+        text.add("stream_frames_dropped_total", .counter, "Frames that could not be delivered", streams.framesDropped)
+        text.add(
+            "stream_connections_refused_total", .counter, "Connections that were refused, by reason",
+            [
+                (labels: [("reason", "limit")], value: Double(streams.refused)),
+                (labels: [("reason", "notMember")], value: Double(streams.notAllowed)),
+                (labels: [("reason", "protocol")], value: Double(streams.broken)),
+            ])
+        text.add("stream_connections", .gauge, "Streams open now", streams.connections)
         text.add("cluster_key_version", .gauge, "Version of the cluster key", ring.current.version)
         return text.text
     }
@@ -123,6 +140,13 @@ extension Member {
                 "the dashboard is plain HTTP: whoever can listen on this network can read the password when you log in",
                 "tls: self in bramble.yaml (a certificate of the node's own), or listen on 127.0.0.1 only")
         default: add("dashboard", .ok, "the dashboard is encrypted, or only this machine reaches it")
+        }
+
+        if configuration.discovers {
+            let trouble = await discoveryTrouble()
+            add(
+                "discovery", trouble == nil ? .ok : .warn,
+                trouble?.problem ?? "machines on this network are found by multicast DNS", trouble?.remedy ?? "")
         }
 
         let figures = await pulse.figures()

@@ -120,6 +120,7 @@ actor Pulse {
     var facts: SharedFacts { core.facts }
     /// Nobody else answers now.
     var isAlone: Bool { core.isAlone }
+    var peerCount: Int { core.peerCount }
 
     struct Figures: Sendable {
         var counters: Counters

@@ -70,8 +70,9 @@ package struct NodeCore: Sendable {
     }
     package var tickInterval: Duration { membership.tickInterval }
     package var version: MemberVersion { membership.version }
-    /// No peer is heard now.
-    package var isAlone: Bool { membership.reachablePeers.isEmpty }
+    /// Peers that are heard now.
+    package var peerCount: Int { membership.reachablePeers.count }
+    package var isAlone: Bool { peerCount == 0 }
 
     // MARK: Admission
 
