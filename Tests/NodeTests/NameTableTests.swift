@@ -38,6 +38,14 @@ struct NameTableTests {
         #expect(table.conflicts.isEmpty)
     }
 
+    @Test("what a node went by is known after its removal, suffix and all")
+    func former() {
+        let before = NameTable([record(1, "pi", birth: 1), record(2, "pi", birth: 2)])
+        let after = NameTable([record(1, "pi", birth: 1), record(2, "pi", birth: 2, rank: .removed)], former: before)
+        #expect(after.name(of: NodeID(high: 2, low: 0)) == nil)
+        #expect(after.formerNames[NodeID(high: 2, low: 0)]?.description == "pi-2")
+    }
+
     @Test("a name of 63 letters still takes a suffix")
     func longName() {
         let name = String(repeating: "a", count: 63)

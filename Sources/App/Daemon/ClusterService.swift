@@ -13,7 +13,7 @@ final class ClusterService: BrambleService {
         case starting
         case waiting(WaitingMachineInfo)
         case member(Member)
-        case removed(cluster: String, by: String?, at: String)
+        case removed(node: String, cluster: String, by: String?, at: String)
     }
     struct WaitingMachineInfo: Sendable {
         var name: String
@@ -45,7 +45,7 @@ final class ClusterService: BrambleService {
                 problem: "this machine has no cluster key yet, so it is in no cluster",
                 remedy: "on a member: bramble node add \(machine.name); or copy cluster.key here; or: bramble init",
                 kind: .unavailable)
-        case .removed(let cluster, _, _):
+        case .removed(_, let cluster, _, _):
             throw APIError(
                 problem: "this node was removed from the cluster “\(cluster)”",
                 remedy: "restart it: it then waits to be added again", kind: .unavailable)
@@ -85,9 +85,9 @@ final class ClusterService: BrambleService {
                         + "bramble node add \(machine.name). Or copy cluster.key from a member into the data directory. "
                         + "Or make a new cluster: bramble init --cluster NAME"
                 ])
-        case .removed(let cluster, let remover, let time):
+        case .removed(let node, let cluster, let remover, let time):
             return status(
-                .removed, cluster: cluster,
+                .removed, cluster: cluster, node: node,
                 notes: [
                     "this node was removed from “\(cluster)” at \(time)\(remover.map { " by \($0)" } ?? ""); its copy of "
                         + "the cluster's data is wiped. Restart it to let it wait for a new cluster"

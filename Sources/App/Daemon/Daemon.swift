@@ -170,11 +170,14 @@ actor Stages {
     private func removed(by remover: String?) async {
         guard let member else { return }
         self.member = nil
-        service.enter(.removed(cluster: member.clusterName, by: remover, at: Timestamp.now()))
+        service.enter(
+            .removed(
+                node: configuration.name.description, cluster: member.clusterName, by: remover, at: Timestamp.now()))
         await journal.record(
             EventDraft(
                 type: "removed", subject: configuration.name.description, by: remover.map { [$0] } ?? [],
-                sentence: "this node was removed from “\(member.clusterName)”\(remover.map { " by \($0)" } ?? ""): its copy "
+                sentence:
+                    "this node was removed from “\(member.clusterName)”\(remover.map { " by \($0)" } ?? ""): its copy "
                     + "of the cluster's data is wiped. Restart it to let it wait for a new cluster"))
         await member.stop()
     }

@@ -45,7 +45,8 @@ final class Member: Sendable {
 
     init(
         home: Home, key: ClusterKey, meeting contacts: [Endpoint] = [], configuration: Configuration,
-        journal: EventJournal, loop: EventLoop, worker: EventLoop, onRemoval: @escaping @Sendable (_ by: String?) -> Void
+        journal: EventJournal, loop: EventLoop, worker: EventLoop,
+        onRemoval: @escaping @Sendable (_ by: String?) -> Void
     ) throws {
         self.home = home
         self.configuration = configuration

@@ -8,7 +8,9 @@ struct Storyteller: Sendable {
     let names: NameTable
     let selfID: NodeID
 
-    func name(_ id: NodeID) -> String { names.name(of: id)?.description ?? "node \(id.code)" }
+    func name(_ id: NodeID) -> String {
+        (names.name(of: id) ?? names.formerNames[id])?.description ?? "node \(id.code)"
+    }
 
     // MARK: Events
 

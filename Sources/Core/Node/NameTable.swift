@@ -13,9 +13,16 @@ package struct NameTable: Equatable, Sendable {
         package var given: NodeName
     }
     package private(set) var names: [NodeID: NodeName] = [:]
+    /// What nodes that are removed went by, for telling of it.
+    package private(set) var formerNames: [NodeID: NodeName] = [:]
     package private(set) var conflicts: [Conflict] = []
 
-    package init(_ records: [MemberRecord]) {
+    /// `former` is the table before, which has the names of nodes that were removed since.
+    package init(_ records: [MemberRecord], former: NameTable? = nil) {
+        for record in records where record.rank == .removed {
+            formerNames[record.id] =
+                former?.name(of: record.id) ?? former?.formerNames[record.id] ?? record.profile.name
+        }
         let claimants = records.filter { $0.rank != .removed }.sorted {
             ($0.profile.birth, $0.id) < ($1.profile.birth, $1.id)
         }

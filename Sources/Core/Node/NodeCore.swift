@@ -115,9 +115,8 @@ package struct NodeCore: Sendable {
     /// Writes a fact here and sends it to all.
     package mutating func setFact(_ key: String, to value: [UInt8]?, now: Instant) throws(Refusal) -> [NodeEffect] {
         do {
-            let entry = try facts.set(key, to: value, by: id)
-            return tellDigest(now: now) + [.persistFacts(facts), .notify(.factChanged(key: key, by: entry.origin))]
-                + spread([key])
+            _ = try facts.set(key, to: value, by: id)
+            return tellDigest(now: now) + [.persistFacts(facts)] + tell([key]) + spread([key])
         } catch {
             throw .tooManyFacts
         }
@@ -241,6 +240,14 @@ package struct NodeCore: Sendable {
         return effects + spread(changed, except: sender)
     }
 
+    /// Of cluster keys only the newest is news: the one before it becomes a fact when it is replaced.
+    private func tell(_ keys: [String]) -> [NodeEffect] {
+        let current = FactKey.clusterKey(version: currentKeyVersion)
+        return keys.filter { !$0.hasPrefix(FactKey.clusterKeys) || $0 == current && currentKeyVersion > 1 }.map {
+            .notify(.factChanged(key: $0, by: facts.entries[$0]!.origin))
+        }
+    }
+
     /// It rides on every heartbeat, so that a peer that missed something notices.
     private mutating func tellDigest(now: Instant) -> [NodeEffect] {
         carryOut(membership.handle(.factsHash(facts.digest), now: now), now: now)
@@ -288,7 +295,7 @@ package struct NodeCore: Sendable {
     }
 
     private mutating func rename() -> [NodeEffect] {
-        let table = NameTable(membership.records)
+        let table = NameTable(membership.records, former: names)
         defer { names = table }
         return table.conflicts.filter { !names.conflicts.contains($0) }.map { .notify(.nameConflict($0)) }
     }
