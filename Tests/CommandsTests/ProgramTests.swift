@@ -15,12 +15,20 @@ func run(_ program: String, _ arguments: [String], file contents: String) throws
     posix_spawn_file_actions_addopen(&actions, 1, directory + "/out", O_CREAT | O_WRONLY | O_APPEND, 0o600)
     posix_spawn_file_actions_adddup2(&actions, 1, 2)
     defer { posix_spawn_file_actions_destroy(&actions) }
+    // The threads of Swift's executors block signals, and a child would begin with that.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     func copies(_ texts: [String]) -> [UnsafeMutablePointer<CChar>?] { texts.map { strdup($0) } + [nil] }
     let words = copies([program] + arguments.map { $0.replacing("FILE", with: directory + "/file") })
     let settings = copies(["PATH=/usr/bin:/bin", "HOME=\(directory)", "LC_ALL=C.UTF-8"])
     defer { (words + settings).forEach { free($0) } }
     var child = pid_t()
-    let code = posix_spawnp(&child, program, &actions, nil, words, settings)
+    let code = posix_spawnp(&child, program, &actions, &attributes, words, settings)
     let reason = String(cString: strerror(code))
     try #require(code == 0, "\(program) does not start: \(reason)")
     var status: Int32 = 0
