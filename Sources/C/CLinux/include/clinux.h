@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/timex.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -56,4 +57,14 @@ static inline uint64_t clinux_memory_lock_limit(void) {
     uint64_t limits[2] = {0, 0};
     syscall(SYS_prlimit64, 0, 8 /* RLIMIT_MEMLOCK, hidden by glibc */, (void *)0, limits);
     return limits[0];
+}
+
+/// 1 when something (NTP) keeps the wall clock right, 0 when nothing does, -1 when the kernel does not tell.
+/// `error_us`: the largest error it estimates, in microseconds.
+static inline int clinux_clock_is_synchronized(long *error_us) {
+    struct timex state = {0};
+    int code = adjtimex(&state);
+    if (code < 0) return -1;
+    *error_us = state.maxerror;
+    return code != TIME_ERROR && !(state.status & STA_UNSYNC);
 }
