@@ -103,6 +103,7 @@ struct CommandLineTests {
         ("nodes serv1", "“serv1” is one word too many for “nodes”", "it is written: bramble nodes [OPTIONS]"),
         ("nodse", "there is no command “nodse”", "did you mean: bramble nodes or bramble node"),
         ("sql", "there is no command “sql”", "see all commands: bramble help"),
+        ("add serv1", "there is no command “add”", "did you mean: bramble node add"),
         ("node ad serv1", "there is no command “node ad”", "did you mean: bramble node add"),
         ("why", "“why” needs NAME", "write it: bramble why [OPTIONS] NAME"),
         ("--json nodes", "--json belongs behind the command", "write: bramble COMMAND --json"),
@@ -278,6 +279,27 @@ struct CommandLineTests {
         #expect(remote.asked.last?.contains("Authorization: Bearer other\r\n") == true)
         remote.stop()
         #expect(await local.run(words).code == 3)
+    }
+
+    @Test("a node on another machine is given the password of today, too")
+    func remotePassword() async {
+        let remote = TinyServer(port: ()) { _ in TinyServer.answer("200 OK", #"{"name":"admin","done":""}"#) }
+        defer { remote.stop() }
+        let words = ["password", "--api", "http://127.0.0.1:\(remote.port)", "--token", "x"]
+        #expect(await Shell().run(words, input: ["old one", "new words"]).code == 0)
+        let sent = remote.asked.last ?? ""
+        #expect(sent.contains(#""current":"old one""#) && sent.contains(#""password":"new words""#))
+    }
+
+    @Test("who is not known is told how to make a token")
+    func unknownCaller() async {
+        let shell = Shell { _ in
+            TinyServer.answer(
+                "401 Unauthorized", #"{"error":{"problem":"this needs a login","remedy":"log in at /login"}}"#)
+        }
+        let result = await shell.run(["nodes"])
+        #expect(result.code == 1)
+        #expect(result.err.contains("remedy: give a token that bramble token create made there"))
     }
 
     @Test("doctor --strict fails when a check failed, and only then")

@@ -143,6 +143,62 @@ struct ExecutableTests {
             """)
     }
 
+    @Test("a terminal without UTF-8 gets ASCII alone, and JSON stays JSON")
+    func ascii() throws {
+        try play(
+            """
+            import json
+            os.environ["LC_ALL"] = "C"
+            for words in (["nodes"], ["why", "serv3"], ["why", "serv3", "--json"], ["nodse"], ["events", "--json"]):
+                start(*words)
+                finish()
+                assert seen.isascii() and ("phi" in seen.lower() or "nodse" in words), (words, seen)
+                if "--json" in words: json.loads(seen)
+            """)
+    }
+
+    @Test("with https a certificate must be vouched for, by --ca or on the operator's word")
+    func encrypted() throws {
+        let server = """
+            import http.server, ssl, sys
+            class Node(http.server.BaseHTTPRequestHandler):
+                def do_GET(self):
+                    self.send_response(200)
+                    self.send_header("Content-Type", "application/json")
+                    self.end_headers()
+                    self.wfile.write(b"[]")
+                def log_message(self, *_): pass
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain("cert.pem", "key.pem")
+            server = http.server.HTTPServer(("127.0.0.1", 0), Node)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            open("port", "w").write(str(server.server_port))
+            server.serve_forever()
+            """
+        let (output, code) = try run(
+            "bash", ["FILE"],
+            file: """
+                cd "$HOME"
+                openssl req -x509 -newkey ed25519 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=serv1 \
+                    -addext subjectAltName=IP:127.0.0.1 2>/dev/null
+                cat >server.py <<'END'
+                \(server)
+                END
+                python3 server.py &
+                trap 'kill $!; wait' EXIT
+                for attempt in {1..200}; do [ -s port ] && break; sleep 0.05; done
+                ask() { '\(Self.program)' nodes --json --api "https://127.0.0.1:$(cat port)" "$@"; echo $?; }
+                ask
+                ask --ca cert.pem
+                ask --insecure
+                """)
+        let lines = output.split(separator: "\n").map { String($0) }
+        #expect(code == 0)
+        #expect(lines.first?.hasPrefix("bramble: the certificate of https://127.0.0.1:") == true, "\(output)")
+        #expect(lines.dropFirst(2) == ["1", "[]", "0", "[]", "0"], "\(output)")
+        #expect(lines.dropFirst().first?.contains("--ca FILE") == true)
+    }
+
     @Test("a reader that goes away ends the command quietly; a full disk is told")
     func outputs() throws {
         let shell = Shell()

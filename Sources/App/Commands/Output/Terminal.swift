@@ -35,13 +35,16 @@ package struct Terminal: Sendable {
         let isScreen = isatty(STDOUT_FILENO) == 1
         let mayColour = (environment["NO_COLOR"] ?? "").isEmpty && (environment["TERM"] ?? "dumb") != "dumb"
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].lazy.compactMap { environment[$0] }.first { !$0.isEmpty } ?? ""
+        // A file is read who knows where; on a screen the locale tells.
+        let isPlain = !locale.uppercased().contains("UTF")
+        let plainErrors = isPlain && isatty(STDERR_FILENO) == 1
         var terminal = Terminal(
-            write: { writeAll($0, to: STDOUT_FILENO) }, complain: { writeAll($0, to: STDERR_FILENO) },
+            write: { writeAll(isPlain && isScreen ? Text.plain($0) : $0, to: STDOUT_FILENO) },
+            complain: { writeAll(plainErrors ? Text.plain($0) : $0, to: STDERR_FILENO) },
             readLine: { Swift.readLine() }, readSecret: { readWithoutEcho() })
         terminal.size = { isScreen ? screenSize() : nil }
         terminal.hasColour = isScreen && mayColour
-        // A file is read who knows where; on a screen the locale tells.
-        terminal.hasUnicode = !isScreen || locale.uppercased().contains("UTF")
+        terminal.hasUnicode = !(isPlain && isScreen)
         terminal.canAsk = isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1
         return terminal
     }

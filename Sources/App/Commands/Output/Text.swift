@@ -14,6 +14,22 @@ enum Text {
         }
     }
 
+    /// The same for a terminal that knows ASCII alone. Quotation marks become such that JSON stays JSON.
+    static func plain(_ text: String) -> String {
+        text.map { character in
+            switch character {
+            case "φ": "phi"
+            case "“", "”", "‘", "’": "'"
+            case "–", "—", "−": "-"
+            case "…": "~"
+            case "·": "."
+            case "∞": "inf"
+            case "°": " "
+            default: character.isASCII ? String(character) : "?"
+            }
+        }.joined()
+    }
+
     /// How many columns a terminal needs. East Asian wide characters and emoji take two, combining marks none; near
     /// enough for names and addresses.
     static func width(_ text: String) -> Int {

@@ -76,7 +76,12 @@ struct Parser {
         }
         let children = result.command.children
         guard let next = children.first(where: { $0.name == word }) else {
-            let near = Suggestion.nearest(to: word, among: children.map(\.name))
+            // A second word without its first: `bramble add` for `bramble node add`.
+            let deeper = result.command.leaves().filter { $0.path.count > 1 && $0.path.last == word }
+            let near =
+                deeper.isEmpty
+                ? Suggestion.nearest(to: word, among: children.map(\.name))
+                : deeper.map { $0.path.joined(separator: " ") }
             throw UsageError(
                 problem: "there is no command “\((result.path + [word]).joined(separator: " "))”",
                 remedy: Suggestion.sentence(near.map { "\(place) \($0)" }) ?? "see all commands: \(help)")

@@ -28,7 +28,7 @@ enum HelpCommands {
     ) { input, console, api in
         // Short: the question must not hang because the daemon does.
         var quick = api
-        quick.timeout = .seconds(2)
+        if input[Connection.timeout] == nil { quick.timeout = .seconds(2) }
         var daemon: VersionInfo?
         var trouble: ClientError?
         do throws(ClientError) { daemon = try await quick.version() } catch { trouble = error }
