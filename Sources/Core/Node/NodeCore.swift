@@ -114,12 +114,22 @@ package struct NodeCore: Sendable {
 
     /// Writes a fact here and sends it to all.
     package mutating func setFact(_ key: String, to value: [UInt8]?, now: Instant) throws(Refusal) -> [NodeEffect] {
+        try setFacts([(key, value)], now: now)
+    }
+
+    /// All of them or, where they find no room, none.
+    private mutating func setFacts(
+        _ news: [(key: String, value: [UInt8]?)], now: Instant
+    ) throws(Refusal) -> [NodeEffect] {
+        var after = facts
         do {
-            _ = try facts.set(key, to: value, by: id)
-            return tellDigest(now: now) + [.persistFacts(facts)] + tell([key]) + spread([key])
+            for (key, value) in news { _ = try after.set(key, to: value, by: id) }
         } catch {
             throw .tooManyFacts
         }
+        facts = after
+        let keys = news.map(\.key)
+        return tellDigest(now: now) + [.persistFacts(facts)] + tell(keys) + spread(keys)
     }
 
     /// Removes a node for good, and changes the cluster key so that what it knows opens nothing.
@@ -134,16 +144,13 @@ package struct NodeCore: Sendable {
         let path = membership.preferredPath(to: node)
         let notice = NodeEffect.send(NodeMessage.removalNotice(when: note).encoded, to: node, via: path)
         let version = currentKeyVersion
-        // All of it or nothing: on a copy first.
-        var after = self
+        let news = try setFacts(
+            [
+                (FactKey.removed(node), Array(note.utf8)), (FactKey.clusterKey(version: version), key),
+                (FactKey.clusterKey(version: version + 1), newKey),
+            ], now: now)
         // Told first, while there is still a session; a lost notice is made up for when it is refused at the door.
-        var effects = [notice]
-        effects += try after.setFact(FactKey.removed(node), to: Array(note.utf8), now: now)
-        effects += after.expel(node, now: now)
-        effects += try after.setFact(FactKey.clusterKey(version: version), to: key, now: now)
-        effects += try after.setFact(FactKey.clusterKey(version: version + 1), to: newKey, now: now)
-        self = after
-        return effects + [.clusterKeysChanged]
+        return [notice] + news + expel(node, now: now) + [.clusterKeysChanged]
     }
 
     /// Lets a waiting node in.
@@ -231,12 +238,13 @@ package struct NodeCore: Sendable {
         }
         guard !changed.isEmpty else { return effects }
         effects +=
-            [.persistFacts(facts)] + changed.map { .notify(.factChanged(key: $0, by: facts.entries[$0]!.origin)) }
+            [.persistFacts(facts)] + tell(changed)
         for record in membership.members.map(\.record) where changed.contains(FactKey.removed(record.id)) {
             if record.id == id { return effects + leaveForGood(by: facts.entries[FactKey.removed(id)]!.origin) }
             effects += expel(record.id, now: now)
         }
-        if changed.contains(where: { $0.hasPrefix(FactKey.clusterKeys) }) { effects.append(.clusterKeysChanged) }
+        // Two removals at once make two keys of one version: the facts' rule says which it is, on every node.
+        if changed.contains(FactKey.clusterKey(version: currentKeyVersion)) { effects.append(.clusterKeysChanged) }
         return effects + spread(changed, except: sender)
     }
 
