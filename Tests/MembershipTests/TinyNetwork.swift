@@ -53,6 +53,7 @@ struct TinyNetwork {
     private let start: Instant
     private var queue: [Event] = []
     private var order: UInt64 = 0
+    private var numbers: [NodeID: Int] = [:]
     private var sessions: Set<[Int]> = []
     private var handshakes: [[Int]: Instant] = [:]
     let seed: UInt64
@@ -71,6 +72,7 @@ struct TinyNetwork {
             let tick = now + .nanoseconds(Int64(chance.unit() * 25e6))
             nodes.append(Node(core: core, nextTick: tick))
             push(tick, .tick(number))
+            numbers[core.id] = number
         }
     }
 
@@ -94,7 +96,7 @@ struct TinyNetwork {
             profile: MemberProfile(
                 name: NodeName(name(number))!, addresses: [endpoint(number)], software: "0.1.0", birth: 1))
     }
-    func number(of id: NodeID) -> Int { nodes.firstIndex { $0.core.id == id }! }
+    func number(of id: NodeID) -> Int { numbers[id]! }
 
     // MARK: Faults
 
@@ -296,7 +298,7 @@ struct TinyNetwork {
     // MARK: What the nodes think
 
     func rank(of subject: Int, at observer: Int) -> MemberRank? {
-        nodes[observer].core.members.first { $0.id == Self.id(subject) }?.rank
+        nodes[observer].core.rank(of: nodes[subject].core.id)
     }
     func sees(_ observer: Int, _ subject: Int, _ rank: MemberRank) -> Bool {
         self.rank(of: subject, at: observer) == rank
@@ -307,9 +309,8 @@ struct TinyNetwork {
     /// Every running node holds every running node alive, and every other one not.
     var agrees: Bool {
         running.allSatisfy { observer in
-            let members = nodes[observer].core.members
-            return nodes.indices.allSatisfy { subject in
-                let rank = members.first { $0.id == Self.id(subject) }?.rank
+            nodes.indices.allSatisfy { subject in
+                let rank = rank(of: subject, at: observer)
                 return nodes[subject].isRunning ? rank == .alive : rank != .alive && rank != .suspect
             }
         }

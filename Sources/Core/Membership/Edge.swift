@@ -62,6 +62,8 @@ struct Edge: Sendable {
     // Down.
     /// The version that we last accused; a newer one is a refutation.
     var reported: MemberVersion?
+    /// Who holds our word against it, and must hear when it is back. Sorted.
+    var told: [NodeID] = []
     var reports = 0
     var nextReport: Int64 = 0
     /// When to ask the other observers whether a refuted or never opened peer should be reported (attended).

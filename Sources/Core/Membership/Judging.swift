@@ -61,10 +61,9 @@ extension Membership {
         let peer = links[place].peer
         links[place].nextReview = .max
         links[place].reviewEnds = .max
-        if let reported = links[place].reported {
-            links[place].reported = nil
-            for observer in coObservers(of: peer) { send(.withdraw(subject: peer, version: reported), to: observer) }
-        }
+        let version = links[place].reported ?? table[links[place].slot].version
+        links[place].reported = nil
+        retract(place, version)
         if let suspicion = suspicionIndex(of: peer) {
             suspicions[suspicion].withdraw(by: id)
             settleSuspicion(of: peer)
@@ -97,8 +96,25 @@ extension Membership {
         suspicions[suspicion].accuse(by: id, version: version, figures: figures, at: attended)
         guard !isIsolated else { return }
         let report = Message.report(Report(observer: id, subject: edge.peer, version: version, figures: figures))
-        for observer in coObservers(of: edge.peer) { send(report, to: observer) }
+        for observer in coObservers(of: edge.peer) {
+            send(report, to: observer)
+            suspicions[suspicion].noteAsked(observer, at: attended)
+            tell(place, observer)
+        }
         for endpoint in edge.paths.map(\.endpoint) { effects.append(.send(report, to: edge.peer, via: endpoint)) }
+    }
+
+    /// Remembers who holds our word against this peer.
+    private mutating func tell(_ place: Int, _ observer: NodeID) {
+        let (spot, isThere) = links[place].told.place(of: observer) { $0 }
+        if !isThere, links[place].told.count < Self.maximumEdges { links[place].told.insert(observer, at: spot) }
+    }
+
+    mutating func retract(_ place: Int, _ version: MemberVersion) {
+        for observer in links[place].told {
+            send(.withdraw(subject: links[place].peer, version: version), to: observer)
+        }
+        links[place].told = []
     }
 
     /// Every tick of an edge that is down.
@@ -157,12 +173,14 @@ extension Membership {
         let message = Message.ask(subject: subject, version: table[slot].version)
         for other in others {
             let hasAnswered =
-                suspicions[place].isAccused(by: other) || suspicions[place].opinion(of: other) != nil
-            if !isRepeated || !hasAnswered { send(message, to: other) }
+                suspicions[place].isAccused(by: other) || suspicions[place].opinion(of: other)?.opinion != nil
+            guard !isRepeated || !hasAnswered else { continue }
+            send(message, to: other)
+            suspicions[place].noteAsked(other, at: attended)
         }
     }
 
-    mutating func answer(_ asker: NodeID, about subject: NodeID, version: MemberVersion, via path: Endpoint) {
+    mutating func answer(_ asker: NodeID, about subject: NodeID, via path: Endpoint) {
         guard subject != id, let slot = table.slot(of: subject) else { return }
         var evidence = Evidence(subject: subject, version: table[slot].version, opinion: .none, figures: .none)
         if let place = edgeIndex(of: subject) {
@@ -172,6 +190,7 @@ extension Membership {
             } else if edge.isWatched, edge.state == .down, edge.wasUp {
                 evidence.opinion = .silent
                 evidence.figures = figures(edge)
+                tell(place, asker)
             } else if edge.isWatched, edge.wasUp {
                 evidence.opinion = .unsure
                 second(place)
@@ -200,7 +219,7 @@ extension Membership {
 
     // MARK: Reports of others
 
-    mutating func take(_ report: Report, from sender: NodeID) {
+    mutating func take(_ report: Report, from sender: NodeID, via path: Endpoint) {
         if report.subject == id {
             refute(report.version, told: report.observer)
             return
@@ -217,13 +236,10 @@ extension Membership {
         suspicions[suspicion(of: report.subject)].accuse(
             by: sender, version: report.version, figures: report.figures, at: attended)
         showSuspicion(of: report.subject)
+        answer(sender, about: report.subject, via: path)
         guard let place = edgeIndex(of: report.subject) else { return }
         if links[place].isFresh(at: attended, within: 1.5) {
-            // We hear it: say so, and see that it learns what is said of it, in case the observer cannot reach it.
-            send(
-                .evidence(
-                    Evidence(subject: report.subject, version: entry.version, opinion: .fresh, figures: .none)),
-                to: sender)
+            // We hear it: see that it learns what is said of it, in case the observer cannot reach it.
             if attended - links[place].lastWarned >= Span.challenge {
                 links[place].lastWarned = attended
                 send(.report(report), to: report.subject)
@@ -279,20 +295,23 @@ extension Membership {
             guard let place = edgeIndex(of: suspicion.subject), links[place].wasUp else { return .excluded }
             return links[place].isFresh(at: attended, within: 1.5) ? .defends : .undecided
         }
-        if isExcluded(observer) { return .excluded }
+        let isHeard = edgeIndex(of: observer).map { links[$0].isFresh(at: attended, within: 2.5) } ?? false
+        if !isHeard, isExcluded(observer) { return .excluded }
         if suspicion.isAccused(by: observer) { return .accuses }
-        guard let said = suspicion.opinion(of: observer), attended - said.at <= 5 * interval else { return .undecided }
+        guard let said = suspicion.opinion(of: observer) else { return .undecided }
+        // Asked again and again without an answer: whoever cannot speak is not waited for.
+        if !isHeard, said.unanswered >= 5, attended - said.askedSince >= Span.second / 2 { return .excluded }
+        guard attended - said.at <= max(5 * interval, Span.second / 2) else { return .undecided }
         switch said.opinion {
         case .fresh: return .defends
-        case .none: return .excluded
-        case .unsure, .silent: return .undecided
+        case .none?: return .excluded
+        case .unsure, .silent, nil: return .undecided
         }
     }
 
-    /// Gone, or accused itself by so many that it can neither accuse nor defend. Whoever we hear counts.
+    /// Gone, or accused itself by so many that it can neither accuse nor defend. Asked only of those we do not hear.
     private func isExcluded(_ observer: NodeID) -> Bool {
         guard let slot = table.slot(of: observer), table[slot].isPresent else { return true }
-        if let place = edgeIndex(of: observer), links[place].isFresh(at: attended, within: 2.5) { return false }
         guard let place = suspicionIndex(of: observer) else { return false }
         let watchers = rings == nil ? table.presentCount - 1 : 2 * config.rings
         return suspicions[place].accusations.count >= Tally.lowWatermark(observers: watchers)
@@ -376,11 +395,12 @@ extension Membership {
     mutating func noticeIsolation() {
         guard hasNetwork else { return }
         var (silent, all, hasContact) = (0, 0, false)
-        for edge in links where edge.isWatched && edge.wasUp && table[edge.slot].isPresent {
+        for place in links.indices where links[place].isWatched && links[place].wasUp {
+            guard table.isPresent(links[place].slot) else { continue }
             all += 1
-            switch edge.state {
+            switch links[place].state {
             case .probing, .down: silent += 1
-            case .up: hasContact = hasContact || edge.isFresh(at: attended, within: 2.5)
+            case .up: hasContact = hasContact || (isIsolated && links[place].isFresh(at: attended, within: 2.5))
             case .opening: break
             }
         }
@@ -389,6 +409,7 @@ extension Membership {
             silentSince = nil
             if isIsolated, hasContact {
                 isIsolated = false
+                clock.recover(heartbeat: interval)
                 effects.append(.notify(.rejoined))
             }
             return

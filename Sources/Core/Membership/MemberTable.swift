@@ -68,6 +68,7 @@ struct MemberTable: Sendable {
     subscript(slot: Int) -> Entry {
         _read { yield entries[slot] }
     }
+    func isPresent(_ slot: Int) -> Bool { entries[slot].rank == .alive && !entries[slot].isVacant }
     mutating func modify(_ slot: Int, _ change: (inout Entry) -> Void) { change(&entries[slot]) }
 
     /// Sorted by ID. Made on demand.
@@ -148,6 +149,11 @@ struct MemberTable: Sendable {
                 id: record.id, version: record.version, rank: record.rank == .suspect ? .alive : record.rank,
                 profile: record.profile, profileVersion: record.version, since: now, verdict: nil, isSaved: true,
                 path: nil, challengedAt: Span.never))
+    }
+
+    /// Whoever is dead among those from the file was found out by now.
+    mutating func trustSaved() {
+        for slot in entries.indices { entries[slot].isSaved = false }
     }
 
     /// What we say of ourselves.

@@ -90,6 +90,7 @@ package struct Membership: Sendable {
     var needsPersist = false
     var nextPersist = Span.never
     var nextSecond = Span.never
+    var trustsSaved = false
     /// Claims of old failures that contradict what we see, until the claimed one had time to refute them (real time).
     var claims: [(update: Update, at: Int64)] = []
     /// The random member probed this second, where not everybody is watched.

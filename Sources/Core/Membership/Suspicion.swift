@@ -11,9 +11,13 @@ struct Suspicion: Sendable {
     }
     struct Opinion: Equatable, Sendable {
         let observer: NodeID
-        var opinion: Evidence.Opinion
-        /// Attended.
+        /// Nil when it was asked and has not answered yet.
+        var opinion: Evidence.Opinion?
+        /// When it said so (attended).
         var at: Int64
+        /// Questions and reports that it has not answered since, and when the first of them was sent (attended).
+        var unanswered = 0
+        var askedSince: Int64
     }
 
     let subject: NodeID
@@ -45,9 +49,18 @@ struct Suspicion: Sendable {
     }
 
     mutating func note(_ opinion: Evidence.Opinion, by observer: NodeID, at attended: Int64) {
-        let said = Opinion(observer: observer, opinion: opinion, at: attended)
+        let said = Opinion(observer: observer, opinion: opinion, at: attended, askedSince: attended)
         let (place, isThere) = opinions.place(of: observer) { $0.observer }
         if isThere { opinions[place] = said } else { opinions.insert(said, at: place) }
+    }
+
+    mutating func noteAsked(_ observer: NodeID, at attended: Int64) {
+        let (place, isThere) = opinions.place(of: observer) { $0.observer }
+        if !isThere {
+            opinions.insert(Opinion(observer: observer, opinion: nil, at: attended, askedSince: attended), at: place)
+        }
+        if opinions[place].unanswered == 0 { opinions[place].askedSince = attended }
+        opinions[place].unanswered += 1
     }
 
     mutating func forgetOpinion(of observer: NodeID) {

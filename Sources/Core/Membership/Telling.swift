@@ -197,6 +197,8 @@ extension Membership {
             effects.append(.notify(.left(node)))
         } else {
             if rings != nil { leavingRings.append((node, now + Span.ringRepair)) }
+            // Others agree that those who fell silent died: then it is not us.
+            if silentSince != nil, table[slot].verdict?.accusers.count ?? 0 > 1 { silentSince = attended }
             if let place = edgeIndex(of: node) {
                 links[place].isWatched = false
                 links[place].reported = nil
@@ -356,9 +358,14 @@ extension Membership {
 
     mutating func everySecond() {
         let isFirst = nextSecond == Span.never
-        nextSecond = now + Span.second
+        // A random moment at first: a whole room that gets its power back must not knock in step.
+        nextSecond = now + (isFirst ? Int64(chance.unit() * 1e9) : Span.second)
         guard hasNetwork else { return }
         table.forget(goneBefore: now - config.forgetAfter.nanoseconds, keeping: config.maximumAbsent)
+        if attended >= 2 * Span.opening, !trustsSaved {
+            trustsSaved = true
+            table.trustSaved()
+        }
         if isFirst {
             // Back after a restart: whoever we knew may be waiting for us as we for it.
             for slot in table.absent.prefix(32) { knock(slot) }

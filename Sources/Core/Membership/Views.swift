@@ -41,6 +41,12 @@ extension Membership {
         return table.slot(of: id).map { table[$0].record }
     }
 
+    /// As people are shown it, without making all of `members`; nil for strangers and removed nodes.
+    package func rank(of node: NodeID) -> MemberRank? {
+        guard let slot = table.slot(of: node) else { return nil }
+        return shownRank(table[slot], edgeIndex(of: node).map { links[$0] })
+    }
+
     /// Peers with an edge that is up, sorted by ID: those a flood goes to first.
     package var reachablePeers: [NodeID] { links.filter { $0.state == .up }.map(\.peer) }
 

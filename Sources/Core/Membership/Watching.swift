@@ -45,8 +45,11 @@ extension Membership {
         }
         for peer in wanted {
             if let place = edgeIndex(of: peer) {
+                // What was not judged for a while is not judged by what happened meanwhile.
+                let isStale = !links[place].isWatched && !links[place].isFresh(at: attended, within: 2.5)
                 links[place].isWatched = true
                 links[place].isBackstop = false
+                if isStale { reopen(peer) }
             } else {
                 open(peer, isWatched: true)
             }
@@ -82,6 +85,7 @@ extension Membership {
     mutating func reopen(_ peer: NodeID) {
         guard let place = edgeIndex(of: peer) else { return }
         let old = links[place]
+        retract(place, table[old.slot].version)
         links[place] = makeEdge(peer, slot: old.slot, isWatched: old.isWatched)
         links[place].phase = old.phase
         links[place].keepUntil = max(old.keepUntil, attended + Span.guest)
@@ -247,9 +251,9 @@ extension Membership {
         case .ping(let nonce, _):
             effects.append(.send(.pong(nonce: nonce, sender: version), to: sender, via: path))
         case .pong(let nonce, _): takePong(nonce, from: sender, place, stamp: stamp)
-        case .ask(let subject, let version): answer(sender, about: subject, version: version, via: path)
+        case .ask(let subject, _): answer(sender, about: subject, via: path)
         case .evidence(let evidence): take(evidence, from: sender)
-        case .report(let report): take(report, from: sender)
+        case .report(let report): take(report, from: sender, via: path)
         case .withdraw(let subject, _): takeWithdrawal(of: subject, from: sender)
         case .updates(let updates):
             for update in updates { apply(update, from: sender) }
