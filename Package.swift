@@ -100,7 +100,7 @@ let package = Package(
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
-        tests("DaemonTests", ["Daemon", "BrambleAPI", "Membership", "Node", "Primitives"]),
+        tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),

@@ -1,3 +1,4 @@
+import Crypto
 import Node
 import Primitives
 import Testing
@@ -35,5 +36,52 @@ struct AccountsTests {
         #expect(!String(decoding: facts.encoded(), as: UTF8.self).contains(secret))
         _ = try facts.set(FactKey.token("backup"), to: nil, by: node)
         #expect(Accounts.name(ofToken: secret, in: facts) == nil)
+    }
+}
+
+@Suite("the ring of cluster keys is made of the file and the facts")
+struct KeyRingTests {
+    private let node = NodeID(high: 1, low: 1)
+    private let first = ClusterKey.generate(name: NodeName("home")!)
+
+    private func facts(_ keys: [ClusterKey]) throws -> SharedFacts {
+        var facts = SharedFacts()
+        for key in keys {
+            _ = try facts.set(FactKey.clusterKey(version: key.version), to: Array(key.text.utf8), by: node)
+        }
+        return facts
+    }
+
+    @Test("without facts the file's key is the only one")
+    func alone() {
+        #expect(Home.keyRing(first, facts: SharedFacts()) == ClusterKeyRing(current: first))
+    }
+
+    @Test("the newest key is the current one, and those before it are kept for members that were away")
+    func rotated() throws {
+        let second = first.rotated()
+        let ring = Home.keyRing(first, facts: try facts([first, second]))
+        #expect(ring.current == second && ring.older == [first])
+    }
+
+    @Test("of two keys of one version the facts' is right, whichever the file has")
+    func doubleRotation() throws {
+        let (mine, chosen) = (first.rotated(), first.rotated())
+        let ring = Home.keyRing(mine, facts: try facts([first, chosen]))
+        #expect(ring.current == chosen && ring.older == [first])
+    }
+
+    @Test("a file with a newer key than the facts know wins: it was copied here after a change")
+    func newerFile() throws {
+        let second = first.rotated()
+        let ring = Home.keyRing(second, facts: try facts([first]))
+        #expect(ring.current == second && ring.older == [first])
+    }
+
+    @Test("a key of another cluster, or nonsense, among the facts is left out")
+    func nonsense() throws {
+        var strange = try facts([ClusterKey.generate(name: NodeName("other")!)])
+        _ = try strange.set(FactKey.clusterKey(version: 7), to: [1, 2, 3], by: node)
+        #expect(Home.keyRing(first, facts: strange) == ClusterKeyRing(current: first))
     }
 }

@@ -51,16 +51,19 @@ struct Home: Sendable {
         }
     }
 
-    /// The ring of this cluster's keys: the one in the file, and those the facts know.
+    /// The ring of this cluster's keys: the one in the file, and those among the facts.
+    ///
+    /// Where both have one of the same version, the facts are right: two removals at once made two keys, and the facts'
+    /// rule chose one of them on every node.
     static func keyRing(_ current: ClusterKey, facts: SharedFacts) -> ClusterKeyRing {
-        var ring = ClusterKeyRing(current: current)
-        for key in facts.keys(prefix: FactKey.clusterKeys) {
-            guard let value = facts[key], let other = try? ClusterKey(text: String(decoding: value, as: UTF8.self)),
-                other.name == current.name
-            else { continue }
-            ring.add(other)
+        let known = facts.keys(prefix: FactKey.clusterKeys).compactMap { key in
+            facts[key].flatMap { try? ClusterKey(text: String(decoding: $0, as: UTF8.self)) }
+        }.filter { $0.name == current.name }
+        guard let newest = known.max(by: { $0.version < $1.version }), newest.version >= current.version else {
+            return ClusterKeyRing(current: current, older: known)
         }
-        return ring
+        let own = known.contains { $0.version == current.version } ? [] : [current]
+        return ClusterKeyRing(current: newest, older: known.filter { $0 != newest } + own)
     }
 
     // MARK: The first password

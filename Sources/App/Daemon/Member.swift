@@ -29,6 +29,7 @@ final class Member: Sendable {
     private let network: Addresses
     private let streams: StreamTransport
     private let finder: Finder?
+    private let reach: ReachProber?
     /// Who may open a stream: the members that the pulse knows.
     private let members: Locked<Set<NodeID>>
     private let state = Locked(State())
@@ -106,6 +107,12 @@ final class Member: Sendable {
                 on: loop, id: home.identity.id, ring: ring, port: port, network: network.current,
                 sighted: { endpoint in reached.withLock { $0 }?.pulse.post(.sighted(endpoint)) },
                 foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
+        reach =
+            configuration.reach.isEmpty
+            ? nil
+            : ReachProber(on: loop, hosts: configuration.reach) { _ in
+                reached.withLock { $0 }?.pulse.post(.reachAnswered)
+            }
         pulseLoop = EventLoop(name: "pulse")
         let keeper = keeper
         pulse = Pulse(
@@ -164,6 +171,7 @@ final class Member: Sendable {
         await finder?.stop()
         await pulse.stop()
         await streams.stop()
+        reach?.close()
         let hosts = hosts
         await worker.run { [keeper] in
             keeper.close()
@@ -202,6 +210,13 @@ final class Member: Sendable {
         throw APIError(problem: failure.problem, remedy: failure.remedy)
     }
 
+    /// What `bramble doctor` finds on the machine itself. Blocking, so on the worker's thread.
+    func examineMachine() async -> [DoctorProbes.Finding] {
+        let probes = DoctorProbes(
+            dataDirectory: home.directory.path, hostsFile: configuration.hostsFile, port: configuration.port)
+        return await worker.run { probes.run() }
+    }
+
     /// Machines without a key, found by discovery.
     func machinesWithoutKey() async -> [WaitingMachine] { await finder?.waitingMachines() ?? [] }
     func discoveryTrouble() async -> (any OperatorError)? { await finder?.trouble }
@@ -222,7 +237,7 @@ final class Member: Sendable {
         members.withLock { _ = $0.remove(peer) }
         streams.disconnect(peer)
     }
-    private func probeReach() {}
+    private func probeReach() { reach?.probe(except: network.current.addresses.map(\.address)) }
 
     private func clusterKeysChanged(_ facts: SharedFacts) {
         let ring = state.withLock { state in

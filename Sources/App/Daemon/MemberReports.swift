@@ -149,6 +149,12 @@ extension Member {
                 trouble?.problem ?? "machines on this network are found by multicast DNS", trouble?.remedy ?? "")
         }
 
+        checks += await examineMachine().map { finding in
+            DoctorCheck(
+                check: finding.check, state: DoctorCheck.State(rawValue: finding.state.rawValue) ?? .warn,
+                text: finding.text, remedy: finding.remedy)
+        }
+
         let figures = await pulse.figures()
         let late = figures.counters.worstLatenessMs
         add(
