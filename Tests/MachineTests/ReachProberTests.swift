@@ -75,6 +75,16 @@ struct ReachProberTests {
     private let peer = IPAddress("10.8.0.2")!
     private let peer6 = IPAddress("fd08::2")!
 
+    /// Asks again and again, as membership does, until it is so: on a busy machine one answer may be late.
+    private func asked(
+        _ prober: ReachProber, _ host: OwnNamespace, except own: [IPAddress] = [], until isSo: @escaping () -> Bool
+    ) async throws -> Bool {
+        for _ in 0..<50 {
+            prober.probe(except: own)
+            if try await host.wait(seconds: 0.35, until: isSo) { return true }
+        }
+        return false
+    }
     private func hosts(_ answers: Locked<[ReachProber.Answer]>) -> Set<IPAddress> {
         answers.withLock { Set($0.map(\.host)) }
     }
@@ -89,21 +99,45 @@ struct ReachProberTests {
             ReachProber(on: one.loop, hosts: list) { answer in answers.withLock { $0.append(answer) } }
         }
         defer { prober.close() }
-        prober.probe(except: [IPAddress("10.8.0.1")!])
-        #expect(try await one.wait { hosts(answers) == [peer, peer6] })
+        let own = [IPAddress("10.8.0.1")!]
+        #expect(try await asked(prober, one, except: own) { hosts(answers) == [peer, peer6] })
         try await one.loop.sleep(for: .milliseconds(400))
-        #expect(hosts(answers) == [peer, peer6], "ourselves and who is not there do not count")
-        #expect(answers.withLock { $0.count } == 2, "each host answers a probe once")
+        answers.withLock { $0 = [] }
+        prober.probe(except: own)
+        try await one.loop.sleep(for: .milliseconds(400))
+        #expect(hosts(answers).isSubset(of: [peer, peer6]), "ourselves and who is not there do not count")
+        #expect(answers.withLock { $0.count } <= 2, "each host answers a probe once")
         #expect(answers.withLock { $0.allSatisfy { $0.roundTrip < ReachProber.patience } })
         // The cable is pulled.
         try two.shell("ip link set eth0 down")
         answers.withLock { $0 = [] }
-        prober.probe()
+        for _ in 0..<4 {
+            prober.probe(except: own)
+            try await one.loop.sleep(for: .milliseconds(100))
+        }
         try await one.loop.sleep(for: .milliseconds(400))
-        #expect(hosts(answers) == [IPAddress("10.8.0.1")!])
+        #expect(hosts(answers).isEmpty)
     }
 
-    @Test("without the right to ping, and where pings are swallowed, a refused port is an answer", .enabled(if: isRoot))
+    @Test("without the right to ping a refused port is an answer", .enabled(if: isRoot))
+    func unprivileged() async {
+        await #expect(processExitsWith: .success) {
+            guard clinux_unshare(Int32(CLINUX_NEWNET | CLINUX_NEWNS)) == 0 else { exit(2) }
+            try Shell.run("ip link set lo up && ip addr add 10.8.0.5/24 dev lo")
+            guard setuid(65534) == 0, socket(AF_INET, Int32(SOCK_DGRAM.rawValue), Int32(IPPROTO_ICMP)) < 0 else {
+                exit(3)
+            }
+            let loop = EventLoop(name: "reach")
+            let prober = ReachProber(on: loop, hosts: [IPAddress("10.8.0.5")!]) { _ in exit(0) }
+            for _ in 0..<50 {
+                prober.probe()
+                usleep(100_000)
+            }
+            exit(4)
+        }
+    }
+
+    @Test("where pings are swallowed a refused port is an answer", .enabled(if: isRoot))
     func refusing() async throws {
         let (one, two) = try pair()
         try two.shell(
@@ -114,8 +148,7 @@ struct ReachProberTests {
             ReachProber(on: one.loop, hosts: list) { answer in answers.withLock { $0.append(answer) } }
         }
         defer { prober.close() }
-        prober.probe()
-        #expect(try await one.wait { hosts(answers) == [peer, peer6] })
+        #expect(try await asked(prober, one) { hosts(answers) == [peer, peer6] })
     }
 
     @Test("an answer that comes too late is none", .enabled(if: isRoot))
@@ -128,13 +161,18 @@ struct ReachProberTests {
             ReachProber(on: one.loop, hosts: list) { answer in answers.withLock { $0.append(answer) } }
         }
         defer { prober.close() }
-        prober.probe()
-        // The answer is there within a millisecond, but this loop hangs.
-        one.loop.perform { usleep(500_000) }
+        #expect(try await asked(prober, one) { hosts(answers) == [peer] })
+        try await one.loop.sleep(for: .milliseconds(400))
+        answers.withLock { $0 = [] }
+        // Both in one turn of the loop: the answer is there within a millisecond, but the loop hangs.
+        let loop = one.loop
+        loop.perform {
+            prober.probe()
+            loop.perform { usleep(500_000) }
+        }
         try await one.loop.sleep(for: .milliseconds(100))
         #expect(hosts(answers).isEmpty)
-        prober.probe()
-        #expect(try await one.wait { hosts(answers) == [peer] })
+        #expect(try await asked(prober, one) { hosts(answers) == [peer] })
     }
 
     @Test("however often it is asked, sockets do not pile up", .enabled(if: isRoot))
