@@ -4,7 +4,7 @@
 
 SWIFT ?= swift
 DEBUG := .build/debug
-RELEASE := -c release -static-stdlib
+RELEASE := -c release --static-swift-stdlib
 # The same for demo and test, so that one does not undo the other's build.
 STRICT := -Xswiftc -warnings-as-errors
 FORMATTED := Sources Tests Lab Benchmarks Package.swift
