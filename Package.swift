@@ -104,6 +104,10 @@ let package = Package(
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
+        library(
+            "FuzzTargets", ["Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery"],
+            path: "Tests/Fuzz/Targets"),
+        tests("FuzzTests", ["FuzzTargets", "Primitives"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
         tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor", "bramble"], excluding: ["Golden"]),
         tests(
@@ -115,3 +119,11 @@ let package = Package(
         tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
     ]
 )
+
+// The fuzzer needs compiler flags and a build folder of its own: Tests/Fuzz/run.sh asks for it.
+if Context.environment["BRAMBLE_FUZZ"] != nil {
+    package.targets += [
+        .target(name: "CFuzz", path: "Tests/Fuzz/CFuzz"),
+        tool("bramble-fuzz", ["CFuzz", "FuzzTargets"], path: "Tests/Fuzz/bramble-fuzz"),
+    ]
+}
