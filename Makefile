@@ -48,6 +48,10 @@ soak: ## Fresh simulations one after the other: MINUTES= (default 10) SCENARIO= 
 	.build/release/bramble-sim soak --for $$(( $(or $(MINUTES),10) * 60 )) \
 		$(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(NODES),--nodes $(NODES))
 
+fuzz: ## Fuzz every parser of bytes from outside: SECONDS= for each (default 60) TARGET=
+	@deploy/setup.sh packages.txt build
+	Tests/Fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
 golden: ## Write what commands print anew; read the difference
 	@deploy/setup.sh packages.txt build
 	BRAMBLE_GOLDEN_UPDATE=1 $(SWIFT) test $(STRICT) --filter GoldenTests
