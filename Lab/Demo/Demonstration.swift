@@ -40,18 +40,18 @@ final class Demonstration {
 
     /// One cluster key, made on the first node and copied to the others: all that a machine needs.
     private func form() throws -> String {
-        let printed = try nodes[0].makeCluster("demo")
+        let login = try nodes[0].makeCluster("demo")
         for node in nodes.dropFirst() { try node.takeKey(of: nodes[0]) }
         terminal.step("serv1 made a cluster key; serv2 and serv3 were given a copy of that one file")
         for node in nodes { try node.start() }
         terminal.step("bramble start on each of the three")
-        return login(in: printed)
+        return "\(login.user) / \(login.password)"
     }
 
     /// Milliseconds until every node sees all alive.
     private func waitUntilAllAgree(from start: Double) -> Double? {
         let names = nodes.map(\.name)
-        guard agree(nodes, alive: names, within: .seconds(20)) else { return nil }
+        guard nodes.agree(alive: names, within: .seconds(20)) else { return nil }
         return (monotonicSeconds() - start) * 1000
     }
 
@@ -105,18 +105,6 @@ final class Demonstration {
         for line in result.output.split(separator: "\n") { terminal.say("  \(line)") }
         if !result.succeeded { terminal.fail(result.errors) }
         terminal.say()
-    }
-
-    /// `bramble init` says it once, on lines of its own; here user and password go on one.
-    private func login(in printed: String) -> String {
-        let pairs = printed.split(separator: "\n").compactMap { line -> (String, String)? in
-            guard let colon = line.firstIndex(of: ":") else { return nil }
-            let name = line[..<colon].lowercased().drop { $0 == " " }
-            return (String(name), line[line.index(after: colon)...].drop { $0 == " " }.description)
-        }
-        let value = { (word: String) in pairs.first { $0.0.contains(word) }?.1 }
-        guard let password = value("password") else { return printed }
-        return "\(value("user") ?? "admin") / \(password)"
     }
 
     // MARK: Keys

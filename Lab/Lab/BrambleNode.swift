@@ -31,10 +31,18 @@ package final class BrambleNode {
 
     // MARK: Life
 
-    /// `bramble init`: a new cluster key here. Returns what it printed.
+    /// What `bramble init` says once.
+    package struct Login: Decodable, Sendable {
+        package var user: String
+        package var password: String
+    }
+
+    /// `bramble init`: a new cluster key here, and the dashboard's first login.
     @discardableResult
-    package func makeCluster(_ cluster: String) throws(LabError) -> String {
-        try host.require(program, "init", "--data-dir", Self.dataDirectory, "--cluster", cluster)
+    package func makeCluster(_ cluster: String) throws -> Login {
+        let printed = try host.require(
+            program, "init", "--data-dir", Self.dataDirectory, "--cluster", cluster, "--json")
+        return try JSONDecoder().decode(Login.self, from: Data(printed.utf8))
     }
 
     /// Puts the other's cluster key here, as an operator would with scp.
@@ -81,6 +89,8 @@ package final class BrambleNode {
     package func status() throws -> ClusterStatus { try get("/v1/status", as: ClusterStatus.self) }
     package func edges() throws -> [WatchEdge] { try get("/v1/edges", as: [WatchEdge].self) }
     package func events() throws -> [Event] { try get("/v1/events", as: [Event].self) }
+    package func waiting() throws -> [WaitingMachine] { try get("/v1/waiting", as: [WaitingMachine].self) }
+    package func why(_ name: String) throws -> Explanation { try get("/v1/why/\(name)", as: Explanation.self) }
     package func metrics() throws -> String { try ask("GET", "/metrics").text }
 
     /// The sum over all labels of one metric; nil when it is not there.
@@ -105,11 +115,11 @@ package final class BrambleNode {
     }
 }
 
-/// Waits until each of these sees exactly these names alive.
-package func agree(_ nodes: [BrambleNode], alive: [String], within limit: Duration) -> Bool {
-    eventually(within: limit, every: .milliseconds(50)) {
-        nodes.allSatisfy { node in
-            Set(node.view().filter { $0.value == .alive }.keys) == Set(alive)
+extension [BrambleNode] {
+    /// Waits until each of them sees exactly these names alive.
+    package func agree(alive: [String], within limit: Duration) -> Bool {
+        eventually(within: limit, every: .milliseconds(50)) {
+            allSatisfy { node in Set(node.view().filter { $0.value == .alive }.keys) == Set(alive) }
         }
     }
 }

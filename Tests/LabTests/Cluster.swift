@@ -1,0 +1,56 @@
+import BrambleAPI
+import Lab
+
+/// Real daemons, freshly built, on hosts of a lab, with one cluster key.
+@LabThread
+final class Cluster {
+    let lab: Lab
+    private(set) var nodes: [BrambleNode]
+
+    /// `keyed`: all have the key of a new cluster. `started`: all run and agree.
+    init(_ names: String..., keyed: Bool = true, started: Bool = true, options: [String] = []) throws {
+        lab = try Lab(names)
+        nodes = lab.hosts.map { BrambleNode(BrambleNode.builtHere, on: $0) }
+        guard keyed else { return }
+        try nodes[0].makeCluster("hedge")
+        for node in nodes.dropFirst() { try node.takeKey(of: nodes[0]) }
+        guard started else { return }
+        for node in nodes { try node.start(options) }
+        guard nodes.agree(alive: names, within: .seconds(20)) else {
+            throw LabError("no cluster of \(names.joined(separator: ", ")) within 20 s\n\(logs)")
+        }
+    }
+
+    subscript(_ name: String) -> BrambleNode {
+        guard let node = nodes.first(where: { $0.name == name }) else { preconditionFailure("no node “\(name)”") }
+        return node
+    }
+    func others(than node: BrambleNode) -> [BrambleNode] { nodes.filter { $0 !== node } }
+
+    /// One more machine, not started.
+    func add(_ name: String, connected: Bool = true) throws -> BrambleNode {
+        let host = try lab.add([name], connected: connected)[0]
+        nodes.append(BrambleNode(BrambleNode.builtHere, on: host))
+        return nodes.last!
+    }
+
+    func agree(alive names: [String], within limit: Duration = .seconds(15)) -> Bool {
+        nodes.filter { names.contains($0.name) }.agree(alive: names, within: limit)
+    }
+
+    /// Every “down” that any running node told since a moment, as “observer: subject”.
+    func accusations(since moment: Double) -> [String] {
+        nodes.filter { $0.process?.isRunning == true }.flatMap { node in
+            ((try? node.events()) ?? []).filter { $0.type == "down" && $0.monotonicMs >= moment * 1000 }
+                .map { "\(node.name): \($0.subject)" }
+        }
+    }
+
+    /// The end of each node's log, for failures.
+    var logs: String {
+        nodes.map { node in
+            let lines = node.log.split(separator: "\n").suffix(20).joined(separator: "\n    ")
+            return "  log of \(node.name):\n    \(lines)"
+        }.joined(separator: "\n")
+    }
+}
