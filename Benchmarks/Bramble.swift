@@ -36,7 +36,7 @@ final class Bramble: Contender {
 
     func noticed(_ news: News, about subject: Int, by observer: Int, after moment: Double) -> Double? {
         let name = lab.hosts[subject].name
-        let types = news == .down ? ["down"] : ["joined", "alive"]
+        let types = news == .down ? ["down"] : ["joined", "alive", "restarted"]
         let events = (try? nodes[observer]?.events()) ?? []
         return events.first {
             $0.subject == name && types.contains($0.type) && $0.monotonicMs >= moment * 1000
@@ -53,7 +53,11 @@ final class Bramble: Contender {
             let edges = (try? nodes[node]?.edges()) ?? []
             return Set(edges.filter { $0.from == name && $0.state == .up }.map(\.to)) == others
         }
-        return isMember ? monotonicSeconds() - moment : nil
+        // It hears them; and they have taken in that this is a new run of it.
+        guard isMember,
+            untilAllNotice(.alive, about: node, observers: all.subtracting([node]), after: moment, within: limit) != nil
+        else { return nil }
+        return monotonicSeconds() - moment
     }
     func downVerdicts(about subjects: Set<Int>, by observers: Set<Int>, after moment: Double) -> Int {
         let names = Set(subjects.map { lab.hosts[$0].name })

@@ -103,11 +103,13 @@ struct Rows {
                         // The frozen one may be called down: it did not answer. Nobody else may.
                         wrong[index] += contender.downVerdicts(
                             about: five.subtracting([node]), by: five, after: moment)
-                        _ = contender.untilAllBelieve(alive: five, observers: five, after: moment, within: .seconds(30))
+                        guard contender.untilAllBelieve(
+                            alive: five, observers: five, after: moment, within: .seconds(30)) != nil
+                        else {
+                            throw LabError("\(contender.name) did not agree again 30 s after node \(node + 1) went on")
+                        }
                     }
-                    progress(
-                        "node \(node + 1) frozen for \(length) s: wrong verdicts so far: \(wrong)"
-                    )
+                    progress("node \(node + 1) frozen for \(length) s: wrong verdicts so far: \(wrong)")
                 }
             }
             return [
