@@ -42,7 +42,10 @@ func system(_ name: String, _ packages: String? = nil) -> Target {
 
 let package = Package(
     name: "bramble",
-    products: [.library(name: "BrambleAPI", targets: ["BrambleAPI"])],
+    products: [
+        .library(name: "BrambleAPI", targets: ["BrambleAPI"]),
+        .library(name: "labclock", type: .dynamic, targets: ["LabClock"]),
+    ],
     targets: [
         // Core decides: values in, effects out. No clock, socket, file, thread or ambient chance.
         core("Primitives"),
@@ -83,6 +86,7 @@ let package = Package(
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
         library("Lab", ["Primitives", "Reactor", "BrambleAPI", "CLinux", "CLab"], path: "Lab/Lab"),
         .target(name: "CLab", path: "Lab/CLab"),
+        .target(name: "LabClock", path: "Lab/Clock"),
         tool("bramble-demo", ["Lab", "BrambleAPI"], path: "Lab/Demo"),
         tool("bramble-bench", ["Lab", "BrambleAPI"], path: "Benchmarks"),
 

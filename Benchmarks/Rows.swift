@@ -103,8 +103,9 @@ struct Rows {
                         // The frozen one may be called down: it did not answer. Nobody else may.
                         wrong[index] += contender.downVerdicts(
                             about: five.subtracting([node]), by: five, after: moment)
-                        guard contender.untilAllBelieve(
-                            alive: five, observers: five, after: moment, within: .seconds(30)) != nil
+                        guard
+                            contender.untilAllBelieve(
+                                alive: five, observers: five, after: moment, within: .seconds(30)) != nil
                         else {
                             throw LabError("\(contender.name) did not agree again 30 s after node \(node + 1) went on")
                         }

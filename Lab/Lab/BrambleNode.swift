@@ -21,12 +21,15 @@ package final class BrambleNode {
         self.program = program
         self.host = host
     }
-    /// Of a build that lies next to the running program: what SwiftPM has just built.
-    package static let builtHere: String = {
+    /// What SwiftPM has just built lies next to the running program.
+    package static let builtHere = "\(buildDirectory)/bramble"
+    /// To be preloaded: makes a daemon's wall clock wrong by `LAB_CLOCK_SHIFT` seconds.
+    package static let clockShifter = "\(buildDirectory)/liblabclock.so"
+    private static let buildDirectory: String = {
         var buffer = [CChar](repeating: 0, count: 4096)
         let length = readlink("/proc/self/exe", &buffer, buffer.count)
         let path = String(decoding: buffer[..<max(length, 0)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/bramble"
+        return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" }
     }()
 
     // MARK: Life

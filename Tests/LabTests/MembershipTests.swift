@@ -12,7 +12,9 @@ struct MembershipTests {
             #expect(try node.status().state == .member)
             #expect(try node.status().nodes == .init(alive: 5, down: 0))
             let hasAll = eventually(within: .seconds(5)) {
-                let lines = (node.host.read("/etc/hosts") ?? "").split(separator: "\n").map { $0.split(separator: " ") }
+                let lines = (node.host.read("/etc/hosts") ?? "").split(separator: "\n").map {
+                    $0.split { $0 == " " || $0 == "\t" }
+                }
                 return cluster.nodes.allSatisfy { other in
                     lines.contains {
                         $0.count > 1 && $0[0] == other.host.address && $0[1...].contains(Substring(other.name))
@@ -22,7 +24,8 @@ struct MembershipTests {
             #expect(hasAll, "\(node.host.read("/etc/hosts") ?? "")")
             // Lines of others stay, and the file can be read by everybody as before.
             #expect(node.host.read("/etc/hosts")?.contains("127.0.0.1 localhost\n") == true)
-            #expect(try node.host.require("stat", "-c", "%a", "/etc/hosts") == "644\n")
+            let mode = try node.host.require("stat", "-c", "%a", "/etc/hosts")
+            #expect(mode == "644\n")
         }
     }
 
@@ -62,15 +65,14 @@ struct MembershipTests {
     @Test("a frozen node accuses nobody when it goes on", arguments: [2, 5])
     func frozen(length: Int) throws {
         let cluster = try Cluster("n1", "n2", "n3")
-        let moment = monotonicSeconds()
         for node in cluster.nodes {
+            let moment = monotonicSeconds()
             node.process?.freeze()
             pause(.seconds(length))
             node.process?.thaw()
             #expect(cluster.agree(alive: ["n1", "n2", "n3"]), "\(cluster.logs)")
-            // That it did not answer may be said of the frozen one itself.
+            // That it did not answer may be said of the frozen one itself, and of nobody else.
             let wrong = cluster.accusations(since: moment).filter { !$0.hasSuffix(": \(node.name)") }
-                .filter { $0.hasPrefix("\(node.name): ") }
             #expect(wrong == [], "\(cluster.logs)")
         }
     }
@@ -112,7 +114,7 @@ struct MembershipTests {
         try cluster.lab.partition(left.map { cluster[$0].host }, from: right.map { cluster[$0].host })
         #expect(cluster.agree(alive: left), "\(cluster.logs)")
         #expect(cluster.agree(alive: right), "\(cluster.logs)")
-        #expect(cluster["n1"].sees("n4", as: .down))
+        #expect(eventually(within: .seconds(5)) { cluster["n1"].sees("n4", as: .down) }, "\(cluster.logs)")
         try cluster.lab.heal()
         #expect(cluster.agree(alive: left + right, within: .seconds(10)), "\(cluster.logs)")
     }
@@ -171,15 +173,12 @@ struct MembershipTests {
         #expect(cluster.agree(alive: ["n1", "n2"]), "\(cluster.logs)")
     }
 
-    @Test("a clock that is years off changes nothing", arguments: ["-12y", "+12y"])
-    func wrongClock(offset: String) throws {
-        let library = try #require(
-            ["x86_64", "aarch64"].map { "/usr/lib/\($0)-linux-gnu/faketime/libfaketime.so.1" }
-                .first { file($0) != nil }, "libfaketime is not installed")
+    @Test("a clock that is years off changes nothing", arguments: [-12, 12])
+    func wrongClock(years: Int) throws {
         let cluster = try Cluster("n1", "n2", "n3", started: false)
         for name in ["n1", "n2"] { try cluster[name].start() }
         try cluster["n3"].start(
-            environment: ["LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"])
+            environment: ["LD_PRELOAD": BrambleNode.clockShifter, "LAB_CLOCK_SHIFT": "\(years * 31_557_600)"])
         #expect(cluster.agree(alive: ["n1", "n2", "n3"]), "\(cluster.logs)")
         // It really has another year, or this test would show nothing.
         let year = try #require(cluster["n3"].events().last?.at.prefix(4))

@@ -33,7 +33,7 @@ struct NetworkTests {
             }
             #expect(isShown, "\(cluster.logs)")
             let isInHosts = eventually(within: .seconds(5)) {
-                cluster[name].host.read("/etc/hosts")?.contains("10.77.0.102 n2") == true
+                cluster[name].host.read("/etc/hosts")?.contains("10.77.0.102\tn2") == true
             }
             #expect(isInHosts)
         }
