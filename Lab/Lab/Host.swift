@@ -69,6 +69,7 @@ package final class Host {
         try writeWholeFile("\(machineID)\n", to: "/etc/machine-id")
         try writeWholeFile("\(name)\n", to: "/etc/hostname")
         try writeWholeFile("127.0.0.1 localhost\n::1 localhost\n", to: "/etc/hosts")
+        chmod("/etc/hosts", 0o644)
     }
 
     /// Gives the host its address and brings its links up.
