@@ -136,6 +136,17 @@ struct AnnouncementTests {
         #expect(many.sightings.first?.endpoints.count == SightingTable.maximumEndpoints)
     }
 
+    @Test("when listening starts anew, what is heard again stays and the rest is let go")
+    func rounds() {
+        var table = SightingTable(own: Self.id(99), tag: nil)
+        _ = table.found(appearance("a"), member, at: endpoint("10.0.0.1"))
+        _ = table.found(appearance("b"), waiting, at: endpoint("10.0.0.2"))
+        let round = table.startRound()
+        #expect(table.found(appearance("a"), member, at: endpoint("10.0.0.1")) == [])
+        #expect(table.dropUnheard(since: round) == [.gone(Self.id(2))])
+        #expect(table.sightings.map(\.announcement) == [member])
+    }
+
     @Test("whatever happens in whatever order, the reports add up to the table", arguments: 1...20)
     func consistent(seed: UInt64) {
         var chance = SeededGenerator(seed: seed)

@@ -110,7 +110,35 @@ struct ServiceDiscoveryTests {
         #expect(try await three.namespace.wait { await c.sightings == [Self.sighting(1), Self.sighting(2)] })
         await a.look(for: .everyone)
         #expect(try await one.namespace.wait { await a.sightings == [Self.sighting(2), Self.sighting(3)] })
+        // Enough is known: members are let go, and only those that wait are kept.
+        await a.look(for: .waitingMachines)
+        #expect(try await one.namespace.wait(seconds: 20) { await a.sightings.isEmpty })
         for discovery in [a, b, c] { await discovery.stop() }
+    }
+
+    @Test("a machine that gets its key and starts anew at once is seen as a member")
+    func becomesMember() async throws {
+        let network = try Network()
+        let (one, two) = (try Host(), try Host())
+        try network.plug(one, number: 1)
+        try network.plug(two, number: 2)
+        let role = Announcement.Role.waiting(name: NodeName("new-pi")!)
+        let a = try one.discovery(1)
+        await a.start()
+        do {
+            let waiting = try two.discovery(2, role: role)
+            await waiting.start()
+            #expect(try await one.namespace.wait { await a.sightings == [Self.sighting(2, role: role)] })
+            // Let go without a word: the stack behind it must not stay.
+        }
+        let member = try two.discovery(2)
+        await member.start()
+        #expect(try await one.namespace.wait { await a.sightings == [Self.sighting(2)] })
+        try await one.namespace.loop.sleep(for: .seconds(3))
+        #expect(await a.sightings == [Self.sighting(2)])
+        #expect(await member.trouble == nil)
+        await a.stop()
+        await member.stop()
     }
 
     @Test("another address is told while running")

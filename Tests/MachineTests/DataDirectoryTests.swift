@@ -152,6 +152,41 @@ struct DataDirectoryTests {
         #expect(readOnly?.remedy.contains("remount") == true)
     }
 
+    @Test("without the right to it, whose directory it is and what to do are told", .enabled(if: isRoot))
+    func foreignOwner() async throws {
+        mkdir(path, 0o700)
+        chmod(temporary.path, 0o755)
+        setenv("BRAMBLE_TEST_PATH", temporary.path, 1)
+        await #expect(processExitsWith: .success) {
+            let base = String(cString: getenv("BRAMBLE_TEST_PATH"))
+            guard setuid(65534) == 0 else { exit(2) }
+            func error(_ path: String) -> DataDirectoryError? {
+                do throws(DataDirectoryError) { _ = try DataDirectory(opening: path) } catch { return error }
+                return nil
+            }
+            let foreign = error(base + "/data")
+            guard foreign == .foreignOwner(base + "/data", owner: 0, us: 65534) else { exit(3) }
+            guard foreign?.problem == "the data directory \(base)/data belongs to root, and this runs as nobody",
+                foreign?.remedy.contains("chown -R nobody \(base)/data") == true
+            else { exit(4) }
+            let new = error(base + "/other")
+            guard new == .cannotCreate(base + "/other", SystemError(code: EACCES)),
+                new?.remedy.contains("install -d -m 700") == true
+            else { exit(5) }
+        }
+    }
+
+    @Test("what a crash left half written is never read, and does not stop the next write")
+    func leftovers() throws {
+        let directory = try DataDirectory(opening: path)
+        try directory.write([1], to: .members)
+        try temporary.write("half", to: "data/.members.json.tmp", mode: 0o400)
+        #expect(try directory.read(.members) == [1])
+        try directory.write([2], to: .members)
+        #expect(try directory.read(.members) == [2])
+        #expect(names(in: path) == ["lock", "members.json"])
+    }
+
     @Test("files written by root stay with the directory's owner", .enabled(if: isRoot))
     func ownership() throws {
         mkdir(path, 0o700)

@@ -38,9 +38,10 @@ struct HardwareFingerprintTests {
 
     @Test("a network card replaced, added or missing is the same machine where the board has a serial number")
     func replacedCard() {
-        #expect(pi.reasonForOtherMachine(than: changed(pi) { $0.hardwareAddresses = ["00:11:22:33:44:55"] }) == nil)
-        #expect(pi.reasonForOtherMachine(than: changed(pi) { $0.hardwareAddresses.removeFirst() }) == nil)
-        #expect(pi.reasonForOtherMachine(than: changed(pi) { $0.hardwareAddresses = [] }) == nil)
+        let booted = changed(pi) { $0.place?.boot = "b2" }
+        #expect(pi.reasonForOtherMachine(than: changed(booted) { $0.hardwareAddresses = ["00:11:22:33:44:55"] }) == nil)
+        #expect(pi.reasonForOtherMachine(than: changed(booted) { $0.hardwareAddresses.removeFirst() }) == nil)
+        #expect(pi.reasonForOtherMachine(than: changed(booted) { $0.hardwareAddresses = [] }) == nil)
         let unplugged = pi.updated(by: changed(pi) { $0.hardwareAddresses = [] })
         #expect(unplugged.hardwareAddresses == pi.hardwareAddresses)
     }
@@ -56,10 +57,17 @@ struct HardwareFingerprintTests {
         #expect(pc.reasonForOtherMachine(than: changed(clone) { $0.hardwareAddresses = pc.hardwareAddresses }) == nil)
     }
 
+    @Test("a card swapped while it runs is the same machine, serial number or not")
+    func hotSwap() {
+        let pc = changed(pi) { $0.serial = nil }
+        #expect(pc.reasonForOtherMachine(than: changed(pc) { $0.hardwareAddresses = ["00:11:22:33:44:55"] }) == nil)
+    }
+
     @Test("a reinstalled system on the same hardware is the same machine")
     func reinstalled() {
-        #expect(pi.reasonForOtherMachine(than: changed(pi) { $0.machineID = "m2" }) == nil)
-        #expect(pi.reasonForOtherMachine(than: changed(pi) { $0.machineID = nil }) == nil)
+        let booted = changed(pi) { $0.place?.boot = "b2" }
+        #expect(pi.reasonForOtherMachine(than: changed(booted) { $0.machineID = "m2" }) == nil)
+        #expect(pi.reasonForOtherMachine(than: changed(booted) { $0.machineID = nil }) == nil)
     }
 
     @Test("a copy in another namespace of one host is another machine; a restart in the same one is not")

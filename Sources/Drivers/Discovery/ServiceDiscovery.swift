@@ -61,7 +61,11 @@ package actor ServiceDiscovery {
         table = SightingTable(own: announcement.id, tag: Self.tag(of: announcement))
         (changes, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.streamBuffer))
     }
-    deinit { continuation.finish() }
+    deinit {
+        continuation.finish()
+        // Whoever forgets `stop` leaves no stack behind; it may only be touched on the loop.
+        if let responder { loop.perform { responder.close() } }
+    }
 
     // MARK: Running
 
@@ -92,8 +96,11 @@ package actor ServiceDiscovery {
     }
     package func announce(addresses: [PublishedAddress]) { announce(service.announcement, addresses: addresses) }
 
+    /// What the new scope does not find is let go after a moment.
     package func look(for scope: Scope) {
+        guard scope != self.scope else { return }
         self.scope = scope
+        dropUnheard()
         responder?.browse(browsedType)
     }
 
@@ -131,27 +138,22 @@ package actor ServiceDiscovery {
         responder = nil
     }
     private func reopen() {
-        let heardBefore = table.known
+        dropUnheard()
         close()
         open()
-        forget(heardBefore)
     }
 
-    /// Drops what the new stack does not hear again.
-    private func forget(_ appearances: Set<SightingTable.Appearance>) {
-        heardAgain = []
+    /// Listening starts anew: what is not heard again within a moment is gone.
+    private func dropUnheard() {
+        let round = table.startRound()
         loop.schedule(after: Self.grace) { [weak self] in
-            self?.assumeIsolated { me in
-                for appearance in appearances.subtracting(me.heardAgain) { me.emit(me.table.lost(appearance)) }
-            }
+            self?.assumeIsolated { $0.emit($0.table.dropUnheard(since: round)) }
         }
     }
-    private var heardAgain: Set<SightingTable.Appearance> = []
 
     private func fail(_ reason: DiscoveryTrouble) {
         if trouble != reason { Log.warning("\(reason.problem); \(reason.remedy)") }
         trouble = reason
-        let heardBefore = table.known
         close()
         guard isRunning, retry == nil else { return }
         let delay = retryDelay
@@ -159,8 +161,8 @@ package actor ServiceDiscovery {
         retry = loop.schedule(after: delay) { [weak self] in
             self?.assumeIsolated { me in
                 me.retry = nil
+                me.dropUnheard()
                 me.open()
-                me.forget(heardBefore)
             }
         }
     }
@@ -172,7 +174,6 @@ package actor ServiceDiscovery {
         switch report {
         case .found(let appearance, let txt, let endpoint):
             retryDelay = Self.firstRetry
-            heardAgain.insert(appearance)
             do throws(AnnouncementError) {
                 emit(table.found(appearance, try Announcement(encoded: txt), at: endpoint))
             } catch {

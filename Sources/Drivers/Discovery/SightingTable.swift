@@ -22,14 +22,19 @@ package enum SightingChange: Hashable, Sendable {
 /// Bounded, because whoever is on the network can make it grow. No I/O, so that any sequence can be tested.
 struct SightingTable: Sendable {
     /// One appearance: a service instance, seen over one protocol of one interface.
-    struct Appearance: Hashable, Sendable {
+    struct Appearance: Hashable, Comparable, Sendable {
         var instance: String
         var interface: Int32
         var isV6: Bool
+        static func < (a: Appearance, b: Appearance) -> Bool {
+            (a.instance, a.interface, a.isV6 ? 1 : 0) < (b.instance, b.interface, b.isV6 ? 1 : 0)
+        }
     }
     private struct Fact {
         var announcement: Announcement
         var endpoint: Endpoint
+        /// The round in which it was last heard.
+        var round: UInt64
     }
 
     static let capacity = 512
@@ -43,6 +48,7 @@ struct SightingTable: Sendable {
     private var facts: [Appearance: Fact] = [:]
     private var appearances: [NodeID: [Appearance]] = [:]
     private var reported: [NodeID: Sighting] = [:]
+    private var round: UInt64 = 0
     /// Announcements that found no room, since the start.
     private(set) var dropped = 0
 
@@ -73,7 +79,7 @@ struct SightingTable: Sendable {
             changes += room
             appearances[announcement.id, default: []].append(appearance)
         }
-        facts[appearance] = Fact(announcement: announcement, endpoint: endpoint)
+        facts[appearance] = Fact(announcement: announcement, endpoint: endpoint, round: round)
         return changes + report(announcement.id)
     }
 
@@ -85,8 +91,15 @@ struct SightingTable: Sendable {
         return report(id)
     }
 
-    /// Every appearance now known; for a new start of the resolver, which will tell them again.
-    var known: Set<Appearance> { Set(facts.keys) }
+    /// Listening starts anew, and tells everything again that is there. What was known stays until `dropUnheard`.
+    mutating func startRound() -> UInt64 {
+        round += 1
+        return round
+    }
+    /// Lets go of what was not heard since that round began.
+    mutating func dropUnheard(since round: UInt64) -> [SightingChange] {
+        facts.filter { $0.value.round < round }.keys.sorted().flatMap { lost($0) }
+    }
 
     /// Nil when there is none: then somebody else's machines are let go for one of ours, never the other way.
     private mutating func makeRoom(for announcement: Announcement) -> [SightingChange]? {

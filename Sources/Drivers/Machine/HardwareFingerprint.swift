@@ -3,14 +3,15 @@ import Glibc
 /// What tells one machine from another, as far as software can see it. A node's identity is bound to it: a copied data
 /// directory that wakes up on other hardware must not pretend to be the first machine.
 ///
-/// The rule (`isOtherMachine`), strongest evidence first:
+/// The rule (`reasonForOtherMachine`), strongest evidence first:
+/// 0. The very directory (device, inode) in the same boot is no copy, whatever else changed.
 /// 1. Both have a board serial number: different ones are different machines.
 /// 2. One hardware address in common is the same machine: a second network card, or one less, changes nothing. For
 ///    made-up interfaces (containers, namespaces) the machine-id must agree as well, since container managers give the
 ///    same addresses out on every host.
 /// 3. In a container or namespace, board and machine-id describe the host, which all of them share. So without a common
-///    hardware address it is another one, unless this is the very directory (device, inode, boot) that was used before:
-///    a container that got a new random address.
+///    hardware address it is another one. (A container whose address is random keeps its identity until the host boots
+///    anew, by rule 0; to keep it longer, give it a fixed address.)
 /// 4. On hardware without a common address: an equal board serial means that the network card was replaced. Without a
 ///    serial it is another machine: a cloned disk keeps its machine-id, not its network card.
 /// 5. Where no interface is there to compare (yet), serial or machine-id decide; with neither, it counts as the same.
@@ -44,21 +45,21 @@ package struct HardwareFingerprint: Codable, Equatable, Sendable {
 
     /// Why `current` is another machine than the one this was taken on; nil when it is the same.
     package func reasonForOtherMachine(than current: HardwareFingerprint) -> String? {
+        if let place, place == current.place { return nil }
         if let serial, let other = current.serial, serial != other {
             return "the board's serial number is \(other), not \(serial)"
         }
         let sameInstallation = machineID == nil || current.machineID == nil || machineID == current.machineID
-        let isHere = place != nil && place == current.place
         guard !hardwareAddresses.isEmpty, !current.hardwareAddresses.isEmpty else {
             let sharesBoot = place != nil && place?.boot == current.place?.boot
-            if isHere || (serial != nil && serial == current.serial && !sharesBoot) { return nil }
+            if serial != nil, serial == current.serial, !sharesBoot { return nil }
             if !sameInstallation { return "the machine-id is another one" }
             return sharesBoot ? "it is a copy of another directory on this host" : nil
         }
         let isShared = hardwareAddresses.contains { current.hardwareAddresses.contains($0) }
         let changed = "none of its network cards is \(hardwareAddresses.joined(separator: " or "))"
         if isVirtual || current.isVirtual {
-            if isHere || (isShared && sameInstallation) { return nil }
+            if isShared && sameInstallation { return nil }
             return isShared ? "the machine-id is another one" : changed
         }
         if isShared { return nil }
