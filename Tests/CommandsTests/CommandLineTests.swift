@@ -302,6 +302,23 @@ struct CommandLineTests {
         #expect(result.err.contains("remedy: give a token that bramble token create made there"))
     }
 
+    @Test("a machine in no cluster says so, in status and doctor")
+    func waiting() async {
+        let shell = Shell { request in
+            guard request.hasPrefix("GET /v1/status") else { return TinyServer.answer("200 OK", "[]") }
+            var status = Example.status
+            status.cluster = ""
+            status.state = .joining
+            status.notes = ["this machine waits since 2026-11-21T09:53:00.000Z"]
+            return TinyServer.answer("200 OK", Shell.json(status))
+        }
+        let status = await shell.run(["status"]).out
+        #expect(status.hasPrefix("Cluster    none\n"))
+        #expect(status.contains("State      joining: not a member yet\n"))
+        #expect(status.hasSuffix("Note       this machine waits since 09:53:00.000\n"))
+        #expect(await shell.run(["doctor"]).out.contains("this machine is in no cluster"))
+    }
+
     @Test("doctor --strict fails when a check failed, and only then")
     func strict() async {
         #expect(await Shell().run(["doctor"]).code == 0)

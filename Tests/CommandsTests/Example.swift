@@ -9,7 +9,7 @@ enum Example {
             "serv1", 1, .alive, phi: nil, since: "2026-11-18T09:30:00.000Z", isSelf: true, cpu: 0.071, temperature: 48.3
         ),
         node("serv2", 2, .suspect, phi: 5.62, since: "2026-11-21T11:59:58.500Z", cpu: 0.93, temperature: nil),
-        node("a-node-with-a-long-name-in-the-cellar", 3, .down, phi: nil, since: "2026-11-21T09:53:00Z", cpu: nil),
+        node("a-node-with-a-long-name-in-the-cellar", 3, .down, phi: 137.2, since: "2026-11-21T09:53:00Z", cpu: nil),
         node("serv4", 4, .alive, phi: 0.213, since: "2026-11-21T11:20:00.000Z", cpu: 0, temperature: -4.5),
         node("serv5", 5, .left, phi: nil, since: "2026-11-20T08:00:00.000Z", cpu: nil),
     ]

@@ -10,7 +10,7 @@ struct TypesTests {
 
     @Test("what is not known is null, never left out")
     func nulls() throws {
-        let unknown = try keys(Example.nodes[2])
+        let unknown = try keys(Example.nodes[4])
         #expect(unknown["phi"] == .null && unknown["load"] == .null)
         #expect(unknown["self"] == .bool(false))
         let load = NodeLoad(cpu: 0, memory: 0, load1: 0, load5: 0, load15: 0, temperature: nil)

@@ -17,11 +17,12 @@ enum LookCommands {
         if input[Shared.json] { return try console.printJSON(status) }
         let terminal = console.terminal
         func line(_ title: String, _ text: String, _ colour: Colour? = nil) {
+            guard !text.isEmpty else { return }
             let indent = String(repeating: " ", count: 11)
             let body = Text.wrapped(Text.oneLine(text), to: max(40, terminal.width ?? .max), indent: indent)
             console.print(Text.padded(title, to: 11) + terminal.paint(String(body.dropFirst(11)), colour))
         }
-        line("Cluster", status.cluster.isEmpty ? terminal.dash : status.cluster, .strong)
+        line("Cluster", status.cluster.isEmpty ? "none" : status.cluster, .strong)
         line("Node", status.node)
         switch status.state {
         case .alone: line("State", "alone: a cluster of one, no other node is known", .yellow)
@@ -34,7 +35,7 @@ enum LookCommands {
         line("Running", "for \(Text.duration(seconds: status.uptimeSeconds)), version \(status.version)")
         line("Code", status.code)
         line("ID", status.id)
-        for note in status.notes { line("Note", note, .yellow) }
+        for note in status.notes { line("Note", EventLines.localised(note, terminal), .yellow) }
     }
 
     // MARK: events
@@ -132,6 +133,9 @@ enum LookCommands {
             if !check.remedy.isEmpty {
                 console.print(Text.wrapped("remedy: " + Text.oneLine(check.remedy), to: width, indent: indent))
             }
+        }
+        guard !checks.isEmpty else {
+            return console.say("There is nothing to check: this machine is in no cluster. See: bramble status")
         }
         let counts = DoctorCheck.State.allCases.map { state in checks.count { $0.state == state } }
         console.print(

@@ -145,7 +145,8 @@ enum NodeTable {
 
     private static func suspicion(_ node: NodeInfo, _ terminal: Terminal) -> Table.Cell {
         guard let phi = node.phi, !node.isSelf else { return .init(terminal.dash, .faint) }
-        let figures = "\(Text.number(min(phi, 999), decimals: 1)) / \(Text.number(node.threshold, decimals: 1))"
+        let shown = phi < 99.95 ? Text.number(phi, decimals: 1) : Text.number(min(phi, 999), decimals: 0)
+        let figures = "\(shown) / \(Text.number(node.threshold, decimals: 1))"
         let bar = Suspicion.bar(phi, of: node.threshold, unicode: terminal.hasUnicode)
         let colour: Colour = phi >= node.threshold ? .red : phi >= node.threshold * 5 / 8 ? .yellow : .green
         // The figures are what matters where there is no room for both.
