@@ -479,8 +479,8 @@ package enum InvitationError: OperatorError, Equatable {
             "check that bramble runs there and that TCP 7771 is open between the two machines, then try again"
         case .otherIdentity: "compare the code with the one that “bramble status” shows on the machine itself"
         case .notWaiting, .isMember:
-            "a machine waits when it has no cluster key: on it, run “bramble status”; to move it here, run “bramble leave” "
-                + "there first"
+            "a machine waits when it has no cluster key: on it, run “bramble status”; to move it here, "
+                + "take it out of its old cluster first: bramble node remove NAME there"
         case .tooLate: "see on that machine which cluster it joined: bramble status"
         case .unreadable: "install the same version of Bramble there"
         case .failed: "see the log on that machine: its data directory may be full or read-only"
