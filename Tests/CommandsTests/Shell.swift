@@ -37,7 +37,10 @@ final class Shell: Sendable {
         let screen = Screen(answers ?? input)
         var terminal = Terminal(
             write: { screen.out += $0 }, complain: { screen.err += $0 }, readLine: { screen.next() },
-            readSecret: { screen.next() })
+            readSecret: { prompt in
+                screen.err += prompt
+                return screen.next()
+            })
         terminal.hasColour = colour
         terminal.hasUnicode = unicode
         terminal.canAsk = answers != nil
@@ -97,7 +100,9 @@ final class Shell: Sendable {
         case "GET /v1/nodes": return json(Example.nodes)
         case "GET /v1/status": return TinyServer.answer("200 OK", Example.statusJSON)
         case "GET /v1/events": return json(Example.events)
-        case "GET /v1/events?since=1042": return json(Array(Example.events.dropFirst(2)))
+        case let question where question.hasPrefix("GET /v1/events?since="):
+            let since = UInt64(question.dropFirst("GET /v1/events?since=".count))!
+            return json(Example.events.filter { $0.id > since })
         case "GET /v1/why/serv3": return json(Example.why)
         case "GET /v1/waiting": return json(Example.waiting)
         case "GET /v1/doctor": return json(Example.doctor)

@@ -238,7 +238,8 @@ package enum DataDirectoryError: OperatorError, Equatable {
         case .damaged(let file, _): Self.next(file)
         case .badKeyFile:
             "copy cluster.key again from a node of the cluster, or make a new cluster: `bramble init --cluster NAME`"
-        case .keyExists(let path): "to make a new cluster here, first `bramble node remove NAME` on another node, or remove \(path)"
+        case .keyExists(let path):
+            "to make a new cluster here, first `bramble node remove NAME` on another node, or remove \(path)"
         case .usedUp: "remove the files generation and identity.key, and start again: it joins as a new node"
         }
     }

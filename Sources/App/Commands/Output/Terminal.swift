@@ -14,15 +14,15 @@ package struct Terminal: Sendable {
     package var complain: @Sendable (String) -> Void
     /// One line of standard input without its end; nil at the end of input.
     package var readLine: @Sendable () -> String?
-    /// The same without showing what is typed.
-    package var readSecret: @Sendable () -> String?
+    /// The same without showing what is typed, after this prompt.
+    package var readSecret: @Sendable (_ prompt: String) -> String?
     package var now: @Sendable () -> Date = { Date() }
     /// Day and time of day as the clock on the wall shows them: `2026-11-21`, `12:00:00.000`.
     package var wallClock: @Sendable (Date) -> (day: String, time: String) = Terminal.localTime
 
     package init(
         write: @escaping @Sendable (String) -> Void, complain: @escaping @Sendable (String) -> Void,
-        readLine: @escaping @Sendable () -> String?, readSecret: @escaping @Sendable () -> String?
+        readLine: @escaping @Sendable () -> String?, readSecret: @escaping @Sendable (_ prompt: String) -> String?
     ) {
         self.write = write
         self.complain = complain
@@ -41,7 +41,7 @@ package struct Terminal: Sendable {
         var terminal = Terminal(
             write: { writeAll(isPlain && isScreen ? Text.plain($0) : $0, to: STDOUT_FILENO) },
             complain: { writeAll(plainErrors ? Text.plain($0) : $0, to: STDERR_FILENO) },
-            readLine: { Swift.readLine() }, readSecret: { readWithoutEcho() })
+            readLine: { Swift.readLine() }, readSecret: { readWithoutEcho(prompt: $0) })
         terminal.size = { isScreen ? screenSize() : nil }
         terminal.hasColour = isScreen && mayColour
         terminal.hasUnicode = !(isPlain && isScreen)
@@ -90,9 +90,9 @@ package struct Terminal: Sendable {
         }
     }
 
-    private static func readWithoutEcho() -> String? {
+    private static func readWithoutEcho(prompt: String) -> String? {
         var before = termios()
-        guard tcgetattr(STDIN_FILENO, &before) == 0 else { return Swift.readLine() }
+        guard tcgetattr(STDIN_FILENO, &before) == 0 else { return nil }
         var quiet = before
         quiet.c_lflag &= ~tcflag_t(ECHO)
         quiet.c_lflag |= tcflag_t(ECHONL)
@@ -102,6 +102,8 @@ package struct Terminal: Sendable {
         quiet.c_lflag &= ~tcflag_t(ISIG)
         withUnsafeMutableBytes(of: &quiet.c_cc) { $0[Int(VEOL)] = interrupt }
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet)
+        // Only now: who types at once after the prompt must not be seen either.
+        writeAll(prompt, to: STDERR_FILENO)
         var line = [UInt8](repeating: 0, count: 4096)
         let count = read(STDIN_FILENO, &line, line.count)
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &before)

@@ -71,8 +71,7 @@ enum AccessCommands {
 
     private static func ask(_ prompt: String, _ console: Console) throws -> String {
         let terminal = console.terminal
-        if terminal.canAsk { terminal.complain(prompt) }
-        guard let answer = terminal.canAsk ? terminal.readSecret() : terminal.readLine(), !answer.isEmpty else {
+        guard let answer = terminal.canAsk ? terminal.readSecret(prompt) : terminal.readLine(), !answer.isEmpty else {
             throw UsageError(
                 problem: "no password was given",
                 remedy: terminal.canAsk ? "type one" : "give it as a line of standard input, or use a terminal")
