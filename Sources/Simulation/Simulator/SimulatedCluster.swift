@@ -348,7 +348,7 @@ package final class SimulatedCluster {
             }
             return
         }
-        let isRefused = target.core?.admission(of: machine.id, keyVersion: machine.newestKey) != .accept
+        let isRefused = target.core?.admission(of: machine.id, keyVersion: machine.newestKey.version) != .accept
         guard !isRefused, !isConnected || stream.peerBoot == target.boot else {
             stream = SimulatedMachine.Stream()  // reset by the process that is there now
             return
@@ -443,6 +443,10 @@ package final class SimulatedCluster {
 
     private func start(_ machine: SimulatedMachine) {
         guard [.spare, .off, .left].contains(machine.state) else { return }
+        if machine.state == .spare, let member = membersNow.first(where: { $0.clusterSecret == machine.clusterSecret })
+        {
+            machine.card = member.newestKey  // as an operator prepares the card of a new machine
+        }
         machine.start(config: nodeConfig, forgetsGeneration: bug == .generationNotPersisted, at: now)
         history.end(.off(machine.number), at: now)
         timeline.add(.started(machine.number, generation: machine.generation), at: now)
@@ -533,7 +537,8 @@ package final class SimulatedCluster {
         let instant = machine.clock.instant(at: now)
         guard
             let effects = try? machine.core?.remove(
-                target.id, key: [1], newKey: key, note: "2025-01-01T00:00:00Z by the simulator", now: instant)
+                target.id, key: machine.newestKey.secret, newKey: key, note: "2025-01-01T00:00:00Z by the simulator",
+                now: instant)
         else { return }
         target.isRemoved = true
         carryOut(effects, at: machine)

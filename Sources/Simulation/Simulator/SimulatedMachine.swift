@@ -16,6 +16,10 @@ final class SimulatedMachine {
         var members: [MemberRecord]?
         var facts: SharedFacts?
     }
+    struct ClusterKey {
+        var version: UInt32
+        var secret: [UInt8]
+    }
     enum Arrival {
         case packet(SimulatedPacket, stamp: Instant)
         case event(NodeEvent)
@@ -40,7 +44,10 @@ final class SimulatedMachine {
     let number: Int
     let id: NodeID
     let name: NodeName
+    /// Which cluster it belongs to: the key that was made first.
     let clusterSecret: [UInt8]
+    /// The cluster key in the machine's own file.
+    var card: ClusterKey
     var endpoint: Endpoint
     var birth: UInt32?
     var state = State.spare
@@ -78,6 +85,7 @@ final class SimulatedMachine {
         self.name = name
         self.endpoint = endpoint
         self.clusterSecret = clusterSecret
+        card = ClusterKey(version: 1, secret: clusterSecret)
         self.clock = clock
         self.chance = chance.fork("process")
         diskChance = chance.fork("disk")
@@ -102,6 +110,8 @@ final class SimulatedMachine {
         boot += 1
         pulse += 1
         bootedAt = now
+        var config = config
+        config.keyVersion = card.version
         let profile = MemberProfile(name: name, addresses: [endpoint], software: "simulated", birth: birth)
         let version = MemberVersion(generation: generation, incarnation: 0)
         core = NodeCore(
@@ -150,14 +160,17 @@ final class SimulatedMachine {
     }
 
     func keys(in facts: SharedFacts) -> [UInt32: [UInt8]] {
-        var keys: [UInt32: [UInt8]] = [1: clusterSecret]
+        var keys: [UInt32: [UInt8]] = [card.version: card.secret]
         for key in facts.keys(prefix: FactKey.clusterKeys) {
             if let version = UInt32(key.dropFirst(FactKey.clusterKeys.count)) { keys[version] = facts[key] }
         }
         return keys
     }
 
-    var newestKey: UInt32 { transport?.identity.newestKey ?? 1 }
+    var newestKey: ClusterKey {
+        guard let identity = transport?.identity, let secret = identity.keys[identity.newestKey] else { return card }
+        return ClusterKey(version: identity.newestKey, secret: secret)
+    }
 
     func record(of id: NodeID) -> MemberRecord? { core?.record(of: id) }
 
