@@ -210,13 +210,28 @@ struct EvidenceIsKept: Checker {
             let subject = cluster.number(of: id)
             return Finding(
                 text: "n\(observer.number) was told of n\(subject ?? -1) at \(version.text) by "
-                    + "n\(cluster.number(of: sender) ?? -1), and keeps it as \(record.rank) \(record.version.text)",
+                    + "n\(cluster.number(of: sender) ?? -1)'s \(message.kind), and keeps it as \(record.rank) \(record.version.text)",
                 machines: Set([observer.number, subject].compactMap { $0 }))
         }
     }
 }
 
 extension Message {
+    fileprivate var kind: String {
+        switch self {
+        case .heartbeat: "heartbeat"
+        case .ping: "ping"
+        case .pong: "pong"
+        case .ask: "ask"
+        case .evidence: "evidence"
+        case .report: "report"
+        case .withdraw: "withdrawal"
+        case .updates: "updates"
+        case .digest: "digest"
+        case .delta: "delta"
+        }
+    }
+
     /// Whom it tells of, at which version.
     fileprivate func evidence(from sender: NodeID) -> [(NodeID, MemberVersion)] {
         switch self {

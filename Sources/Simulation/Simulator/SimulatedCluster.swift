@@ -48,6 +48,7 @@ package final class SimulatedCluster {
     }
     /// Above this many nodes they start from saved member lists, as after a power cut, and views are looked at less.
     private static let largest = 64
+    private static let startsWithin = Duration.milliseconds(200)
     private static let maximumViolations = 20
 
     package init(scenario: Scenario, nodes: Int, seed: UInt64, seconds: Double? = nil, bug: PlantedBug? = nil) {
@@ -98,7 +99,7 @@ package final class SimulatedCluster {
         var starts = chance.fork("starts")
         if nodes > Self.largest { saveEachOther() }
         for number in Array(0..<nodes) + Array(all - scenario.strangers..<all) {
-            queue.schedule(.fault(.boot(number)), at: .zero + .milliseconds(1 + starts.below(200)))
+            queue.schedule(.fault(.boot(number)), at: .zero + .milliseconds(1 + starts.below(Int(Self.startsWithin.milliseconds))))
         }
         for step in plan.steps { queue.schedule(.fault(step.fault), at: step.at) }
         queue.schedule(.fault(.heal), at: healsAt)
@@ -578,7 +579,8 @@ package final class SimulatedCluster {
 
     private func sample() {
         for index in checkers.indices { report(checkers[index].claim, checkers[index].sampled(in: self)) }
-        if figures.formedMilliseconds == nil || (hasHealed && figures.healMilliseconds == nil) {
+        let areAllStarted = now.nanoseconds > Self.startsWithin.nanoseconds
+        if (figures.formedMilliseconds == nil && areAllStarted) || (hasHealed && figures.healMilliseconds == nil) {
             if disagreement() == nil {
                 if !hasHealed {
                     figures.formedMilliseconds = figures.formedMilliseconds ?? now.milliseconds
