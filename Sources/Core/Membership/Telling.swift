@@ -44,6 +44,12 @@ extension Membership {
         return version.generation >= entry.version.generation
     }
 
+    /// Somebody speaks of a version of a member that we have not heard of: then it said so, alive, to somebody.
+    mutating func witness(_ subject: NodeID, at version: MemberVersion, from source: NodeID) {
+        guard subject != id, let slot = table.slot(of: subject), version > table[slot].version else { return }
+        merge(Update(id: subject, version: version, rank: .alive, age: 0, profile: nil, verdict: nil), from: source)
+    }
+
     /// Tells a member what is held of it, so that it can refute it.
     mutating func challenge(_ slot: Int, with claim: Update? = nil) {
         let entry = table[slot]

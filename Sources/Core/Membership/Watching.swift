@@ -251,10 +251,18 @@ extension Membership {
         case .ping(let nonce, _):
             effects.append(.send(.pong(nonce: nonce, sender: version), to: sender, via: path))
         case .pong(let nonce, _): takePong(nonce, from: sender, place, stamp: stamp)
-        case .ask(let subject, _): answer(sender, about: subject, via: path)
-        case .evidence(let evidence): take(evidence, from: sender)
-        case .report(let report): take(report, from: sender, via: path)
-        case .withdraw(let subject, _): takeWithdrawal(of: subject, from: sender)
+        case .ask(let subject, let version):
+            witness(subject, at: version, from: sender)
+            answer(sender, about: subject, via: path)
+        case .evidence(let evidence):
+            witness(evidence.subject, at: evidence.version, from: sender)
+            take(evidence, from: sender)
+        case .report(let report):
+            witness(report.subject, at: report.version, from: sender)
+            take(report, from: sender, via: path)
+        case .withdraw(let subject, let version):
+            witness(subject, at: version, from: sender)
+            takeWithdrawal(of: subject, from: sender)
         case .updates(let updates):
             for update in updates { apply(update, from: sender) }
         case .digest(let digest): compare(digest, with: sender)

@@ -3,7 +3,8 @@ package import Primitives
 /// The keys under which shared facts are kept, in one place: whoever adds a kind of fact adds its key here.
 package enum FactKey {
     /// Removed for good. Value: when (ISO 8601) and by whom, for people.
-    package static func removed(_ id: NodeID) -> String { "removed/\(id)" }
+    package static func removed(_ id: NodeID) -> String { "\(removals)\(id)" }
+    package static let removals = "removed/"
     /// An operator said yes to it, where admission is by approval.
     package static func approved(_ id: NodeID) -> String { "approved/\(id)" }
     /// Cluster keys by version; the value is the key as `cluster.key` has it. The highest version is current.
@@ -18,4 +19,11 @@ package enum FactKey {
     package static let users = "user/"
     package static func token(_ name: String) -> String { "token/\(name)" }
     package static let tokens = "token/"
+}
+
+extension SharedFacts {
+    /// Everybody who was ever removed, in order.
+    var removedNodes: [NodeID] {
+        keys(prefix: FactKey.removals).compactMap { NodeID($0.dropFirst(FactKey.removals.count)) }
+    }
 }

@@ -32,6 +32,8 @@ package struct NodeCore: Sendable {
         membership = Membership(
             id: id, version: version, profile: profile, known: members, config: config.membership,
             chance: chance.fork("membership"), now: now)
+        // The member list does not name the removed: the facts do, and a peer that missed it may still tell of them.
+        for node in facts.removedNodes { _ = membership.handle(.removed(node), now: now) }
         names = NameTable(membership.records)
         _ = membership.handle(.factsHash(facts.digest), now: now)
     }
@@ -239,9 +241,10 @@ package struct NodeCore: Sendable {
         guard !changed.isEmpty else { return effects }
         effects +=
             [.persistFacts(facts)] + tell(changed)
-        for record in membership.members.map(\.record) where changed.contains(FactKey.removed(record.id)) {
-            if record.id == id { return effects + leaveForGood(by: facts.entries[FactKey.removed(id)]!.origin) }
-            effects += expel(record.id, now: now)
+        for node in facts.removedNodes where changed.contains(FactKey.removed(node)) {
+            if node == id { return effects + leaveForGood(by: facts.entries[FactKey.removed(id)]!.origin) }
+            // Also where we never heard of it: somebody may tell us of it yet.
+            effects += expel(node, now: now)
         }
         // Two removals at once make two keys of one version: the facts' rule says which it is, on every node.
         if changed.contains(FactKey.clusterKey(version: currentKeyVersion)) { effects.append(.clusterKeysChanged) }

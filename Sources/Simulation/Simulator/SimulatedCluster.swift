@@ -99,7 +99,8 @@ package final class SimulatedCluster {
         var starts = chance.fork("starts")
         if nodes > Self.largest { saveEachOther() }
         for number in Array(0..<nodes) + Array(all - scenario.strangers..<all) {
-            queue.schedule(.fault(.boot(number)), at: .zero + .milliseconds(1 + starts.below(Int(Self.startsWithin.milliseconds))))
+            queue.schedule(
+                .fault(.boot(number)), at: .zero + .milliseconds(1 + starts.below(Int(Self.startsWithin.milliseconds))))
         }
         for step in plan.steps { queue.schedule(.fault(step.fault), at: step.at) }
         queue.schedule(.fault(.heal), at: healsAt)
@@ -246,6 +247,7 @@ package final class SimulatedCluster {
         default: return
         }
         guard let first = bytes.first, MembershipCodec.types.contains(first), machine.state == .running,
+            !machine.isLeaving,
             let message = try? MembershipCodec.decode(bytes)
         else { return }
         for index in checkers.indices where checkers[index].listens {
@@ -529,6 +531,7 @@ package final class SimulatedCluster {
     private func leave(_ machine: SimulatedMachine) {
         guard machine.state == .running else { return }
         process(.event(.leave), at: machine)
+        machine.isLeaving = true
         queue.schedule(.departed(machine: machine.number, boot: machine.boot), at: now + .milliseconds(300))
     }
 
@@ -606,7 +609,7 @@ package final class SimulatedCluster {
 
     func number(of id: NodeID) -> Int? { numbers[id] }
     func machine(_ id: NodeID) -> SimulatedMachine? { numbers[id].map { machines[$0] } }
-    var membersNow: [SimulatedMachine] { machines.filter { $0.state == .running && !$0.isRemoved } }
+    var membersNow: [SimulatedMachine] { machines.filter { $0.state == .running && !$0.isRemoved && !$0.isLeaving } }
     func noteDetection(_ latency: Duration) { figures.detections.append(latency.milliseconds) }
     func noteWrongVerdict() { figures.falseVerdicts += 1 }
     func noteSuspicion() { figures.suspicions += 1 }

@@ -57,6 +57,8 @@ final class SimulatedMachine {
     /// An operator removed it, whether it knows or not.
     var isRemoved = false
     var isSyncing = false
+    /// It said goodbye and does not listen any more.
+    var isLeaving = false
     /// Counts processes, so that events meant for an earlier one are dropped.
     var boot = 0
     /// Counts pulse loops: a pause ends one, its end begins another.
@@ -106,6 +108,7 @@ final class SimulatedMachine {
         if !forgetsGeneration { disk.generation = generation }
         let birth = birth ?? generation
         self.birth = birth
+        isLeaving = false
         state = .running
         boot += 1
         pulse += 1
