@@ -91,6 +91,7 @@ extension Membership {
         if update.rank == .failed, let slot = table.slot(of: update.id), table[slot].rank == .alive,
             update.version >= table[slot].version
         {
+            if let source { witness(update.id, at: update.version, from: source) }
             if let place = edgeIndex(of: update.id), links[place].isFresh(at: attended, within: 2.5) {
                 // We hear it, both ways. It will answer for itself.
                 challenge(slot, with: update)

@@ -236,21 +236,16 @@ extension Message {
     fileprivate func evidence(from sender: NodeID) -> [(NodeID, MemberVersion)] {
         switch self {
         case .heartbeat(let beat):
-            [(sender, beat.version)] + beat.updates.filter(\.isBelievedAtOnce).map { ($0.id, $0.version) }
+            [(sender, beat.version)] + beat.updates.map { ($0.id, $0.version) }
         case .ping(_, let version), .pong(_, let version): [(sender, version)]
-        case .updates(let updates): updates.filter(\.isBelievedAtOnce).map { ($0.id, $0.version) }
-        case .delta(let delta): delta.updates.filter(\.isBelievedAtOnce).map { ($0.id, $0.version) }
+        case .updates(let updates): updates.map { ($0.id, $0.version) }
+        case .delta(let delta): delta.updates.map { ($0.id, $0.version) }
         case .report(let report): [(report.subject, report.version)]
         case .evidence(let evidence): [(evidence.subject, evidence.version)]
         case .ask(let subject, let version), .withdraw(let subject, let version): [(subject, version)]
         case .digest: []
         }
     }
-}
-
-extension Update {
-    /// An old failure of somebody we hold alive is only believed when he had time to refute it.
-    fileprivate var isBelievedAtOnce: Bool { rank != .failed || age < 3 }
 }
 
 /// Every life of a machine has a higher generation than the one before, whatever the power cut took from its disk.

@@ -9,6 +9,8 @@ package struct Outcome: Sendable {
     package let violations: [Violation]
     /// The claims that were watched.
     package let claims: [String]
+    /// Everything that happened, as far as it is remembered.
+    package let timeline: [String]
     /// For each violation, what led to it.
     package let accounts: [[String]]
     package var isClean: Bool { violations.isEmpty }
@@ -93,7 +95,7 @@ extension SimulatedCluster {
     package var outcome: Outcome {
         Outcome(
             scenario: scenario.name, nodes: nodes, seed: seed, figures: figures, violations: violations,
-            claims: claims,
+            claims: claims, timeline: timeline.lines(about: [], until: now, count: .max) { number(of: $0) },
             accounts: violations.map { violation in
                 timeline.lines(about: violation.finding.machines, until: violation.at, count: 40) { number(of: $0) }
             })

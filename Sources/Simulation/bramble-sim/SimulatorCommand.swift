@@ -5,12 +5,14 @@ import Simulator
 /// `bramble-sim`: exit code 0 when all claims held, 1 when one was violated, 2 when the command line is wrong.
 enum SimulatorCommand {
     private static let usage = """
-        usage: bramble-sim run [--scenario NAME] [--nodes N] [--seed S] [--seconds T] [--bug NAME] [--json]
+        usage: bramble-sim run [--scenario NAME] [--nodes N] [--seed S] [--seconds T] [--bug NAME]
+                               [--timeline | --json]
                bramble-sim soak [--scenario NAME] [--nodes N] [--for SECONDS] [--bug NAME]
                bramble-sim list [--json]
 
         run     one simulation; without --seed a fresh one is drawn and printed first, with the command to replay it
                 --seconds is how long the faults go on, --bug plants one of the known bugs
+                --timeline tells all that happened
         soak    fresh seeds, one after the other, until --for seconds (default 600) of this machine's time have passed
                 or something was violated
         list    the scenarios and the bugs
@@ -27,6 +29,7 @@ enum SimulatorCommand {
         var budget = 600.0
         var bug: PlantedBug?
         var json = false
+        var timeline = false
     }
 
     static func run(_ arguments: [String]) -> Int32 {
@@ -60,6 +63,7 @@ enum SimulatorCommand {
         }
         let outcome = Outcome.of(
             scenario, nodes: nodes, seed: seed, seconds: options.seconds, bug: options.bug)
+        if options.timeline { print(outcome.timeline.joined(separator: "\n") + "\n") }
         print(options.json ? outcome.json(replay: replay) : outcome.text(replay: replay))
         return outcome.isClean ? 0 : 1
     }
@@ -107,6 +111,10 @@ enum SimulatorCommand {
         while let flag = rest.popFirst() {
             if flag == "--json" {
                 options.json = true
+                continue
+            }
+            if flag == "--timeline" {
+                options.timeline = true
                 continue
             }
             guard ["--scenario", "--nodes", "--seed", "--seconds", "--for", "--bug"].contains(flag) else {
