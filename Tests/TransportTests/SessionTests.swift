@@ -170,6 +170,39 @@ struct SessionTests {
 
     // MARK: Restarts and new keys
 
+    @Test("a peer that restarted under a newer cluster key, which we do not have, is met again under the one we share")
+    func restartUnderNewKey() {
+        let (a, b) = pair()
+        network.peers[b.endpoint] = nil
+        let again = network.add(
+            "b", at: "10.0.0.2", identity: b.identity, key: key.rotated(), older: [key],
+            generation: 8)
+        for number in 0..<10 {
+            network.send([UInt8(number)], a, again)
+            network.run(for: .milliseconds(500))
+        }
+        #expect(a.opened.last?.generation == 8 && again.opened.last?.id == a.id && again.openedUnder.first == 1)
+        #expect(again.received.last == [9])
+    }
+
+    @Test("a silent peer is knocked at every other second while something is sent to it, not more often, and not else")
+    func silence() {
+        let (a, b) = pair()
+        network.passes = { $0.to != a.endpoint }
+        let before = network.captured.count
+        for _ in 0..<100 {
+            network.send([1], a, b)
+            network.run(for: .milliseconds(100))
+        }
+        let attempts = Set(
+            network.captured.dropFirst(before).filter { $0.kind == .knock && $0.from == a.endpoint }.map { $0.bytes })
+        #expect((3...5).contains(attempts.count))
+        network.run(for: .seconds(10))
+        let quiet = network.captured.count
+        network.run(for: .seconds(30))
+        #expect(network.captured.count == quiet)
+    }
+
     @Test("a peer that restarted is heard again after the next datagram, and what it was is forgotten")
     func restart() {
         let (a, b) = pair()
@@ -220,6 +253,7 @@ struct SessionTests {
         for number in 0..<250 {
             network.send([UInt8(number)], a, b)
             network.run(for: .milliseconds(100))
+            if number % 10 == 0 { network.send([0], b, a) }
         }
         #expect(b.received.count == 250)
         #expect(a.opened.count == 3)

@@ -262,7 +262,7 @@ package final class SimulatedCluster {
             let instant = machine.clock.instant(at: now)
             switch effect {
             case .send(let bytes, let peer, let endpoint):
-                if let packet = machine.transport?.send(bytes, to: peer, via: endpoint, now: instant) {
+                for packet in machine.transport?.send(bytes, to: peer, via: endpoint, now: instant) ?? [] {
                     transmit(packet, from: machine)
                 }
             case .sendReliably(let bytes, let peer): sendReliably(bytes, to: peer, from: machine)

@@ -34,7 +34,7 @@ final class SimulatedPacket: Sendable {
         self.body = body
     }
 
-    private static let networkHeaders = 20 + 8
+    static let networkHeaders = 20 + 8
     /// Header, proof, keys, a hello with one address, signature, seal.
     private static let introductionSize = 270
 
@@ -78,6 +78,7 @@ struct SimulatedTransport {
         var lastReceived: Instant
         var lastPath: Endpoint
         var nextProof: (at: Instant, tries: Int)?
+        var nextRevival: Instant
 
         init(
             peer: PeerIntroduction, local: UInt32, remote: UInt32, isInitiator: Bool, path: Endpoint, now: Instant
@@ -89,6 +90,7 @@ struct SimulatedTransport {
             openedAt = now
             lastReceived = now
             lastPath = path
+            nextRevival = now
         }
         var generation: UInt32 { peer.record.version.generation }
     }
@@ -107,6 +109,7 @@ struct SimulatedTransport {
     private static let retryAfter: [Duration] = [
         .milliseconds(100), .milliseconds(200), .milliseconds(400), .milliseconds(800),
     ]
+    private static let silentBeforeKnock = Duration.seconds(2)
     private static let maximumAttempts = 512
     private static let sessionsPerPeer = 4
 
@@ -140,10 +143,17 @@ struct SimulatedTransport {
     // MARK: Sending
 
     /// Without a session the payload is dropped, and a handshake is begun instead.
-    mutating func send(_ bytes: [UInt8], to peer: NodeID, via endpoint: Endpoint, now: Instant) -> SimulatedPacket? {
+    mutating func send(_ bytes: [UInt8], to peer: NodeID, via endpoint: Endpoint, now: Instant) -> [SimulatedPacket] {
         precondition(bytes.count <= Packet.maximumPayload, "a datagram of \(bytes.count) bytes cannot be sent")
-        guard let session = peers[peer]?.first else { return knock(endpoint, now: now) }
-        return packet(to: endpoint, .data(bytes, session: session.remoteIndex))
+        guard let all = peers[peer], let session = all.first else {
+            return knock(endpoint, now: now).map { [$0] } ?? []
+        }
+        let data = packet(to: endpoint, .data(bytes, session: session.remoteIndex))
+        guard now >= session.nextRevival, all.allSatisfy({ now - $0.lastReceived >= Self.silentBeforeKnock }) else {
+            return [data]
+        }
+        session.nextRevival = now + Self.silentBeforeKnock
+        return [data] + (knock(endpoint, now: now).map { [$0] } ?? [])
     }
 
     mutating func knock(_ endpoint: Endpoint, now: Instant) -> SimulatedPacket? {
@@ -327,6 +337,8 @@ struct SimulatedTransport {
 
     /// Its sender has a session with who we were before we restarted.
     private mutating func receiveStrange(_ packet: SimulatedPacket, now: Instant) -> [Output] {
+        // Our knock must not be longer than what makes us knock.
+        guard packet.size >= SimulatedPacket.networkHeaders + Packet.challengeSize else { return [] }
         let source = packet.source
         if strangerAt.count >= 1024 { strangerAt = [:] }
         guard strangerAt[source, default: Bucket(burst: 2, rate: 1, now: now)].take(now: now),

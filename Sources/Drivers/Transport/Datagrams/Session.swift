@@ -22,6 +22,8 @@ final class Session {
     var lastReceived: Instant
     var lastPath: Endpoint
     var nextRekey: Instant
+    /// When we may knock again at a peer that we send to and do not hear.
+    var nextRevival: Instant
     /// Ours only: the empty datagram that proves us to the other side, until something of it arrives.
     var nextProof: (at: Instant, tries: Int)?
 
@@ -41,6 +43,7 @@ final class Session {
         lastReceived = now
         lastPath = path
         nextRekey = now
+        nextRevival = now
     }
 
     func seal(_ payload: [UInt8]) -> [UInt8] {

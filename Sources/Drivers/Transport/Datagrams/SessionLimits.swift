@@ -30,6 +30,8 @@ package struct SessionLimits: Equatable, Sendable {
     /// Tags of foreign clusters that are reported, each once.
     package var maximumForeign = 32
 
+    /// A peer that we send to, and from which nothing came for this long, is knocked at, once in each such time.
+    package var silentBeforeKnock: Duration = .seconds(2)
     /// New keys after this many datagrams, or after this time, whichever is first; at twice that the old ones end.
     package var rekeyAfterDatagrams: UInt64 = 1 << 32
     package var rekeyAfter: Duration = .seconds(24 * 3600)

@@ -154,7 +154,16 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
         if needsNewKeys(session, now: now), now >= session.nextRekey {
             session.nextRekey = now + .seconds(10)
             knock(via, now: now, into: &outputs)
+        } else if isSilent(peer, now: now), now >= session.nextRevival {
+            // It may have restarted, and be unable to tell us: behind a cluster key that we do not have yet, or because
+            // what we send is too short to be knocked at for. Two who only use dead sessions would never meet again.
+            session.nextRevival = now + limits.silentBeforeKnock
+            knock(via, now: now, into: &outputs)
         }
+    }
+
+    private func isSilent(_ peer: NodeID, now: Instant) -> Bool {
+        peers[peer]?.allSatisfy { now - $0.lastReceived >= limits.silentBeforeKnock } ?? true
     }
 
     /// Begins a handshake with whoever is there, unless one is under way.
