@@ -239,8 +239,7 @@ package struct NodeCore: Sendable {
             }
         }
         guard !changed.isEmpty else { return effects }
-        effects +=
-            [.persistFacts(facts)] + tell(changed)
+        effects += tellDigest(now: now) + [.persistFacts(facts)] + tell(changed)
         for node in facts.removedNodes where changed.contains(FactKey.removed(node)) {
             if node == id { return effects + leaveForGood(by: facts.entries[FactKey.removed(id)]!.origin) }
             // Also where we never heard of it: somebody may tell us of it yet.

@@ -478,6 +478,27 @@ struct Heals: Checker {
     }
 }
 
+/// What operators decided reaches everybody, and then there is nothing left to exchange.
+struct FactsSettle: Checker {
+    let claim = "all nodes hold the same operator facts in the end, and stop exchanging them"
+
+    mutating func finished(in cluster: SimulatedCluster) -> [Finding] {
+        let members = cluster.membersNow.filter { $0.clusterSecret == cluster.machines[0].clusterSecret }
+        guard let first = members.first, let facts = first.core?.facts.digest else { return [] }
+        var findings = members.filter { $0.core?.facts.digest != facts }.map {
+            Finding(
+                text: "n\($0.number) and n\(first.number) hold different facts", machines: [$0.number, first.number])
+        }
+        if let busy = members.first(where: { cluster.now - $0.lastFrameAt < .seconds(1) }) {
+            findings.append(
+                Finding(
+                    text: "n\(busy.number) still sends over streams, although all has been quiet",
+                    machines: [busy.number]))
+        }
+        return findings
+    }
+}
+
 extension MemberVersion {
     var text: String { "\(generation).\(incarnation)" }
 }

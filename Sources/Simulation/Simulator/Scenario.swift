@@ -26,7 +26,7 @@ package struct Scenario: Sendable {
         var checkers: [any Checker] = [
             NobodyReachableIsDeclaredDown(window: nodes <= 16 ? .seconds(1) : nodes <= 64 ? .seconds(2) : .seconds(4)),
             VersionsGrow(machines: nodes + spares + strangers, looksAtSamples: isSmall),
-            GenerationsGrow(), RemovedStaysRemoved(), Forms(),
+            GenerationsGrow(), RemovedStaysRemoved(), FactsSettle(), Forms(),
             EveryCrashIsFound(within: findsCrashes?(nodes)), Heals(within: healBound(nodes)),
         ]
         if isSmall { checkers.append(EvidenceIsKept()) }

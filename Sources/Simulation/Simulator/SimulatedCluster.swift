@@ -317,6 +317,7 @@ package final class SimulatedCluster {
     private static let streamOverhead = 28 + 32 + 60
 
     private func sendReliably(_ bytes: [UInt8], to peer: NodeID, from machine: SimulatedMachine) {
+        machine.lastFrameAt = now
         var stream = machine.streams[peer] ?? SimulatedMachine.Stream()
         guard stream.bytes + bytes.count <= Self.streamCapacity, stream.frames.count < 256 else { return }
         stream.frames.append(bytes)

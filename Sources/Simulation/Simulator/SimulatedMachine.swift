@@ -70,6 +70,8 @@ final class SimulatedMachine {
     var inbox: [Arrival] = []
     var inboxBytes = 0
     var traffic = Traffic()
+    /// When it last gave a frame to a stream.
+    var lastFrameAt = TrueTime.zero
     /// Two streams, so that one more pulse does not change what the disk does.
     var chance: SeededGenerator
     var diskChance: SeededGenerator
