@@ -153,12 +153,23 @@ final class Member: Sendable {
             state.tasks = [
                 Task { await self.reportLoad() },
                 Task { await self.knockAtConfigured() },
+                Task { await self.settleInMemory() },
             ]
         }
         updateHosts()
         Log.info(
             "\(configuration.name) runs in cluster “\(clusterName)”, gossip on UDP port \(configuration.port), code "
                 + home.identity.id.code)
+    }
+
+    /// When the start is over: what only it needed is given back, what is in use stays.
+    private func settleInMemory() async {
+        guard await pause(.seconds(5)) else { return }
+        let isLocked = await worker.run {
+            ResidentMemory.giveBackCodeOfTheStart()
+            return ProcessLimits.lockMemory()
+        }
+        Log.debug("memory is \(isLocked ? "locked" : "not locked")")
     }
 
     /// Says goodbye to the others, and leaves the machine as it was found.

@@ -11,14 +11,13 @@ package enum ProcessLimits {
     package struct Granted: Equatable, Sendable {
         /// "SCHED_RR 10", "nice -10" or "normal".
         package var scheduling: String
-        package var isMemoryLocked: Bool
     }
 
     /// For the pulse thread, which calls it on itself: run before others when there is something to do, and never wait
     /// for memory to come back from the disk.
     @discardableResult
     package static func favorThisThread() -> Granted {
-        var granted = Granted(scheduling: "normal", isMemoryLocked: false)
+        var granted = Granted(scheduling: "normal")
         if clinux_round_robin(pulsePriority) == 0 {
             granted.scheduling = "SCHED_RR \(pulsePriority)"
         } else {
@@ -30,13 +29,12 @@ package enum ProcessLimits {
                 Log.debug("no higher nice level for the pulse: \(SystemError()) (LimitNICE or CAP_SYS_NICE)")
             }
         }
-        granted.isMemoryLocked = lockMemory()
         return granted
     }
 
     /// Locks what the process touches. Only where nothing limits it: under a limit, memory asked for later would be
     /// refused, and a refused allocation ends a Swift process.
-    private static func lockMemory() -> Bool {
+    package static func lockMemory() -> Bool {
         let limit = clinux_memory_lock_limit()
         guard limit == .max || mayLockWithoutLimit else {
             Log.debug("memory is not locked: LimitMEMLOCK is \(limit) bytes, it must be infinity")
