@@ -30,7 +30,7 @@ struct TinyNetwork {
         var description: String { "\(Int(at.milliseconds)) ms, \(TinyNetwork.name(observer)): \(notice)" }
     }
     private struct Event {
-        enum What { case tick(Int), arrive(Int, Packet), stream(Int, Int, Message) }
+        enum What { case tick(Int), arrive(Int, Packet), stream(Int, Int, Message), reach(Int) }
         var at: Instant
         var order: UInt64
         var what: What
@@ -40,9 +40,19 @@ struct TinyNetwork {
     private(set) var now = Instant(nanoseconds: 100_000_000_000)
     private(set) var log: [Line] = []
     private(set) var datagrams = 0
+    private(set) var persisted = 0
+    /// Who asked whom for operator facts.
+    private(set) var factsAsked: [[Int]] = []
     var loss = 0.0
     /// One way, from → to.
     var cuts: Set<[Int]> = []
+    /// Networks that carry nothing: addresses 10.NET.0.x.
+    var deadNets: Set<Int> = []
+    /// Hosts of the reach list answer these nodes.
+    var reachable: Set<Int> = []
+    private(set) var bytes = 0
+    /// Weighs a message; off by default, because it takes time.
+    var weigh: ((Message) -> Int)?
     var isHealing: Bool { cuts.isEmpty && loss == 0 }
     var latency: Duration = .microseconds(300)
     var jitter: Duration = .microseconds(400)
@@ -51,6 +61,7 @@ struct TinyNetwork {
     /// How much later than asked a pulse loop may come round.
     var tickJitter: Duration = .milliseconds(2)
     private let start: Instant
+    private let nets: Int
     private var queue: [Event] = []
     private var order: UInt64 = 0
     private var numbers: [NodeID: Int] = [:]
@@ -58,13 +69,17 @@ struct TinyNetwork {
     private var handshakes: [[Int]: Instant] = [:]
     let seed: UInt64
 
-    init(nodes count: Int, seed: UInt64 = 1, config: MembershipConfig = MembershipConfig(), areAcquainted: Bool = true)
-    {
+    /// `nets`: how many networks connect all nodes. `areAcquainted`: they know each other from an earlier life.
+    init(
+        nodes count: Int, seed: UInt64 = 1, config: MembershipConfig = MembershipConfig(), nets: Int = 1,
+        areAcquainted: Bool = true
+    ) {
+        self.nets = nets
         self.seed = seed
         chance = SeededGenerator(seed: seed)
         self.config = config
         start = now
-        let records = (0..<count).map(Self.record)
+        let records = (0..<count).map { Self.record($0, nets: nets) }
         for number in 0..<count {
             let core = Membership(
                 id: Self.id(number), version: records[number].version, profile: records[number].profile,
@@ -89,12 +104,22 @@ struct TinyNetwork {
         if name.utf8.count == 1, let letter = name.utf8.first, (97..<123).contains(letter) { return Int(letter) - 97 }
         return name.first == "n" ? Int(name.dropFirst()) : nil
     }
-    static func endpoint(_ number: Int) -> Endpoint { Endpoint(.v4(0x0A00_0001 + UInt32(number)), port: 7771) }
-    static func record(_ number: Int) -> MemberRecord {
+    static func endpoint(_ number: Int, net: Int = 0) -> Endpoint {
+        Endpoint(.v4(0x0A00_0001 + UInt32(net) << 16 + UInt32(number)), port: 7771)
+    }
+    private static func net(of endpoint: Endpoint) -> Int {
+        guard case .v4(let word) = endpoint.address else { return 0 }
+        return Int(word >> 16 & 0xFF)
+    }
+    static func record(_ number: Int, nets: Int = 1) -> MemberRecord {
         MemberRecord(
             id: id(number), version: MemberVersion(generation: 1, incarnation: 0), rank: .alive,
             profile: MemberProfile(
-                name: NodeName(name(number))!, addresses: [endpoint(number)], software: "0.1.0", birth: 1))
+                name: NodeName(name(number))!, addresses: (0..<nets).map { endpoint(number, net: $0) },
+                software: "0.1.0", birth: 1))
+    }
+    func addresses(of number: Int) -> [Endpoint] {
+        nodes[number].core.record(of: nodes[number].core.id)?.profile.addresses ?? []
     }
     func number(of id: NodeID) -> Int { numbers[id]! }
 
@@ -195,6 +220,8 @@ struct TinyNetwork {
             } else {
                 deliver(packet, to: number)
             }
+        case .reach(let number):
+            if nodes[number].isRunning { carryOut(nodes[number].core.handle(.reachAnswered, now: now), of: number) }
         case .stream(let number, let from, let message):
             guard nodes[number].isRunning, nodes[number].frozenUntil == nil else { return }
             let event = Membership.Event.received(
@@ -221,23 +248,27 @@ struct TinyNetwork {
             switch effect {
             case .send(let message, let peer, let endpoint):
                 datagrams += 1
+                if let weigh { bytes += weigh(message) }
                 let receiver = number(of: peer)
                 // Addresses that belong to nobody, or to somebody else, swallow what is sent there.
-                guard nodes[receiver].core.record(of: peer)?.profile.addresses.contains(endpoint) ?? false else {
-                    continue
-                }
+                guard addresses(of: receiver).contains(endpoint), !deadNets.contains(Self.net(of: endpoint)),
+                    let source = addresses(of: sender).first(where: { Self.net(of: $0) == Self.net(of: endpoint) })
+                else { continue }
                 guard sessions.contains([sender, receiver]) else {
                     handshake(sender, receiver)
                     continue
                 }
                 transmit(
-                    Packet(message: message, from: sender, path: Self.endpoint(sender), stamp: now), to: receiver)
+                    Packet(message: message, from: sender, path: source, stamp: now), to: receiver)
             case .sendReliably(let message, let peer):
                 let receiver = number(of: peer)
                 guard !cuts.contains([sender, receiver]), !cuts.contains([receiver, sender]) else { continue }
                 push(now + .milliseconds(3), .stream(receiver, sender, message))
             case .notify(let notice): log.append(Line(at: elapsed, observer: sender, notice: notice))
-            case .probeReach, .factsDiffer, .persist: break
+            case .probeReach:
+                if reachable.contains(sender) { push(now + .milliseconds(1), .reach(sender)) }
+            case .factsDiffer(let peer): factsAsked.append([sender, number(of: peer)])
+            case .persist: persisted += 1
             }
         }
     }
@@ -252,14 +283,17 @@ struct TinyNetwork {
         let pair = [min(a, b), max(a, b)]
         if let last = handshakes[pair], now - last < .milliseconds(50) { return }
         handshakes[pair] = now
-        guard nodes[b].isRunning, nodes[a].isRunning, !cuts.contains([a, b]), !cuts.contains([b, a]) else { return }
+        guard nodes[b].isRunning, nodes[a].isRunning, deadNets.count < nets, !cuts.contains([a, b]),
+            !cuts.contains([b, a])
+        else { return }
         for _ in 0..<3 where chance.chance(loss) { return }
         sessions.insert([a, b])
         sessions.insert([b, a])
         for (from, to) in [(a, b), (b, a)] {
             let hello = Packet(
                 message: .ping(nonce: 0, sender: MemberVersion(generation: 0, incarnation: 0)), from: from,
-                path: Self.endpoint(from), stamp: now, isIntroduction: true)
+                path: addresses(of: from).first { !deadNets.contains(Self.net(of: $0)) } ?? Self.endpoint(from),
+                stamp: now, isIntroduction: true)
             push(now + latency * 3, .arrive(to, hello))
         }
     }
