@@ -37,7 +37,12 @@ echo /etc/bramble/bramble.yaml >"$root/DEBIAN/conffiles"
 # dpkg-shlibdeps wants a source tree around it. libcurl is loaded only when the command line first needs it.
 install -d "$work/debian"
 printf 'Source: bramble\n\nPackage: bramble\nArchitecture: any\n' >"$work/debian/control"
-libraries=$(cd "$work" && dpkg-shlibdeps -O "$root/usr/bin/bramble" 2>/dev/null | sed 's/^shlibs:Depends=//')
+# shellcheck disable=SC2086 # options
+found=$(cd "$work" && dpkg-shlibdeps ${SHLIBDEPS_OPTIONS:-} -O "$root/usr/bin/bramble" 2>"$work/shlibdeps.log") || {
+    cat "$work/shlibdeps.log" >&2
+    exit 1
+}
+libraries=${found#shlibs:Depends=}
 (cd "$root" && find etc usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 cat >"$root/DEBIAN/control" <<CONTROL
 Package: bramble

@@ -11,6 +11,8 @@ final class Demonstration {
     /// The last event shown, for each node.
     private var shown: [String: UInt64] = [:]
     private var cutOff: Set<String> = []
+    /// When a node was killed or cut off, seconds of CLOCK_MONOTONIC.
+    private var struck: [String: Double] = [:]
 
     init(program: String, terminal: Terminal) throws {
         self.terminal = terminal
@@ -35,6 +37,12 @@ final class Demonstration {
         terminal.say("  Dashboard   \(terminal.strong("http://\(listen):\(relay!.port)/"))")
         terminal.say("  Login       \(terminal.strong(password))")
         terminal.say()
+        if terminal.isInteractive {
+            terminal.say("  Open it if you like. In five seconds \(nodes[1].name) is killed.")
+            terminal.say()
+        }
+        // Meanwhile they learn each other's rhythm, as they would have in a cluster that has been up for a while.
+        pause(.seconds(terminal.isInteractive ? 5 : 2))
         return try killAndTell(nodes[1])
     }
 
@@ -67,7 +75,7 @@ final class Demonstration {
     private func killAndTell(_ victim: BrambleNode) throws -> Bool {
         // Old news is not shown again.
         for node in nodes { shown[node.name] = try node.events().last?.id ?? 0 }
-        terminal.say("  \(terminal.bad("✗")) now \(victim.name) is killed: kill -9, no goodbye")
+        terminal.say("  \(terminal.bad("✗")) \(victim.name) is killed now: kill -9, no goodbye")
         let moment = monotonicSeconds()
         victim.kill()
         let others = nodes.filter { $0 !== victim }
@@ -140,6 +148,7 @@ final class Demonstration {
     private func killOne() {
         guard let victim = running.last else { return terminal.say("  nobody is left to kill; h brings them back") }
         terminal.say("  \(terminal.bad("✗")) \(victim.name) is killed")
+        struck[victim.name] = monotonicSeconds()
         victim.kill()
         relay?.move(to: running.first?.host)
     }
@@ -149,6 +158,7 @@ final class Demonstration {
         }
         terminal.say("  \(terminal.bad("✗")) \(victim.name) is cut off; it runs on and sees the others fall silent")
         try lab.cut(victim.host)
+        struck[victim.name] = monotonicSeconds()
         cutOff.insert(victim.name)
     }
     private func healAll() throws {
@@ -164,9 +174,14 @@ final class Demonstration {
             for event in (try? node.events()) ?? [] where event.id > shown[node.name] ?? 0 {
                 shown[node.name] = event.id
                 let time = event.at.split(separator: "T").last?.prefix(12) ?? ""
-                let colour = event.type == "down" ? terminal.bad : event.type == "alive" ? terminal.good : terminal.dim
-                terminal.say(
-                    "  \(terminal.dim(String(time)))  \(node.name) says: \(event.subject) is \(colour(event.type))")
+                var text = event.text.isEmpty ? "\(event.subject): \(event.type)" : event.text
+                if event.type == "down" { text = terminal.bad(text) }
+                if ["alive", "joined", "recovered"].contains(event.type) { text = terminal.good(text) }
+                var delay = ""
+                if event.type == "down", let moment = struck[event.subject] {
+                    delay = terminal.strong("  after \(Int((event.monotonicMs - moment * 1000).rounded())) ms")
+                }
+                terminal.say("  \(terminal.dim(String(time)))  \(terminal.strong(node.name)) says: \(text)\(delay)")
             }
         }
     }
