@@ -63,5 +63,5 @@ Description: dependable cluster of a few small machines
 CONTROL
 package=$output/bramble_${version}_$architecture.deb
 find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
+dpkg-deb --root-owner-group -Z"${DEB_COMPRESSION:-xz}" --build "$root" "$package" >/dev/null
 echo "built $package"
