@@ -173,6 +173,10 @@ extension Membership {
         for index in links[place].paths.indices where links[place].paths[index].state == .up {
             guard attended - links[place].paths[index].lastHeard >= lostAfter, mayJudge else { continue }
             links[place].paths[index].state = .lost
+            // An address that the peer gave up itself is no loss.
+            guard table[links[place].slot].profile.addresses.contains(links[place].paths[index].endpoint) else {
+                continue
+            }
             effects.append(.notify(.pathLost(links[place].peer, links[place].paths[index].endpoint)))
         }
     }
