@@ -100,6 +100,7 @@ let package = Package(
 
         library(
             "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web"], path: "Tests/WebTestSupport"),
+        tests("BrowserTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
         tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),

@@ -31,13 +31,13 @@ package final class FakeCluster: BrambleService {
     private let beforeNodes: @Sendable () async -> Void
 
     package init(
-        nodes: Int = 3, beforePassword: @escaping @Sendable () async -> Void = {},
+        nodes: Int = 3, names: [String]? = nil, beforePassword: @escaping @Sendable () async -> Void = {},
         beforeNodes: @escaping @Sendable () async -> Void = {}
     ) {
         self.beforePassword = beforePassword
         self.beforeNodes = beforeNodes
         state = Locked(State())
-        for number in 1...max(nodes, 1) { join("node\(number)") }
+        for name in names ?? (1...max(nodes, 1)).map({ "node\($0)" }) { join(name) }
     }
 
     package func change<Result>(_ body: (inout State) -> sending Result) -> sending Result { state.withLock(body) }
@@ -62,7 +62,7 @@ package final class FakeCluster: BrambleService {
                 state.edges.append(WatchEdge(from: name, to: other.name, state: .up, phi: 0.2, rttMs: 0.4))
             }
         }
-        happen("joined", name, by: [], detail: ["address": .string("10.77.0.1")])
+        happen("joined", name, by: [], detail: ["address": .string("10.77.0.1")], text: "\(name) joined")
     }
 
     package func wait(_ name: String, code: String) {
@@ -94,8 +94,43 @@ package final class FakeCluster: BrambleService {
             }
             return state.nodes.filter { $0.name != name && $0.state == .alive }.map(\.name)
         }
-        happen("suspect", name, by: Array(observers.prefix(1)), detail: ["phi": .number(8.1)])
-        happen("down", name, by: observers, detail: ["afterMs": .number(431)])
+        happen(
+            "suspect", name, by: Array(observers.prefix(1)),
+            detail: ["phi": .number(8.1), "silenceMs": .number(402), "unansweredProbes": .integer(1)],
+            text: "\(name) is suspect: \(observers.first ?? "nobody") heard nothing for 402 ms (φ 8.1), and 1 probe went unanswered")
+        let count = observers.count
+        happen(
+            "down", name, by: observers,
+            detail: [
+                "phi": .number(9.4), "silenceMs": .number(431), "accusers": .integer(Int64(count)),
+                "observers": .integer(Int64(count)), "needed": .integer(Int64(max(count - 1, 1))), "defenders": .integer(0),
+                "confirmed": .bool(true),
+            ],
+            text: "\(name) is down: \(count) of \(count) observers heard nothing for up to 431 ms (φ 9.4), "
+                + "\(max(count - 1, 1)) had to agree, none still had contact")
+    }
+
+    /// Suspicion and load as they move in a healthy cluster.
+    package func breathe(step: Int) {
+        state.withLock { state in
+            for index in state.nodes.indices where state.nodes[index].state == .alive {
+                let wave = Double((step * 7 + index * 13) % 23) / 23
+                if !state.nodes[index].isSelf { state.nodes[index].phi = 0.1 + wave * 1.4 }
+                if step % 10 == 0 { state.nodes[index].load?.cpu = 0.03 + wave * 0.3 }
+            }
+            for index in state.edges.indices where state.edges[index].state == .up {
+                state.edges[index].phi = 0.1 + Double((step * 5 + index * 3) % 17) / 12
+            }
+        }
+    }
+
+    /// `to` hears `from` no more, but `from` still hears `to`.
+    package func cut(_ from: String, to: String) {
+        state.withLock { state in
+            for index in state.edges.indices where state.edges[index].from == to && state.edges[index].to == from {
+                state.edges[index].state = .down
+            }
+        }
     }
 
     package func revive(_ name: String) {
@@ -110,15 +145,17 @@ package final class FakeCluster: BrambleService {
                 state.edges[index].state = .up
             }
         }
-        happen("alive", name, by: [name], detail: [:])
+        happen("alive", name, by: [name], detail: ["after": .string("down")], text: "\(name) is alive again")
     }
 
     @discardableResult
-    package func happen(_ type: String, _ subject: String, by: [String], detail: [String: JSONValue]) -> Event {
+    package func happen(
+        _ type: String, _ subject: String, by: [String], detail: [String: JSONValue], text: String = ""
+    ) -> Event {
         let (event, listeners) = state.withLock { state in
             let event = Event(
                 id: (state.events.last?.id ?? 0) + 1, at: Self.time, monotonicMs: 1000, type: type, subject: subject,
-                by: by, detail: detail)
+                by: by, detail: detail, text: text)
             state.events.append(event)
             return (event, Array(state.listeners.values))
         }

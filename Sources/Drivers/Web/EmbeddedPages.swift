@@ -2,24 +2,1951 @@
 // swift-format-ignore-file
 extension Asset {
     static let embedded: [Asset] = [
-        Asset(path: "index.html", type: "text/html; charset=utf-8", tag: "8f33ddf16b89d172", content: ####"""
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Bramble</title>
-<h1>Bramble</h1>
+        Asset(path: "api.js", type: "text/javascript; charset=utf-8", tag: "67e6af05149a240e", content: ####"""
+// Questions to the node that answers this page.
+import { learnClock } from "/assets/format.js";
+
+/** What the node refused, in its own words. */
+export class Refused extends Error {
+    constructor(status, { problem, remedy } = {}) {
+        super(problem ?? `the node answered ${status}`);
+        this.status = status;
+        this.remedy = remedy ?? "";
+    }
+}
+
+export async function ask(method, path, body) {
+    let answer;
+    try {
+        answer = await fetch(path, {
+            method,
+            credentials: "same-origin",
+            headers: body === undefined ? {} : { "Content-Type": "application/json" },
+            body: body === undefined ? undefined : JSON.stringify(body),
+        });
+    } catch {
+        throw new Refused(0, { problem: "this node does not answer", remedy: "check that it runs and that you can reach it, then try again" });
+    }
+    learnClock(answer.headers.get("Date"));
+    if (answer.status === 401 && path !== "/login" && path !== "/v1/password") {
+        location.assign("/login");
+        return new Promise(() => {});  // the page is on its way out
+    }
+    const text = await answer.text();
+    let value = null;
+    try {
+        value = text ? JSON.parse(text) : null;
+    } catch {
+        // Not from the node: a proxy's page, maybe.
+    }
+    if (!answer.ok) throw new Refused(answer.status, value?.error);
+    return value;
+}
+
+export const get = (path) => ask("GET", path);
 
 """####),
-        Asset(path: "login.html", type: "text/html; charset=utf-8", tag: "8f33ddf16b89d172", content: ####"""
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Bramble</title>
-<h1>Bramble</h1>
+        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "68476c1c0897637d", content: ####"""
+// The frame: pages, the live stream, what is said when it breaks.
+import { ask, get } from "/assets/api.js";
+import { h, icon, setText } from "/assets/dom.js";
+import { shortClock } from "/assets/format.js";
+import { connect, store, subscribe } from "/assets/live.js";
+import * as access from "/assets/pages/access.js";
+import * as events from "/assets/pages/events.js";
+import * as health from "/assets/pages/health.js";
+import * as node from "/assets/pages/node.js";
+import * as nodes from "/assets/pages/nodes.js";
+
+// A page: `path` (one word, or a word and a name), `title`, `open(main, name)` which gives back how to close it.
+// Those with an icon are in the menu, in this order.
+const pages = [
+    { path: "nodes", title: "Nodes", icon: "nodes", ...nodes },
+    { path: "events", title: "Events", icon: "events", ...events },
+    { path: "health", title: "Health", icon: "health", ...health },
+    { path: "access", title: "Access", icon: "access", ...access },
+    { path: "node", title: "Node", parent: "nodes", ...node },
+];
+
+const main = document.getElementById("main");
+const menu = document.getElementById("pages");
+for (const page of pages.filter((page) => page.icon)) {
+    menu.append(h("li", {}, h("a", { href: `#/${page.path}`, "data-page": page.path }, icon(page.icon), h("span", { text: page.title }))));
+}
+
+let close = null;
+let isFirst = true;
+function route() {
+    const [, word, name] = location.hash.split("/");
+    const page = pages.find((page) => page.path === word) ?? pages[0];
+    close?.();
+    main.replaceChildren();
+    for (const link of menu.querySelectorAll("a")) {
+        if (link.dataset.page === (page.parent ?? page.path)) link.setAttribute("aria-current", "page");
+        else link.removeAttribute("aria-current");
+    }
+    const subject = name === undefined ? "" : safeDecode(name);
+    document.title = `${subject || page.title} – Bramble`;
+    close = page.open(main, subject);
+    // A new page is read from its start; the first one leaves the focus where the browser put it.
+    if (!isFirst) main.focus({ preventScroll: true });
+    if (!isFirst) scrollTo(0, 0);
+    isFirst = false;
+}
+function safeDecode(text) {
+    try {
+        return decodeURIComponent(text);
+    } catch {
+        return text;
+    }
+}
+addEventListener("hashchange", () => {
+    if (location.hash.startsWith("#/") || location.hash === "") route();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    main.focus();
+});
+document.getElementById("log-out").addEventListener("click", async () => {
+    await ask("POST", "/logout").catch(() => {});
+    location.assign("/login");
+});
+
+const live = document.getElementById("live");
+const banner = document.getElementById("banner");
+const announcer = document.getElementById("announcer");
+const states = new Map();
+
+subscribe((what) => {
+    if (what.has("status") && store.status) {
+        setText(document.getElementById("cluster-name"), store.status.cluster || "no cluster yet");
+        setText(document.getElementById("seen-from"), store.status.node || "this machine");
+        setText(document.getElementById("version"), `version ${store.status.version}`);
+    }
+    if (what.has("connection")) {
+        live.dataset.state = store.connection;
+        setText(document.getElementById("live-text"), { live: "live", lost: "connection lost", opening: "connecting" }[store.connection]);
+        const isLost = store.connection === "lost";
+        document.body.classList.toggle("is-stale", isLost);
+        if (isLost) {
+            const since = store.lastHeard ? ` What you see is from ${shortClock(new Date(store.lastHeard).toISOString())}.` : "";
+            banner.replaceChildren(icon("warn"), h("span", { text: `No connection to ${store.status?.node || "this node"}.${since} Trying again…` }));
+        }
+        banner.hidden = !isLost;
+    }
+    // Screen readers hear of changes of state, never of figures.
+    if (what.has("nodes")) {
+        for (const node of store.nodes) {
+            const before = states.get(node.name);
+            if (before !== undefined && before !== node.state) announcer.textContent = `${node.name} is ${node.state}`;
+            states.set(node.name, node.state);
+        }
+    }
+});
+
+route();
+connect();
+get("/v1/session").catch(() => {});
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "2708d73bf31c36cd", content: ####"""
-body{}
+        Asset(path: "dialog.js", type: "text/javascript; charset=utf-8", tag: "04587333a1353c05", content: ####"""
+// Questions before something changes, and what became of it.
+import { h, icon } from "/assets/dom.js";
+
+/**
+ * Asks before doing: what will happen, then the deed, then its outcome.
+ * `title`, `body` (elements), `action` (the button's word), `tone` ("danger" or "primary"),
+ * `ready` (called with the form; true when the button may be used), `run` (does it; its text is shown).
+ */
+export function confirm({ title, body, action, tone = "primary", ready = () => true, run }) {
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const go = h("button", { type: "submit", class: tone, text: action });
+    const no = h("button", { type: "button", text: "Cancel" });
+    const form = h("form", { method: "dialog", novalidate: true }, h("h2", { id: "dialog-title", text: title }), h("div", { class: "dialog-body" }, ...body), problem,
+        h("div", { class: "buttons" }, no, go));
+    const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
+    const check = () => { go.disabled = !ready(form); };
+    form.addEventListener("input", check);
+    no.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => dialog.remove());
+    return new Promise((resolve) => {
+        dialog.addEventListener("close", () => resolve(null));
+        form.addEventListener("submit", async (event) => {
+            event.preventDefault();
+            if (!ready(form)) return;
+            go.disabled = true;
+            form.setAttribute("aria-busy", "true");
+            problem.hidden = true;
+            try {
+                const outcome = await run(form);
+                resolve(outcome);
+                dialog.close();
+            } catch (error) {
+                showProblem(problem, error);
+                form.removeAttribute("aria-busy");
+                check();
+            }
+        });
+        document.body.append(dialog);
+        dialog.showModal();
+        check();
+        (dialog.querySelector("[data-first]") ?? no).focus();
+    });
+}
+
+/** Shows something until it is closed. */
+export function show({ title, body }) {
+    const done = h("button", { type: "submit", class: "primary", text: "Done" });
+    const dialog = h("dialog", { "aria-labelledby": "dialog-title" },
+        h("form", { method: "dialog" }, h("h2", { id: "dialog-title", text: title }), h("div", { class: "dialog-body" }, ...body), h("div", { class: "buttons" }, done)));
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+    done.focus();
+}
+
+export function showProblem(element, error) {
+    element.replaceChildren(h("b", { text: error.message }), ...(error.remedy ? [h("span", { text: error.remedy })] : []));
+    element.hidden = false;
+}
+
+/** A line at the bottom that goes away by itself. */
+export function toast(text) {
+    const line = h("p", { class: "toast" }, icon("alive"), h("span", { text }));
+    document.getElementById("toasts").append(line);
+    setTimeout(() => line.remove(), 7000);
+}
+
+"""####),
+        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "e2bcb810a143babe", content: ####"""
+// Small helpers to build and update the page. Text always goes in as text: names come from the network.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(element, properties, children) {
+    for (const [name, value] of Object.entries(properties ?? {})) {
+        if (value === undefined || value === null || value === false) continue;
+        if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+        else if (name === "text") element.textContent = value;
+        else element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+    return element;
+}
+
+/** An HTML element: `h("a", {href: "#", onclick: f}, "text", child)`. */
+export function h(tag, properties, ...children) {
+    return fill(document.createElement(tag), properties, children);
+}
+
+/** An SVG element. */
+export function s(tag, properties, ...children) {
+    return fill(document.createElementNS(SVG, tag), properties, children);
+}
+
+/** Changes the text only when it differs: nothing flickers, and screen readers stay quiet. */
+export function setText(element, text) {
+    if (element.textContent !== text) element.textContent = text;
+}
+
+export function setAttribute(element, name, value) {
+    if (value === null) element.removeAttribute(name);
+    else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+}
+
+/** Children of `parent` become those of `items`, in order; elements that stay are kept, with their focus. */
+export function keyed(parent, items, key, create, update) {
+    const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+    let place = parent.firstElementChild;
+    for (const item of items) {
+        const name = String(key(item));
+        let element = old.get(name);
+        if (element) {
+            old.delete(name);
+        } else {
+            element = create(item);
+            element.dataset.key = name;
+        }
+        update(element, item);
+        if (element === place) place = place.nextElementSibling;
+        else parent.insertBefore(element, place);
+    }
+    for (const element of old.values()) element.remove();
+}
+
+const paths = {
+    nodes: "M12 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM5 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5Zm14 0a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM10.8 9.2 6.2 14.8M13.2 9.2l4.6 5.6M7.5 17h9",
+    events: "M5 6h14M5 12h14M5 18h9",
+    health: "M3 12h4l2.5-6 4 12 2.5-6h5",
+    access: "M8 15a4 4 0 1 1 3.5-6H21v3h-2v3h-3v-3h-4.5A4 4 0 0 1 8 15Z",
+    alive: "M5 12.5l4.5 4.5L19 7.5",
+    suspect: "M9 9.2a3 3 0 1 1 4.2 2.8c-.8.4-1.2 1-1.2 2M12 17.6v.2",
+    down: "M7 7l10 10M17 7 7 17",
+    left: "M6 12h12",
+    warn: "M12 8v5M12 16.4v.2M12 3.5 21.5 20h-19Z",
+    plus: "M12 5v14M5 12h14",
+    back: "M14 6l-6 6 6 6",
+    copy: "M9 9h10v11H9ZM6 15H5V4h10v2",
+    wait: "M12 7v5l3 2M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Z",
+    key: "M8 15a4 4 0 1 1 3.5-6H21v3h-2v3h-3v-3h-4.5A4 4 0 0 1 8 15Z",
+    info: "M12 11v6M12 7.2v.2M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Z",
+};
+
+/** A line icon; beside text it is decoration, so it has no name of its own. */
+export function icon(name) {
+    return s("svg", { class: `icon icon-${name}`, viewBox: "0 0 24 24", "aria-hidden": "true" }, s("path", { d: paths[name] ?? paths.info }));
+}
+
+/** A line of text that copies itself. */
+export function command(text) {
+    const button = h("button", { type: "button", class: "copy", "aria-label": `Copy: ${text}` }, icon("copy"));
+    button.addEventListener("click", async () => {
+        try {
+            await navigator.clipboard.writeText(text);
+            button.dataset.done = "yes";
+            setTimeout(() => delete button.dataset.done, 1500);
+        } catch {
+            // Over plain HTTP browsers keep the clipboard to themselves: select it instead.
+            const range = document.createRange();
+            range.selectNodeContents(code);
+            getSelection().removeAllRanges();
+            getSelection().addRange(range);
+        }
+    });
+    const code = h("code", { text });
+    return h("div", { class: "command" }, code, button);
+}
+
+"""####),
+        Asset(path: "format.js", type: "text/javascript; charset=utf-8", tag: "948f7a2e985f8ccc", content: ####"""
+// Figures and times as people read them.
+
+let offset = 0;
+
+/** The node's clock against the browser's, from the Date header of an answer. */
+export function learnClock(header) {
+    const time = Date.parse(header ?? "");
+    if (!Number.isNaN(time)) offset = time - Date.now();
+}
+export const nodeNow = () => Date.now() + offset;
+
+/** “42 s”, “3 min”, “5 h 12 min”, “8 d 4 h”. */
+export function duration(seconds) {
+    const whole = Math.max(0, Math.floor(seconds));
+    if (whole < 60) return `${whole} s`;
+    const minutes = Math.floor(whole / 60);
+    if (minutes < 60) return `${minutes} min`;
+    const hours = Math.floor(minutes / 60);
+    if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+    const days = Math.floor(hours / 24);
+    return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
+}
+export const sinceNow = (iso) => duration((nodeNow() - Date.parse(iso)) / 1000);
+
+const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
+const shortFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const dayFormat = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+const fullFormat = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const read = (format, iso) => (Number.isNaN(Date.parse(iso)) ? iso : format.format(new Date(iso)));
+export const clock = (iso) => read(clockFormat, iso);
+export const shortClock = (iso) => read(shortFormat, iso);
+export const day = (iso) => read(dayFormat, iso);
+export const moment = (iso) => read(fullFormat, iso);
+
+export const percent = (share) => `${Math.round(share * 100)} %`;
+export const phi = (value) => (value >= 99.95 ? "100+" : value.toFixed(1));
+export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
+
+/** “a”, “a and b”, “a, b and c”. */
+export function list(words) {
+    return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
+const collator = new Intl.Collator("en", { numeric: true });
+export const byName = (a, b) => collator.compare(a.name, b.name);
+export const compareNames = (a, b) => collator.compare(a, b);
+
+export const stateWords = { alive: "alive", suspect: "suspect", down: "down", left: "left" };
+
+"""####),
+        Asset(path: "icon.svg", type: "image/svg+xml", tag: "0829e9c4200da6a4", content: ####"""
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
+<style>
+path { stroke: #6a9a63; stroke-width: 2.2; stroke-linecap: round; fill: none }
+line { stroke: #8d5bb5; stroke-width: 2 }
+circle { fill: #7a45a5 }
+</style>
+<path d="M16 9c0-3.4 1.8-5.6 5-6.4"/>
+<line x1="16" y1="11" x2="8" y2="23"/><line x1="16" y1="11" x2="24" y2="23"/><line x1="8" y1="23" x2="24" y2="23"/>
+<circle cx="16" cy="11.5" r="5"/><circle cx="8" cy="23.5" r="5"/><circle cx="24" cy="23.5" r="5"/>
+</svg>
+
+"""####),
+        Asset(path: "index.html", type: "text/html; charset=utf-8", tag: "5d919b8d9e4c8edd", content: ####"""
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Bramble</title>
+<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/assets/style.css">
+<script type="module" src="/assets/app.js"></script>
+</head>
+<body class="shell">
+<a class="skip" href="#main">Skip to the content</a>
+<header class="rail">
+  <a class="brand" href="#/nodes"><img src="/assets/icon.svg" alt="" width="26" height="26"><span>Bramble</span></a>
+  <p class="cluster"><span id="cluster-name">&nbsp;</span></p>
+  <nav aria-label="Pages"><ul id="pages"></ul></nav>
+  <div class="seen">
+    <p id="live" class="live" data-state="opening"><span class="live-dot"></span><span id="live-text">connecting</span></p>
+    <p class="quiet">seen from <b id="seen-from">…</b></p>
+    <p class="quiet"><span id="version"></span></p>
+    <button type="button" class="plain" id="log-out">Log out</button>
+  </div>
+</header>
+<main id="main" tabindex="-1"><p class="quiet loading">Asking the node…</p></main>
+<div id="banner" class="banner" role="alert" hidden></div>
+<div id="toasts" class="toasts" role="status" aria-live="polite"></div>
+<div id="announcer" class="hidden-text" aria-live="polite"></div>
+<noscript><p class="no-script">The dashboard needs JavaScript. Without it: <code>bramble nodes</code> on the machine.</p></noscript>
+</body>
+</html>
+
+"""####),
+        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "18fb63e6f207b2a7", content: ####"""
+// What the node tells as it changes, kept for all pages: one event stream a browser tab.
+import { get } from "/assets/api.js";
+
+const keptEvents = 500;
+const historySeconds = 120;
+const historyStep = 500;
+
+export const store = {
+    status: null,
+    nodes: [],
+    edges: [],
+    waiting: [],
+    events: [],
+    /** φ by node name, one value for each half second, oldest first; null where unknown. */
+    history: new Map(),
+    connection: "opening",
+    lastHeard: 0,
+};
+
+const listeners = new Set();
+let dirty = new Set();
+
+/** Calls back with the set of what changed, at most once a frame. Returns how to stop. */
+export function subscribe(listener) {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+}
+
+function changed(what) {
+    if (dirty.size === 0) requestAnimationFrame(tell);
+    dirty.add(what);
+}
+function tell() {
+    const what = dirty;
+    dirty = new Set();
+    for (const listener of listeners) listener(what);
+}
+
+let source = null;
+let retry = null;
+let wait = 1000;
+
+export function connect() {
+    clearTimeout(retry);
+    source?.close();
+    const last = store.events.at(-1)?.id;
+    source = new EventSource(last === undefined ? "/v1/live" : `/v1/live?since=${last}`);
+    const on = (name, take) => source.addEventListener(name, (message) => {
+        store.lastHeard = Date.now();
+        take(JSON.parse(message.data));
+        changed(name);
+    });
+    source.addEventListener("open", () => {
+        wait = 1000;
+        setConnection("live");
+    });
+    source.addEventListener("error", lost);
+    on("status", (value) => { store.status = value; });
+    on("nodes", (value) => { store.nodes = value; });
+    on("edges", (value) => { store.edges = value; });
+    on("waiting", (value) => { store.waiting = value; });
+    on("phi", (value) => {
+        for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
+        for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;
+        if (store.status) store.status.uptimeSeconds = value.uptimeSeconds;
+    });
+    on("event", (event) => {
+        if (event.id <= (store.events.at(-1)?.id ?? 0)) return;
+        store.events.push(event);
+        if (store.events.length > keptEvents) store.events.splice(0, store.events.length - keptEvents);
+    });
+}
+
+/** The browser would try again by itself, but not after every kind of end, and it cannot tell a login that is over. */
+function lost() {
+    source.close();
+    if (store.connection === "live" || store.connection === "opening") setConnection("lost");
+    clearTimeout(retry);
+    retry = setTimeout(async () => {
+        try {
+            await get("/v1/session");  // leads to the login page when the session is over
+            connect();
+        } catch {
+            wait = Math.min(wait * 1.6, 10000);
+            lost();
+        }
+    }, wait);
+}
+
+function setConnection(state) {
+    store.connection = state;
+    changed("connection");
+}
+
+setInterval(() => {
+    const limit = (historySeconds * 1000) / historyStep;
+    const names = new Set();
+    for (const node of store.nodes) {
+        names.add(node.name);
+        const past = store.history.get(node.name) ?? [];
+        past.push(store.connection === "live" ? node.phi : null);
+        if (past.length > limit) past.splice(0, past.length - limit);
+        store.history.set(node.name, past);
+    }
+    for (const name of store.history.keys()) if (!names.has(name)) store.history.delete(name);
+    if (store.nodes.length) changed("history");
+}, historyStep);
+// Durations (“for 3 min”) move on their own.
+setInterval(() => changed("time"), 1000);
+
+"""####),
+        Asset(path: "login.html", type: "text/html; charset=utf-8", tag: "e4388235570242c8", content: ####"""
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Log in – Bramble</title>
+<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/assets/style.css">
+<script type="module" src="/assets/login.js"></script>
+</head>
+<body class="door">
+<main class="door-card">
+  <p class="brand"><img src="/assets/icon.svg" alt="" width="34" height="34"><span>Bramble</span></p>
+  <h1>Log in to this node</h1>
+  <form id="login" method="post" action="/login">
+    <label for="user">User</label>
+    <input id="user" name="user" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="64" required value="admin">
+    <label for="password">Password</label>
+    <input id="password" name="password" type="password" autocomplete="current-password" maxlength="1024" required autofocus>
+    <p id="problem" class="problem" role="alert" hidden></p>
+    <button type="submit" class="primary wide">Log in</button>
+  </form>
+  <p id="plain-http" class="advice" hidden>This connection is not encrypted: whoever can listen on this network can read the
+    password. <code>tls: self</code> in <code>bramble.yaml</code> changes that.</p>
+  <p class="quiet">Forgotten? On the machine itself: <code>bramble password</code></p>
+</main>
+</body>
+</html>
+
+"""####),
+        Asset(path: "login.js", type: "text/javascript; charset=utf-8", tag: "4963e39716c7c312", content: ####"""
+import { ask } from "/assets/api.js";
+
+const form = document.getElementById("login");
+const problem = document.getElementById("problem");
+const button = form.querySelector("button");
+const isHere = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+document.getElementById("plain-http").hidden = location.protocol === "https:" || isHere;
+
+form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    problem.hidden = true;
+    button.disabled = true;
+    try {
+        await ask("POST", "/login", { user: form.user.value, password: form.password.value });
+        location.assign("/");
+    } catch (error) {
+        problem.textContent = `${error.message[0].toUpperCase()}${error.message.slice(1)}: ${error.remedy}`;
+        problem.hidden = false;
+        form.password.select();
+        form.password.focus();
+        button.disabled = false;
+    }
+});
+
+"""####),
+        Asset(path: "pages/access.js", type: "text/javascript; charset=utf-8", tag: "fc6d8690bb34fa19", content: ####"""
+// Who may get in: API tokens for scripts, the password for people, and what scripts can ask.
+import { ask, get } from "/assets/api.js";
+import { confirm, show, showProblem, toast } from "/assets/dialog.js";
+import { command, h, keyed } from "/assets/dom.js";
+import { moment } from "/assets/format.js";
+
+export function open(main) {
+    const tokens = h("tbody", {});
+    const none = h("p", { class: "quiet", text: "No tokens yet." });
+    const tokenProblem = h("div", { class: "problem", role: "alert", hidden: true });
+    const name = h("input", { id: "token-name", name: "name", autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: "63", required: true });
+    const make = h("form", { class: "row-form", onsubmit: create }, h("label", { for: "token-name", text: "Name of a new token" }), h("div", { class: "line-fields" }, name, h("button", { type: "submit", class: "primary", text: "Create" })));
+
+    const user = h("input", { type: "text", name: "user", autocomplete: "username", class: "hidden-text", tabindex: "-1", "aria-hidden": "true" });
+    const current = h("input", { id: "current", type: "password", autocomplete: "current-password", required: true, maxlength: "1024" });
+    const wanted = h("input", { id: "wanted", type: "password", autocomplete: "new-password", required: true, maxlength: "1024" });
+    const again = h("input", { id: "again", type: "password", autocomplete: "new-password", required: true, maxlength: "1024" });
+    const passwordProblem = h("div", { class: "problem", role: "alert", hidden: true });
+    const password = h("form", { class: "stack", onsubmit: change }, user, h("label", { for: "current", text: "Password of today" }), current, h("label", { for: "wanted", text: "New password" }), wanted,
+        h("label", { for: "again", text: "New password again" }), again, passwordProblem, h("button", { type: "submit", class: "primary", text: "Change it" }));
+    const routes = h("ul", { class: "routes" });
+    const who = h("p", { class: "quiet" });
+
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Access" }), who),
+        h("div", { class: "columns" },
+            h("section", { class: "panel grow", "aria-labelledby": "tokens-title" }, h("h2", { id: "tokens-title", text: "API tokens" }),
+                h("p", { class: "quiet", text: "A token lets a script do everything that you can do here. Each is shown once, works on every node, and can be revoked at any time." }),
+                h("table", { class: "tokens" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Name" }), h("th", { scope: "col", text: "Created" }), h("th", { scope: "col", text: "Revoke" }))), tokens), none, tokenProblem, make),
+            h("section", { class: "panel narrow", "aria-labelledby": "password-title" }, h("h2", { id: "password-title", text: "Password" }), password)),
+        h("section", { class: "panel", "aria-labelledby": "routes-title" }, h("h2", { id: "routes-title", text: "What scripts can ask" }),
+            h("p", { class: "quiet" }, "The same on every node. The whole description, for tools: ", h("a", { href: "/openapi.json", text: "openapi.json" }), "."),
+            command(`curl -H "Authorization: Bearer $TOKEN" ${location.origin}/v1/nodes`), routes));
+
+    async function load() {
+        try {
+            const known = await get("/v1/tokens");
+            keyed(tokens, known, (token) => token.name, (token) => h("tr", {}, h("th", { scope: "row", text: token.name }), h("td", { class: "quiet", text: moment(token.created) }),
+                h("td", { class: "number" }, h("button", { type: "button", class: "plain danger-word", "aria-label": `Revoke ${token.name}`, onclick: () => revoke(token), text: "Revoke…" }))), () => {});
+            none.hidden = known.length > 0;
+        } catch (error) {
+            showProblem(tokenProblem, error);
+        }
+    }
+    async function create(event) {
+        event.preventDefault();
+        tokenProblem.hidden = true;
+        try {
+            const made = await ask("POST", "/v1/tokens", { name: name.value.trim() });
+            name.value = "";
+            show({ title: `Token “${made.name}”`, body: [h("p", { text: "Copy it now: this is the only time it is shown." }), command(made.token)] });
+            await load();
+        } catch (error) {
+            showProblem(tokenProblem, error);
+        }
+    }
+    async function revoke(token) {
+        const done = await confirm({
+            title: `Revoke “${token.name}”?`, action: "Revoke it", tone: "danger",
+            body: [h("p", { text: "Scripts that use it are refused from now on, on every node. It cannot be brought back; a new one can be made." })],
+            run: () => ask("DELETE", `/v1/tokens/${encodeURIComponent(token.name)}`),
+        });
+        if (done) {
+            toast(`The token “${token.name}” is revoked`);
+            load();
+        }
+    }
+    async function change(event) {
+        event.preventDefault();
+        passwordProblem.hidden = true;
+        if (wanted.value !== again.value) {
+            showProblem(passwordProblem, { message: "The two new passwords differ.", remedy: "Type the new one twice." });
+            again.focus();
+            return;
+        }
+        try {
+            await ask("POST", "/v1/password", { current: current.value, password: wanted.value });
+            password.reset();
+            toast("The password is changed. Your other sessions are over.");
+        } catch (error) {
+            showProblem(passwordProblem, error);
+            current.focus();
+        }
+    }
+    load();
+    get("/v1/session").then((session) => {
+        user.value = session.user;
+        who.textContent = `logged in as ${session.user}${session.encrypted ? ", encrypted" : ", not encrypted"}`;
+    }).catch(() => {});
+    get("/openapi.json").then((api) => {
+        routes.replaceChildren(...Object.entries(api.paths).flatMap(([path, operations]) => Object.entries(operations).map(([method, operation]) =>
+            h("li", {}, h("code", { class: "method", "data-method": method, text: method.toUpperCase() }), h("code", { text: path }), h("span", { class: "quiet", text: operation.summary })))));
+    }).catch(() => {});
+    return () => {};
+}
+
+"""####),
+        Asset(path: "pages/events.js", type: "text/javascript; charset=utf-8", tag: "74c93be59dafcbd8", content: ####"""
+// The event log, newest first, with a filter.
+import { get } from "/assets/api.js";
+import { h, setText } from "/assets/dom.js";
+import { plural } from "/assets/format.js";
+import { store, subscribe } from "/assets/live.js";
+import { eventList, updateEvents } from "/assets/pages/parts.js";
+import { sentence, weight } from "/assets/sentences.js";
+
+const step = 200;
+
+export function open(main) {
+    let all = store.events.slice();
+    let room = step;
+    const word = h("input", { type: "search", class: "filter", placeholder: "Find: a name, a word, a kind", "aria-label": "Find events", oninput: () => { room = step; render(); } });
+    const kinds = [["all", "All"], ["problems", "Problems"], ["changes", "Joins and leaves"]];
+    const group = h("fieldset", { class: "segments" }, h("legend", { class: "hidden-text", text: "Show" }),
+        ...kinds.map(([value, text], index) => h("label", {}, h("input", { type: "radio", name: "kind", value, checked: index === 0, onchange: () => { room = step; render(); } }), h("span", { text }))));
+    const count = h("p", { class: "quiet", role: "status" });
+    const list = eventList();
+    const more = h("button", { type: "button", text: "Show older ones", hidden: true, onclick: () => { room += step; render(); } });
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Events" }), count), h("div", { class: "tools" }, word, group), h("section", { class: "panel", "aria-label": "Events" }, list, more));
+
+    const joins = new Set(["joined", "left", "removed", "alive", "down", "waiting", "approved", "restarted"]);
+    function render() {
+        const kind = main.querySelector("input[name=kind]:checked")?.value ?? "all";
+        const words = word.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+        const found = all.filter((event) => {
+            if (kind === "problems" && !["bad", "warn"].includes(weight(event))) return false;
+            if (kind === "changes" && !joins.has(event.type)) return false;
+            const text = `${sentence(event)} ${event.type} ${event.subject} ${(event.by ?? []).join(" ")}`.toLowerCase();
+            return words.every((part) => text.includes(part));
+        });
+        updateEvents(list, found.slice(-room).reverse(), { days: true });
+        more.hidden = found.length <= room;
+        setText(count, found.length === all.length ? plural(all.length, "event") : `${found.length} of ${plural(all.length, "event")}`);
+    }
+    function merge(events) {
+        const last = all.at(-1)?.id ?? 0;
+        all.push(...events.filter((event) => event.id > last));
+    }
+    render();
+    // The stream began with the newest; the rest is asked for once.
+    get("/v1/events").then((kept) => {
+        const live = all;
+        all = kept;
+        merge(live);
+        render();
+    }).catch(() => {});
+    return subscribe((what) => {
+        if (!what.has("event")) return;
+        merge(store.events);
+        render();
+    });
+}
+
+"""####),
+        Asset(path: "pages/health.js", type: "text/javascript; charset=utf-8", tag: "ad089e4cd74b094b", content: ####"""
+// What `bramble doctor` says about the node that answers.
+import { get } from "/assets/api.js";
+import { h, icon, setText } from "/assets/dom.js";
+import { showProblem } from "/assets/dialog.js";
+import { plural } from "/assets/format.js";
+
+const order = { fail: 0, warn: 1, ok: 2 };
+const icons = { fail: "down", warn: "warn", ok: "alive" };
+const words = { fail: "wrong", warn: "could be better", ok: "in order" };
+
+export function open(main) {
+    const count = h("p", { class: "quiet", role: "status", text: "Looking…" });
+    const again = h("button", { type: "button", text: "Look again", onclick: look });
+    const list = h("ul", { class: "checks" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Health of this node" }), count, again), problem, h("section", { class: "panel", "aria-label": "Findings" }, list));
+
+    async function look() {
+        again.disabled = true;
+        problem.hidden = true;
+        try {
+            const checks = (await get("/v1/doctor")).sort((a, b) => order[a.state] - order[b.state]);
+            list.replaceChildren(...checks.map((check) => h("li", { "data-state": check.state },
+                h("span", { class: "check-glyph" }, icon(icons[check.state])),
+                h("div", {}, h("p", {}, h("b", { text: check.check }), h("span", { class: "quiet", text: words[check.state] })), h("p", { text: check.text }), check.remedy ? h("p", { class: "remedy" }, h("span", { text: check.remedy })) : null))));
+            const open = checks.filter((check) => check.state !== "ok").length;
+            setText(count, open === 0 ? `${plural(checks.length, "check")}, all in order` : `${open} of ${plural(checks.length, "check")} ${open === 1 ? "wants" : "want"} a look`);
+        } catch (error) {
+            showProblem(problem, error);
+            setText(count, "");
+        }
+        again.disabled = false;
+    }
+    look();
+    return () => {};
+}
+
+"""####),
+        Asset(path: "pages/membership.js", type: "text/javascript; charset=utf-8", tag: "31b32cb2721e03e7", content: ####"""
+// Adding and removing machines: what will happen is said before it does.
+import { ask } from "/assets/api.js";
+import { confirm, toast } from "/assets/dialog.js";
+import { command, h } from "/assets/dom.js";
+import { plural } from "/assets/format.js";
+import { store } from "/assets/live.js";
+
+const upper = (text) => text[0].toUpperCase() + text.slice(1);
+
+export async function addWaiting(machine) {
+    const hasKey = machine.reason === "approval";
+    const done = await confirm({
+        title: `Add ${machine.name}?`,
+        action: `Add ${machine.name}`,
+        body: [
+            h("p", { text: "Compare this code with the one that the machine itself shows:" }),
+            h("p", { class: "code large", text: machine.code }),
+            h("p", { class: "quiet" }, "There: ", h("code", { text: "bramble status" }), `, or its log. This machine answers at ${machine.address}.`),
+            h("p", { text: "Then:" }),
+            h("ul", { class: "consequences" },
+                hasKey ? h("li", { text: "it proved that it has the cluster key, and is let in" })
+                    : h("li", { text: "it gets the cluster key, over an encrypted connection to exactly this machine" }),
+                h("li", { text: `it joins as ${machine.name}, and every node knows it within a second` }),
+                h("li", { text: "from then on it sees everything the cluster knows, and may run its services" })),
+            h("label", { class: "check" }, h("input", { type: "checkbox", name: "same", "data-first": true }), "The codes are the same"),
+        ],
+        ready: (form) => form.same.checked,
+        run: () => ask("POST", "/v1/nodes", { name: machine.id }),
+    });
+    if (done) toast(upper(done.done));
+}
+
+export async function addMachine() {
+    const done = await confirm({
+        title: "Add a machine",
+        action: "Look for it",
+        body: [
+            h("p", { text: "A machine on the same network needs nothing from here: start Bramble there, and it shows up on the first page, waiting, with a code to compare. With the cluster's key in its data directory it joins by itself:" }),
+            command("scp /var/lib/bramble/cluster.key root@MACHINE:/var/lib/bramble/"),
+            h("p", { text: "A machine elsewhere is looked for at its name or address. It must be reachable on UDP and TCP 7771." }),
+            h("label", { for: "host", text: "Name or address" }),
+            h("input", { id: "host", name: "host", autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: "255", placeholder: "192.168.1.20", "data-first": true }),
+        ],
+        ready: (form) => form.host.value.trim() !== "",
+        run: (form) => ask("POST", "/v1/probe", { host: form.host.value.trim() }),
+    });
+    if (done) toast(upper(done.done));
+}
+
+export async function removeNode(node) {
+    const left = store.nodes.filter((other) => other.state !== "left" && other.id !== node.id).length;
+    const isDown = node.state !== "alive" && node.state !== "suspect";
+    const done = await confirm({
+        title: `Remove ${node.name}?`,
+        action: `Remove ${node.name}`,
+        tone: "danger",
+        body: [
+            node.self ? h("p", { class: "problem" }, h("b", { text: "This is the node that answers you." }), h("span", { text: "This page will stop working; go on from another node's dashboard." })) : null,
+            h("p", { text: "This is what will happen:" }),
+            h("ul", { class: "consequences" },
+                h("li", { text: `${node.name} is refused at once on every node` }),
+                h("li", { text: "the cluster key is changed on the rest, so nobody gets in with the old one" }),
+                isDown ? h("li", { text: `${node.name} does not answer now: when it comes back it is told, stops its services and wipes its copy of the cluster's data` })
+                    : h("li", { text: `${node.name} stops its services and wipes its copy of the cluster's data; other files stay` }),
+                h("li", { text: "machines that wait with the old key, or a copied SD card with it, need the new one" }),
+                h("li", { text: left === 1 ? "one node is left, alone: nothing takes over when it fails" : left === 2 ? "two nodes are left: they still watch each other, but there is no majority any more" : `${plural(left, "node")} ${left === 1 ? "is" : "are"} left` })),
+            h("p", {}, "It cannot be undone, but ", node.name, " can be added again as a new machine."),
+            h("label", { for: "typed" }, "Type ", h("b", { text: node.name }), " to go on"),
+            h("input", { id: "typed", name: "typed", autocomplete: "off", autocapitalize: "none", spellcheck: "false", "data-first": true }),
+        ],
+        ready: (form) => form.typed.value.trim() === node.name,
+        run: () => ask("DELETE", `/v1/nodes/${encodeURIComponent(node.name)}`),
+    });
+    if (done) {
+        toast(upper(done.done));
+        location.hash = "#/nodes";
+    }
+}
+
+"""####),
+        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "8395411560762f11", content: ####"""
+// One node: why it is as it is, its figures, its watches, its past.
+import { get } from "/assets/api.js";
+import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
+import { clock, compareNames, moment, percent, phi as phiText, sinceNow } from "/assets/format.js";
+import { store, subscribe } from "/assets/live.js";
+import { removeNode } from "/assets/pages/membership.js";
+import { eventList, pair, stateChip, suspicionBar, updateEvents, updateState, updateSuspicion } from "/assets/pages/parts.js";
+import { figure } from "/assets/sentences.js";
+
+export function open(main, name) {
+    const find = () => store.nodes.find((node) => node.name === name);
+    const chip = stateChip("alive");
+    const own = h("span", { class: "tag", text: "this node", hidden: true });
+    const since = h("span", { class: "quiet" });
+    const suspicion = suspicionBar();
+    const answer = h("p", { class: "answer" });
+    const reasons = h("ol", { class: "reasons" });
+    const facts = h("dl", { class: "facts" });
+    const graph = chart();
+    const watches = h("tbody", {});
+    const noWatches = h("p", { class: "quiet", text: "No watches of this node are known here." });
+    const events = eventList();
+    const noEvents = h("p", { class: "quiet", text: "Nothing is kept about it." });
+    const remove = h("button", { type: "button", class: "danger", onclick: () => { const node = find(); if (node) removeNode(node); } }, `Remove ${name}…`);
+    const gone = h("p", { class: "problem", hidden: true }, h("b", { text: `There is no node ${name}.` }), h("span", {}, "It was removed, or never was. ", h("a", { href: "#/nodes", text: "All nodes" })));
+    const body = h("div", {},
+        h("section", { class: "panel why", "aria-labelledby": "why-title" }, h("h2", { id: "why-title", text: "Why" }), answer, reasons),
+        h("div", { class: "columns" },
+            h("section", { class: "panel grow", "aria-labelledby": "phi-title" }, h("div", { class: "panel-head" }, h("h2", { id: "phi-title", text: "Suspicion, last two minutes" }), suspicion.element), graph.element),
+            h("section", { class: "panel narrow", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts)),
+        h("div", { class: "columns" },
+            h("section", { class: "panel grow", "aria-labelledby": "own-events" }, h("h2", { id: "own-events", text: "What happened to it" }), events, noEvents),
+            h("section", { class: "panel narrow", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
+                h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches)),
+        h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
+
+    main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
+        h("header", { class: "page-head" }, h("h1", { text: name }), chip, own, since), gone, body);
+
+    let told = "";
+    async function askWhy() {
+        try {
+            const why = await get(`/v1/why/${encodeURIComponent(name)}`);
+            setText(answer, why.answer[0].toUpperCase() + why.answer.slice(1));
+            reasons.replaceChildren(...why.because.map((reason) => h("li", {}, h("time", { datetime: reason.at, title: moment(reason.at), text: clock(reason.at) }),
+                h("div", {}, h("span", { text: reason.text }), h("dl", { class: "figures" }, ...Object.entries(reason.figures).flatMap(([key, value]) => pair(...figure(key, value))))))));
+        } catch (error) {
+            setText(answer, error.message);
+        }
+    }
+    // The figures in the answer move: it is asked again from time to time, and at once when the state changes.
+    const again = setInterval(askWhy, 10000);
+
+    function render(what) {
+        if (!store.nodes.length) return;
+        const node = find();
+        gone.hidden = Boolean(node);
+        body.hidden = !node;
+        if (!node) {
+            told = "";
+            chip.hidden = true;
+            setText(since, "");
+            return;
+        }
+        chip.hidden = false;
+        const key = `${node.state} ${node.incarnation} ${node.since}`;
+        if (key !== told) {
+            told = key;
+            askWhy();
+        }
+        updateState(chip, node.state);
+        own.hidden = !node.self;
+        if (what.has("time") || what.has("nodes")) setText(since, `for ${sinceNow(node.since)}`);
+        if (what.has("nodes") || what.has("phi")) {
+            updateSuspicion(suspicion, node);
+            showFacts(facts, node);
+        }
+        if (what.has("history")) graph.update(store.history.get(name) ?? [], node.threshold);
+        if (what.has("edges") || what.has("phi")) {
+            const own = store.edges.filter((edge) => edge.from === name || edge.to === name)
+                .sort((a, b) => compareNames(a.from, b.from) || compareNames(a.to, b.to));
+            keyed(watches, own, (edge) => `${edge.from}>${edge.to}`, watchRow, (row, edge) => row.update(edge));
+            noWatches.hidden = own.length > 0;
+        }
+        if (what.has("event")) {
+            const own = store.events.filter((event) => event.subject === name || event.by?.includes(name)).slice(-40).reverse();
+            updateEvents(events, own);
+            noEvents.hidden = own.length > 0;
+        }
+    }
+    render(new Set(["nodes", "phi", "edges", "event", "time", "history"]));
+    const stop = subscribe(render);
+    return () => {
+        clearInterval(again);
+        stop();
+    };
+}
+
+function showFacts(element, node) {
+    const load = node.load;
+    const rows = [
+        ["address", `${node.address}`], ["port", String(node.port)],
+        ...(node.addresses.length > 1 ? [["all addresses", node.addresses.join("\n")]] : []),
+        ["CPU", load ? percent(load.cpu) : "–"], ["memory", load ? percent(load.memory) : "–"],
+        ["load 1, 5, 15 min", load ? [load.load1, load.load5, load.load15].map((value) => value.toFixed(2)).join("  ") : "–"],
+        ["temperature", load?.temperature === null || load?.temperature === undefined ? "–" : `${load.temperature.toFixed(1)} °C`],
+        ["version", node.version], ["incarnation", String(node.incarnation)], ["identity", node.id], ["state since", moment(node.since)],
+    ];
+    keyed(element, rows, ([name]) => name, ([name]) => h("div", {}, h("dt", { text: name }), h("dd", {})), (row, [, value]) => setText(row.lastChild, value));
+}
+
+function watchRow(edge) {
+    const state = h("span", { class: "watch-state" });
+    const value = h("td", { class: "number" });
+    const trip = h("td", { class: "number" });
+    const row = h("tr", {}, h("th", { scope: "row" }, edge.from, h("span", { class: "quiet", text: " → " }), edge.to), h("td", {}, state), value, trip);
+    const words = { up: "hears", probing: "probes", down: "hears nothing", opening: "is calling" };
+    row.update = (edge) => {
+        setAttribute(state, "data-state", edge.state);
+        setText(state, words[edge.state] ?? edge.state);
+        setText(value, edge.phi === null || edge.phi === undefined ? "" : `φ ${phiText(edge.phi)}`);
+        setText(trip, edge.rttMs === null || edge.rttMs === undefined ? "" : `${edge.rttMs.toFixed(1)} ms`);
+    };
+    return row;
+}
+
+/** φ over time, with the threshold. */
+function chart() {
+    const width = 640;
+    const height = 150;
+    const line = s("path", { class: "chart-line" });
+    const area = s("path", { class: "chart-area" });
+    const limit = s("line", { class: "chart-limit", x1: "0", x2: width });
+    const element = s("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img" }, area, line, limit);
+    const axis = h("div", { class: "chart-axis", "aria-hidden": "true" }, h("span", { text: "2 min ago" }), h("span", { class: "chart-threshold" }), h("span", { text: "now" }));
+    const frame = h("div", { class: "chart-frame" }, element, axis);
+    return {
+        element: frame,
+        update(values, threshold) {
+            const top = Math.max(threshold * 1.15, ...values.filter((value) => value !== null).map((value) => Math.min(value, threshold * 3)));
+            const steps = 240;
+            const x = (index) => ((steps - values.length + index) / (steps - 1)) * width;
+            const y = (value) => height - 2 - (Math.min(value, top) / top) * (height - 8);
+            let path = "";
+            let shade = "";
+            let open = null;
+            values.forEach((value, index) => {
+                if (value === null || value === undefined) {
+                    if (open !== null) shade += `L${x(index - 1).toFixed(1)} ${height}Z`;
+                    open = null;
+                    return;
+                }
+                const place = `${x(index).toFixed(1)} ${y(value).toFixed(1)}`;
+                path += `${open === null ? "M" : "L"}${place}`;
+                shade += open === null ? `M${x(index).toFixed(1)} ${height}L${place}` : `L${place}`;
+                open = index;
+            });
+            if (open !== null) shade += `L${x(open).toFixed(1)} ${height}Z`;
+            setAttribute(line, "d", path);
+            setAttribute(area, "d", shade);
+            setAttribute(limit, "y1", y(threshold).toFixed(1));
+            setAttribute(limit, "y2", y(threshold).toFixed(1));
+            const last = values.at(-1);
+            setText(axis.children[1], `dashed: the threshold, φ ${threshold}`);
+            setAttribute(element, "aria-label", `Suspicion over the last two minutes; now ${last === null || last === undefined ? "unknown" : phiText(last)}, threshold ${threshold}`);
+        },
+    };
+}
+
+"""####),
+        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "d3a66694549eae73", content: ####"""
+// The first page: is all well, every node, who watches whom, who waits, what happened.
+import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { addMachine, addWaiting } from "/assets/pages/membership.js";
+import { byName, duration, list, percent, plural, sinceNow } from "/assets/format.js";
+import { store, subscribe } from "/assets/live.js";
+import { eventList, stateChip, suspicionBar, updateEvents, updateState, updateSuspicion } from "/assets/pages/parts.js";
+import { brokenWatches, picture } from "/assets/picture.js";
+
+const guarantees = {
+    majority: ["majority", "A service that must not run twice never does: more than half of the nodes must agree on who runs it."],
+    witness: ["witness", "Two nodes and a witness: a service that must not run twice never does."],
+    fence: ["fence", "A node that is lost is switched off before its services start elsewhere."],
+    "single-fault": ["single fault", "Two nodes and a reach list: no single fault makes a service run twice."],
+    "best-effort": ["best effort", "Nodes watch each other and take over, but a cut network could make both sides act."],
+};
+
+export function open(main) {
+    const heading = h("h1", { tabindex: "-1" });
+    const glyph = h("span", { class: "verdict-glyph" });
+    const sub = h("p", { class: "verdict-sub" });
+    const guarantee = h("span", { class: "chip" });
+    const add = h("button", { type: "button", class: "primary", onclick: () => addMachine() }, icon("plus"), "Add a machine");
+    const notes = h("ul", { class: "notes" });
+    const waiting = h("section", { class: "panel waiting", "aria-labelledby": "waiting-title", hidden: true },
+        h("h2", { id: "waiting-title", text: "Waiting to be added" }), h("ul", { class: "waiting-list" }));
+    const rows = h("tbody", {});
+    const filter = h("input", { type: "search", class: "filter", placeholder: "Find a node", "aria-label": "Find a node", oninput: () => render(new Set(["nodes", "phi"])) });
+    const count = h("span", { class: "quiet" });
+    const table = h("table", { class: "nodes" },
+        h("caption", { class: "hidden-text", text: "The nodes of the cluster" }),
+        h("thead", {}, h("tr", {},
+            h("th", { scope: "col", text: "Node" }), h("th", { scope: "col", text: "State" }),
+            h("th", { scope: "col" }, h("abbr", { title: "Suspicion φ: how unlikely such a silence is while the node lives. At the threshold it is reported.", text: "Suspicion φ" })),
+            h("th", { scope: "col", text: "CPU" }), h("th", { scope: "col", text: "Memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" })),
+            h("th", { scope: "col", text: "Temp." }), h("th", { scope: "col", text: "Version" }))),
+        rows);
+    const drawing = picture();
+    const broken = h("p", { class: "broken" });
+    const legend = h("ul", { class: "legend", "aria-hidden": "true" },
+        ...[["up", "hears"], ["probing", "probes"], ["down", "hears nothing"]].map(([state, text]) => h("li", { "data-state": state, text })));
+    const events = eventList();
+    const help = h("section", { class: "panel help", hidden: true });
+
+    main.append(
+        h("header", { class: "verdict" }, glyph, h("div", { class: "verdict-words" }, heading, sub), h("div", { class: "verdict-side" }, add)),
+        notes, waiting, help,
+        h("div", { class: "columns" },
+            h("section", { class: "panel grow", "aria-labelledby": "nodes-title" }, h("div", { class: "panel-head" }, h("h2", { id: "nodes-title", text: "Nodes" }), count, filter), table),
+            h("section", { class: "panel watch", "aria-labelledby": "watch-title" }, h("div", { class: "panel-head" }, h("h2", { id: "watch-title", text: "Who watches whom" })), drawing.element, legend, broken)),
+        h("section", { class: "panel", "aria-labelledby": "recent-title" },
+            h("div", { class: "panel-head" }, h("h2", { id: "recent-title", text: "What happened last" }), h("a", { href: "#/events", text: "All events" })), events));
+
+    function render(what) {
+        const { status, nodes } = store;
+        if (!status || !nodes.length) return;
+        const isTold = what.has("nodes") || what.has("status");
+        if (isTold) tellVerdict(status, nodes);
+        if (what.has("time") || isTold) {
+            setText(sub, "");
+            sub.replaceChildren(guarantee, ` up ${duration(status.uptimeSeconds)}`);
+            for (const row of rows.children) row.parts.tick();
+        }
+        if (isTold || what.has("phi")) {
+            const word = filter.value.trim().toLowerCase();
+            const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word)).sort(byName);
+            keyed(rows, shown, (node) => node.id, nodeRow, (row, node) => row.parts.update(node));
+            setText(count, plural(nodes.length, "node"));
+            filter.hidden = nodes.length <= 12;
+        }
+        if (isTold || what.has("phi") || what.has("edges")) {
+            drawing.update(nodes, store.edges);
+            const told = brokenWatches(store.edges.filter((edge) => nodes.some((node) => node.name === edge.from && node.state === "alive")));
+            setText(broken, told.length === 0 ? "" : `${list(told.slice(0, 4))}${told.length > 4 ? ` and ${told.length - 4} more` : ""}.`);
+        }
+        if (what.has("waiting")) showWaiting(waiting);
+        if (what.has("event")) updateEvents(events, store.events.slice(-12).reverse());
+    }
+
+    function tellVerdict(status, nodes) {
+        const away = nodes.filter((node) => node.state === "down");
+        const suspects = nodes.filter((node) => node.state === "suspect");
+        const members = nodes.filter((node) => node.state !== "left");
+        let tone = "ok";
+        let text = `All ${members.length} nodes are alive`;
+        if (status.state === "alone") text = "This node is a cluster of one";
+        if (status.state === "joining") [tone, text] = ["warn", "This machine is not in a cluster yet"];
+        else if (status.state === "removed") [tone, text] = ["bad", "This node was removed from its cluster"];
+        else if (away.length) [tone, text] = ["bad", `${list(away.slice(0, 3).map((node) => node.name))}${away.length > 3 ? ` and ${away.length - 3} more` : ""} ${away.length === 1 ? "is" : "are"} down`];
+        else if (suspects.length) [tone, text] = ["warn", `${list(suspects.map((node) => node.name))} ${suspects.length === 1 ? "is" : "are"} suspect`];
+        setText(heading, text);
+        if (glyph.dataset.tone !== tone) {
+            glyph.dataset.tone = tone;
+            glyph.replaceChildren(icon({ ok: "alive", warn: "suspect", bad: "down" }[tone]));
+        }
+        const [word, meaning] = guarantees[status.guarantee] ?? [status.guarantee, ""];
+        setText(guarantee, `guarantee: ${word}`);
+        setAttribute(guarantee, "title", meaning);
+        keyed(notes, status.notes, (note) => note, (note) => h("li", {}, icon("info"), h("span", { text: note[0].toUpperCase() + note.slice(1) })), () => {});
+        const isAlone = status.state === "alone";
+        if (help.hidden === isAlone) {
+            help.hidden = !isAlone;
+            if (isAlone) help.replaceChildren(...firstSteps());
+        }
+    }
+
+    render(new Set(["status", "nodes", "phi", "edges", "waiting", "event"]));
+    return subscribe(render);
+}
+
+function nodeRow(node) {
+    const name = h("a", { class: "node-name", href: `#/node/${encodeURIComponent(node.name)}`, text: node.name });
+    const own = h("span", { class: "tag", text: "this node" });
+    const place = h("span", { class: "address" });
+    const chip = stateChip(node.state);
+    const since = h("span", { class: "quiet since" });
+    const suspicion = suspicionBar();
+    const cpu = meter("CPU");
+    const memory = meter("Memory");
+    const load = h("span", { class: "load" });
+    const heat = h("span", {});
+    const version = h("span", {});
+    const row = h("tr", {},
+        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own), place),
+        h("td", { class: "cell-state" }, chip, since),
+        h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
+        h("td", { class: "cell-cpu", "data-label": "CPU" }, cpu.element),
+        h("td", { class: "cell-memory", "data-label": "Memory" }, memory.element),
+        h("td", { class: "cell-load", "data-label": "Load" }, load),
+        h("td", { class: "cell-heat", "data-label": "Temp." }, heat),
+        h("td", { class: "cell-version", "data-label": "Version" }, version));
+    let shown = node;
+    row.parts = {
+        update(node) {
+            shown = node;
+            setAttribute(row, "data-state", node.state);
+            own.hidden = !node.self;
+            setText(place, node.address.includes(":") ? `[${node.address}]:${node.port}` : `${node.address}:${node.port}`);
+            updateState(chip, node.state);
+            updateSuspicion(suspicion, node);
+            cpu.update(node.load?.cpu);
+            memory.update(node.load?.memory);
+            const load3 = node.load ? [node.load.load1, node.load.load5, node.load.load15] : null;
+            setText(load, load3 ? load3.map((value) => value.toFixed(2)).join("  ") : "–");
+            const degrees = node.load?.temperature;
+            setText(heat, degrees === null || degrees === undefined ? "–" : `${Math.round(degrees)} °C`);
+            setAttribute(heat, "class", degrees >= 80 ? "is-bad" : degrees >= 70 ? "is-warn" : null);
+            setText(version, node.version);
+            row.parts.tick();
+        },
+        tick() {
+            setText(since, `for ${sinceNow(shown.since)}`);
+        },
+    };
+    return row;
+}
+
+function meter(label) {
+    const fill = h("span", { class: "bar-fill" });
+    const bar = h("span", { class: "bar small", role: "meter", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
+    const text = h("span", { class: "bar-text" });
+    const element = h("span", { class: "meter" }, bar, text);
+    return {
+        element,
+        update(share) {
+            const known = share !== undefined && share !== null;
+            bar.hidden = !known;
+            element.dataset.level = !known ? "unknown" : share >= 0.95 ? "bad" : share >= 0.85 ? "warn" : "ok";
+            fill.style.setProperty("--share", known ? share.toFixed(3) : "0");
+            setAttribute(bar, "aria-valuenow", known ? Math.round(share * 100) : null);
+            setText(text, known ? percent(share) : "–");
+        },
+    };
+}
+
+function showWaiting(section) {
+    const machines = store.waiting;
+    section.hidden = machines.length === 0;
+    keyed(section.querySelector("ul"), machines, (machine) => machine.id, (machine) => h("li", {},
+        h("div", { class: "waiting-who" }, h("b", { text: machine.name }), h("span", { class: "address", text: machine.address }),
+            h("span", { class: "quiet", text: machine.reason === "approval" ? "has the cluster key, waits for a yes" : "has no cluster key yet" })),
+        h("div", { class: "code", "aria-label": `Code ${machine.code.split("").join(" ")}`, text: machine.code }),
+        h("button", { type: "button", class: "primary", "aria-label": `Add ${machine.name}`, onclick: () => addWaiting(machine) }, "Add…")), () => {});
+}
+
+function firstSteps() {
+    return [
+        h("h2", { text: "Add the second machine" }),
+        h("ol", { class: "steps" },
+            h("li", {}, h("b", { text: "Copy the key" }), h("p", { text: "Put Bramble on the other machine and copy this cluster's key there. That one file is all it needs; on the same network it is found by itself." }),
+                command("scp /var/lib/bramble/cluster.key root@MACHINE:/var/lib/bramble/"), command("systemctl start bramble")),
+            h("li", {}, h("b", { text: "Or only start it" }), h("p", { text: "A Bramble without a key waits. It shows up on this page with a code: compare it with the one on the machine, and add it." })),
+            h("li", {}, h("b", { text: "Not on the same network?" }), h("p", { text: "Look for it at its address:" }),
+                h("button", { type: "button", onclick: () => addMachine() }, "Look for a machine…"))),
+    ];
+}
+
+"""####),
+        Asset(path: "pages/parts.js", type: "text/javascript; charset=utf-8", tag: "8e54d80322d8786e", content: ####"""
+// Parts that several pages show.
+import { h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { clock, day, moment, phi as phiText, stateWords } from "/assets/format.js";
+import { eventIcon, figure, sentence, weight } from "/assets/sentences.js";
+
+/** A state by colour, shape and word. */
+export function stateChip(state) {
+    const chip = h("span", { class: "state" });
+    updateState(chip, state);
+    return chip;
+}
+export function updateState(chip, state) {
+    if (chip.dataset.state === state) return;
+    chip.dataset.state = state;
+    chip.replaceChildren(icon(state), stateWords[state] ?? state);
+}
+
+/** Suspicion against its threshold. */
+export function suspicionBar() {
+    const fill = h("span", { class: "bar-fill" });
+    const bar = h("span", { class: "bar", role: "meter", "aria-valuemin": "0" }, fill);
+    const text = h("span", { class: "bar-text" });
+    return { element: h("span", { class: "suspicion" }, bar, text), bar, fill, text };
+}
+export function updateSuspicion(part, node) {
+    const known = node.phi !== null && node.phi !== undefined;
+    const share = known ? Math.min(node.phi / node.threshold, 1) : 0;
+    part.element.dataset.level = !known ? "unknown" : share >= 1 ? "bad" : share >= 0.6 ? "warn" : "ok";
+    part.fill.style.setProperty("--share", share.toFixed(3));
+    setText(part.text, known ? `${phiText(node.phi)} / ${node.threshold}` : node.self ? "itself" : "not watched from here");
+    part.bar.hidden = !known;
+    setAttribute(part.bar, "aria-label", `Suspicion of ${node.name}`);
+    setAttribute(part.bar, "aria-valuemax", node.threshold);
+    setAttribute(part.bar, "aria-valuenow", known ? Math.min(node.phi, node.threshold).toFixed(1) : null);
+}
+
+/** Events, newest first. `onlyNew` keeps elements that are there. */
+export function eventList() {
+    return h("ol", { class: "events" });
+}
+export function updateEvents(element, events, { days = false } = {}) {
+    let lastDay = "";
+    const items = [];
+    for (const event of events) {
+        const today = day(event.at);
+        if (days && today !== lastDay) items.push({ day: today });
+        lastDay = today;
+        items.push(event);
+    }
+    keyed(element, items, (item) => item.day ?? item.id, (item) => (item.day ? h("li", { class: "events-day", text: item.day }) : eventRow(item)), () => {});
+}
+function eventRow(event) {
+    const figures = Object.entries(event.detail ?? {});
+    return h("li", { class: "event", "data-weight": weight(event) },
+        h("details", {},
+            h("summary", {}, h("time", { datetime: event.at, title: moment(event.at), text: clock(event.at) }), icon(eventIcon(event)), h("span", { class: "event-text", text: sentence(event) })),
+            h("dl", { class: "figures" },
+                ...pair("kind", event.type), ...pair("subject", event.subject), ...(event.by?.length ? pair("said by", event.by.join(", ")) : []), ...pair("number", String(event.id)),
+                ...figures.flatMap(([name, value]) => pair(...figure(name, value))))));
+}
+export function pair(name, value) {
+    return [h("div", {}, h("dt", { text: name }), h("dd", { text: value }))];
+}
+
+"""####),
+        Asset(path: "picture.js", type: "text/javascript; charset=utf-8", tag: "0d14ccb142b577be", content: ####"""
+// Who watches whom: the nodes on a ring, a line for each pair of which one watches the other. Each half of a line tells
+// what the node at that end hears of the other, so a link that works one way only is seen as such.
+import { s, setAttribute, setText } from "/assets/dom.js";
+import { compareNames, phi as phiText, plural } from "/assets/format.js";
+
+const size = 440;
+const center = size / 2;
+const order = { up: 0, opening: 1, probing: 2, down: 3 };
+
+export function picture() {
+    const lines = s("g", { class: "lines" });
+    const dots = s("g", { class: "dots" });
+    const svg = s("svg", { class: "picture", viewBox: `0 0 ${size} ${size}`, role: "group", "aria-label": "Who watches whom" }, lines, dots);
+    let drawnNames = "";
+    let drawnPairs = "";
+    let looked = null;
+
+    function look(name) {
+        looked = name;
+        svg.classList.toggle("is-looking", name !== null);
+        for (const element of svg.querySelectorAll("[data-ends]")) {
+            element.classList.toggle("is-seen", name !== null && element.dataset.ends.split(" ").includes(name));
+        }
+        for (const element of dots.children) element.classList.toggle("is-seen", element.dataset.name === name);
+    }
+
+    function update(nodes, edges) {
+        const names = nodes.map((node) => node.name).sort(compareNames);
+        const places = ring(names);
+        const rename = names.join("\n") !== drawnNames;
+        if (rename) {
+            drawnNames = names.join("\n");
+            dots.replaceChildren(...nodes.slice().sort((a, b) => compareNames(a.name, b.name)).map((node) => dot(node, places, names.length, look)));
+        }
+        for (const element of dots.children) paint(element, nodes.find((node) => node.name === element.dataset.name), places.radius);
+
+        const pairs = pairUp(edges, places);
+        const key = [...pairs.keys()].join("\n");
+        if (rename || key !== drawnPairs) {
+            drawnPairs = key;
+            lines.replaceChildren(...[...pairs.values()].map((pair) => line(pair, places)));
+            if (looked !== null) look(names.includes(looked) ? looked : null);
+        }
+        let index = 0;
+        for (const pair of pairs.values()) paintLine(lines.children[index++], pair);
+        const broken = edges.filter((edge) => edge.state === "down").length;
+        setAttribute(svg, "aria-label", `Who watches whom: ${plural(nodes.length, "node")}, ${plural(edges.length, "watch", "watches")}, ${broken === 0 ? "none broken" : `${broken} broken`}`);
+    }
+    return { element: svg, update };
+}
+
+function ring(names) {
+    const count = names.length;
+    const outer = count <= 2 ? 105 : count <= 14 ? 148 : 156;
+    const radius = count <= 3 ? 17 : count <= 6 ? 14 : count <= 12 ? 11 : count <= 26 ? 8 : 6;
+    const map = new Map();
+    names.forEach((name, index) => {
+        // Two nodes lie side by side, more begin at the top.
+        const angle = count === 2 ? Math.PI * (index + 1) : -Math.PI / 2 + (2 * Math.PI * index) / count;
+        const reach = count === 1 ? 0 : outer;
+        map.set(name, { x: center + reach * Math.cos(angle), y: center + reach * Math.sin(angle), angle });
+    });
+    return { map, radius, count };
+}
+
+function dot(node, places, count, look) {
+    const { x, y, angle } = places.map.get(node.name);
+    const radius = places.radius;
+    const gauge = radius + (count > 26 ? 2.5 : 4);
+    const group = s("a", { class: "dot", href: `#/node/${encodeURIComponent(node.name)}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
+        s("circle", { class: "dot-hit", r: gauge + 5 }),
+        s("circle", { class: "gauge-track", r: gauge }),
+        s("circle", { class: "gauge", r: gauge, transform: "rotate(-90)", pathLength: "100", "stroke-dasharray": "0 100" }),
+        s("circle", { class: "dot-fill", r: radius }),
+        s("path", { class: "dot-mark", d: "", transform: `scale(${(radius / 11).toFixed(2)})` }),
+        label(node.name, angle, gauge + 7, count),
+        s("title", {}));
+    group.dataset.name = node.name;
+    group.addEventListener("mouseenter", () => look(node.name));
+    group.addEventListener("mouseleave", () => look(null));
+    group.addEventListener("focus", () => look(node.name));
+    group.addEventListener("blur", () => look(null));
+    return group;
+}
+
+function label(name, angle, reach, count) {
+    const text = name.length > 14 ? `${name.slice(0, 13)}…` : name;
+    if (count > 14) {
+        // Many: names stand on the ring like spokes, the left half turned to be read.
+        const degrees = (angle * 180) / Math.PI;
+        const isLeft = Math.cos(angle) < -0.001;
+        return s("text", { class: "dot-name", x: isLeft ? -reach : reach, y: 0, transform: `rotate(${(isLeft ? degrees + 180 : degrees).toFixed(1)})`, "text-anchor": isLeft ? "end" : "start", "dominant-baseline": "central", "font-size": count > 30 ? 10 : 11, text });
+    }
+    const across = Math.cos(angle);
+    const down = Math.sin(angle);
+    if (count === 1 || Math.abs(across) < 0.3 || count === 2) {
+        const above = count > 2 && down < 0;
+        return s("text", { class: "dot-name", y: above ? -reach - 4 : reach + 5, "text-anchor": "middle", "dominant-baseline": above ? "auto" : "hanging", text });
+    }
+    return s("text", { class: "dot-name", x: across * reach + Math.sign(across) * 2, y: down * reach, "text-anchor": across < 0 ? "end" : "start", "dominant-baseline": "central", text });
+}
+
+const marks = { alive: "", suspect: "M-2.6 -2.2a2.7 2.7 0 1 1 3.9 2.4c-.9.5-1.3 1-1.3 1.9M0 4.6v.2", down: "M-3.4 -3.4 3.4 3.4M3.4 -3.4 -3.4 3.4", left: "M-4 0h8" };
+
+function paint(element, node, radius) {
+    setAttribute(element, "data-state", node.state);
+    setAttribute(element, "data-self", node.self ? "yes" : null);
+    const [, , gauge, , mark] = element.children;
+    const share = node.state === "left" || node.phi === null || node.phi === undefined ? 0 : Math.min(node.phi / node.threshold, 1);
+    setAttribute(gauge, "stroke-dasharray", `${(share * 100).toFixed(1)} 100`);
+    setAttribute(mark, "d", marks[node.state] ?? "");
+    setText(element.querySelector("title"), `${node.name}${node.self ? " (this node)" : ""}: ${node.state}${node.phi === null || node.phi === undefined ? "" : `, φ ${phiText(node.phi)} of ${node.threshold}`}`);
+}
+
+/** One entry for each pair of nodes, with what either end says. */
+function pairUp(edges, places) {
+    const pairs = new Map();
+    for (const edge of edges) {
+        if (!places.map.has(edge.from) || !places.map.has(edge.to) || edge.from === edge.to) continue;
+        const [a, b] = compareNames(edge.from, edge.to) < 0 ? [edge.from, edge.to] : [edge.to, edge.from];
+        const key = `${a} ${b}`;
+        const pair = pairs.get(key) ?? { a, b, ofA: null, ofB: null };
+        if (edge.from === a) pair.ofA = edge;
+        else pair.ofB = edge;
+        pairs.set(key, pair);
+    }
+    // What is broken is drawn last, on top.
+    return new Map([...pairs].sort(([, one], [, other]) => worst(one) - worst(other)));
+}
+const worst = (pair) => Math.max(order[pair.ofA?.state] ?? 0, order[pair.ofB?.state] ?? 0);
+
+function line(pair, places) {
+    const from = places.map.get(pair.a);
+    const to = places.map.get(pair.b);
+    const pull = places.count <= 3 ? 0 : 0.28;
+    const middle = { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 };
+    const control = { x: middle.x + (center - middle.x) * pull, y: middle.y + (center - middle.y) * pull };
+    const half = (p, q) => ({ x: (p.x + q.x) / 2, y: (p.y + q.y) / 2 });
+    const first = half(from, control);
+    const second = half(control, to);
+    const peak = half(first, second);
+    const at = (p) => `${p.x.toFixed(1)} ${p.y.toFixed(1)}`;
+    const group = s("g", { class: "pair" },
+        s("path", { class: "line", d: `M${at(from)} Q${at(first)} ${at(peak)}` }),
+        s("path", { class: "line", d: `M${at(to)} Q${at(second)} ${at(peak)}` }),
+        s("path", { class: "line-break", d: "M-4 -4 4 4M4 -4 -4 4", transform: `translate(${at(peak)})` }),
+        s("title", {}));
+    group.dataset.ends = `${pair.a} ${pair.b}`;
+    return group;
+}
+
+function paintLine(group, pair) {
+    const [first, second, mark, title] = group.children;
+    const a = pair.ofA?.state ?? pair.ofB.state;
+    const b = pair.ofB?.state ?? pair.ofA.state;
+    setAttribute(first, "data-state", a);
+    setAttribute(second, "data-state", b);
+    setAttribute(mark, "data-state", a === "down" || b === "down" ? "down" : "up");
+    const words = { up: "hears", probing: "probes", down: "does not hear", opening: "is calling" };
+    const told = [pair.ofA, pair.ofB].filter(Boolean).map((edge) => {
+        const figures = [edge.phi === null || edge.phi === undefined ? "" : `φ ${phiText(edge.phi)}`, edge.rttMs === null || edge.rttMs === undefined ? "" : `${edge.rttMs.toFixed(1)} ms`].filter(Boolean).join(", ");
+        return `${edge.from} ${words[edge.state]} ${edge.to}${figures ? ` (${figures})` : ""}`;
+    });
+    setText(title, told.join("\n"));
+}
+
+/** Broken watches in words, for those who do not see the picture. */
+export function brokenWatches(edges) {
+    return edges.filter((edge) => edge.state === "down").map((edge) => `${edge.from} does not hear ${edge.to}`);
+}
+
+"""####),
+        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "41f6806466d22c5e", content: ####"""
+// Events in plain words. The node tells its own sentence; these are for events of nodes that did not.
+import { list } from "/assets/format.js";
+
+const said = (event) => (event.by?.length ? `: ${list(event.by)} ${event.by.length === 1 ? "says" : "say"} so` : "");
+
+const sentences = {
+    joined: (e) => `${e.subject} joined`,
+    suspect: (e) => `${e.subject} is suspect${said(e)}`,
+    down: (e) => `${e.subject} is down${said(e)}`,
+    alive: (e) => `${e.subject} is alive again`,
+    left: (e) => `${e.subject} left: it was stopped on purpose`,
+    removed: (e) => `${e.subject} was removed from the cluster`,
+    stalled: (e) => `${e.subject} did not run for a while`,
+    isolated: (e) => `${e.subject} is isolated, and accuses nobody`,
+    waiting: (e) => `${e.subject} waits to be added`,
+    conflict: (e) => `${e.subject} has a conflict`,
+    foreign: (e) => `a node of another cluster is at ${e.subject}`,
+};
+
+export function sentence(event) {
+    const text = event.text || sentences[event.type]?.(event) || `${event.subject}: ${event.type}${said(event)}`;
+    return text[0].toUpperCase() + text.slice(1);
+}
+
+const weights = {
+    down: "bad", removed: "bad", failed: "bad",
+    suspect: "warn", isolated: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
+    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok",
+};
+/** bad, warn, ok or plain: its colour, never its only sign. */
+export const weight = (event) => weights[event.type] ?? "plain";
+
+const icons = { bad: "down", warn: "warn", ok: "alive", plain: "info" };
+export const eventIcon = (event) => (event.type === "waiting" ? "wait" : event.type.includes("key") || event.type.includes("token") || event.type.includes("password") ? "key" : icons[weight(event)]);
+
+const labels = {
+    phi: "φ", threshold: "threshold", silenceMs: "silence", unansweredProbes: "unanswered probes", accusers: "accusers", observers: "observers",
+    needed: "needed", defenders: "with contact", confirmed: "confirmed", pauseMs: "pause", afterMs: "after",
+};
+/** A figure's name and value: {silenceMs: 431} is “silence 431 ms”. */
+export function figure(name, value) {
+    const label = labels[name] ?? name.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+    let text = typeof value === "object" ? JSON.stringify(value) : value === true ? "yes" : value === false ? "no" : String(value);
+    if (typeof value === "number" && !Number.isInteger(value)) text = String(Math.round(value * 100) / 100);
+    if (name.endsWith("Ms")) text = `${Math.round(value)} ms`;
+    return [label.replace(/ ms$/, ""), text];
+}
+
+"""####),
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "c501ec7ae2290f5a", content: ####"""
+/* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
+:root {
+    --paper: #f5f4f1;
+    --panel: #fffefc;
+    --sunk: #f0eeea;
+    --ink: #201d26;
+    --ink-soft: #56525f;
+    --ink-faint: #6d6976;
+    --line: #e2dfe0;
+    --line-strong: #cbc6cc;
+    --accent: #6b3b93;
+    --accent-strong: #552c78;
+    --accent-soft: #efe6f6;
+    --on-accent: #ffffff;
+    --ok: #2a7a4b;
+    --ok-soft: #e2f1e7;
+    --ok-bar: #57a877;
+    --warn: #8a5300;
+    --warn-soft: #fbeed4;
+    --warn-bar: #e0a12f;
+    --bad: #b3261e;
+    --bad-soft: #fbe5e2;
+    --bad-bar: #d8483e;
+    --edge: #a39cab;
+    --shadow: 0 1px 2px rgb(32 29 38 / 5%), 0 2px 10px rgb(32 29 38 / 4%);
+    --shadow-high: 0 12px 48px rgb(32 29 38 / 24%);
+    --radius: 10px;
+    --mono: ui-monospace, "SF Mono", "Cascadia Code", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
+    color-scheme: light dark;
+}
+@media (prefers-color-scheme: dark) {
+    :root {
+        --paper: #131117;
+        --panel: #1b1920;
+        --sunk: #232029;
+        --ink: #edeaf2;
+        --ink-soft: #b5b0bf;
+        --ink-faint: #98929f;
+        --line: #2c2933;
+        --line-strong: #454050;
+        --accent: #bb92e3;
+        --accent-strong: #cfaef0;
+        --accent-soft: #2d2439;
+        --on-accent: #1b1024;
+        --ok: #6fcf97;
+        --ok-soft: #18291f;
+        --ok-bar: #4caf78;
+        --warn: #eebb5c;
+        --warn-soft: #2e2413;
+        --warn-bar: #d99a2b;
+        --bad: #ff8b81;
+        --bad-soft: #351b1a;
+        --bad-bar: #e35d52;
+        --edge: #6b6576;
+        --shadow: 0 1px 2px rgb(0 0 0 / 30%);
+        --shadow-high: 0 16px 56px rgb(0 0 0 / 60%);
+    }
+}
+
+* { box-sizing: border-box; }
+[hidden] { display: none !important; }
+html { -webkit-text-size-adjust: 100%; }
+body {
+    margin: 0;
+    background: var(--paper);
+    color: var(--ink);
+    font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif;
+    font-variant-numeric: tabular-nums;
+}
+h1, h2, p, ul, ol, dl, dd, figure { margin: 0; padding: 0; }
+ul, ol { list-style: none; }
+h1 { font-size: 22px; line-height: 1.2; font-weight: 650; letter-spacing: -0.012em; overflow-wrap: anywhere; }
+h2 { font-size: 13px; line-height: 1.3; font-weight: 650; letter-spacing: 0.002em; }
+a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset: 2px; }
+code, .address, .code, .command { font-family: var(--mono); font-size: 0.92em; }
+abbr { text-decoration: none; }
+.quiet { color: var(--ink-faint); }
+.hidden-text { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; border: 0; padding: 0; margin: -1px; }
+.icon { width: 16px; height: 16px; flex: none; fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+main:focus, h1:focus { outline: none; }
+.skip { position: absolute; left: 12px; top: -60px; z-index: 10; background: var(--panel); padding: 10px 14px; border-radius: 8px; box-shadow: var(--shadow-high); }
+.skip:focus { top: 12px; }
+
+/* Buttons and fields */
+button {
+    font: inherit; font-weight: 550; color: var(--ink); background: var(--panel); border: 1px solid var(--line-strong); border-radius: 7px;
+    padding: 6px 12px; min-height: 34px; display: inline-flex; align-items: center; justify-content: center; gap: 6px; cursor: pointer; white-space: nowrap;
+}
+button:hover { border-color: var(--ink-faint); }
+button:disabled { opacity: 0.5; cursor: default; }
+button.primary { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.primary:hover:not(:disabled) { background: var(--accent-strong); border-color: var(--accent-strong); }
+button.danger { color: var(--bad); border-color: color-mix(in srgb, var(--bad) 45%, var(--line-strong)); }
+button.danger:hover:not(:disabled), dialog button.danger { background: var(--bad); border-color: var(--bad); color: var(--panel); }
+button.plain { background: none; border-color: transparent; color: var(--ink-soft); padding-inline: 8px; }
+button.plain:hover { color: var(--ink); background: var(--sunk); }
+button.danger-word { color: var(--bad); }
+button.wide { width: 100%; }
+label { font-weight: 550; }
+input:not([type="checkbox"], [type="radio"]) {
+    font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--line-strong); border-radius: 7px; padding: 6px 10px; min-height: 36px; width: 100%; min-width: 0;
+}
+input::placeholder { color: var(--ink-faint); opacity: 1; }
+input:focus { outline: 2px solid var(--accent); outline-offset: 0; border-color: transparent; }
+input[type="checkbox"], input[type="radio"] { accent-color: var(--accent); width: 17px; height: 17px; }
+
+/* Frame */
+.shell { display: grid; grid-template-columns: 212px minmax(0, 1fr); min-height: 100vh; min-height: 100dvh; }
+.rail {
+    position: sticky; top: 0; height: 100vh; height: 100dvh; overflow-y: auto; display: flex; flex-direction: column; gap: 4px; padding: 18px 12px 14px;
+    border-right: 1px solid var(--line); background: color-mix(in srgb, var(--panel) 55%, var(--paper));
+}
+.brand { display: flex; align-items: center; gap: 9px; padding: 0 8px; font-size: 17px; font-weight: 680; letter-spacing: -0.015em; color: var(--ink); text-decoration: none; }
+.cluster { padding: 2px 8px 14px 43px; color: var(--ink-soft); overflow-wrap: anywhere; }
+.rail nav ul { display: flex; flex-direction: column; gap: 2px; }
+.rail nav a { display: flex; align-items: center; gap: 10px; padding: 7px 10px; border-radius: 8px; color: var(--ink-soft); text-decoration: none; font-weight: 550; }
+.rail nav a:hover { background: var(--sunk); color: var(--ink); }
+.rail nav a[aria-current] { background: var(--accent-soft); color: var(--accent-strong); }
+.seen { margin-top: auto; padding: 12px 8px 0; display: grid; gap: 3px; font-size: 12.5px; }
+.seen b { font-weight: 600; color: var(--ink-soft); overflow-wrap: anywhere; }
+.seen button { justify-self: start; margin: 6px 0 0 -8px; font-size: 13px; }
+.live { display: flex; align-items: center; gap: 8px; font-weight: 550; color: var(--ink-soft); }
+.live-dot { width: 8px; height: 8px; border-radius: 50%; background: var(--edge); }
+.live[data-state="live"] .live-dot { background: var(--ok-bar); box-shadow: 0 0 0 3px color-mix(in srgb, var(--ok-bar) 22%, transparent); }
+.live[data-state="lost"] { color: var(--bad); }
+.live[data-state="lost"] .live-dot { background: var(--bad-bar); border-radius: 2px; }
+main { padding: 24px 28px 40px; display: grid; gap: 16px; align-content: start; min-width: 0; max-width: 1680px; width: 100%; }
+.loading { padding: 12vh 0; text-align: center; }
+.banner { position: fixed; z-index: 5; left: 50%; bottom: 20px; transform: translateX(-50%); width: max-content; max-width: calc(100vw - 32px); display: flex; gap: 10px; align-items: center; padding: 10px 16px; border-radius: 10px; background: var(--ink); color: var(--panel); box-shadow: var(--shadow-high); font-weight: 550; }
+.banner .icon { color: var(--warn-bar); }
+.is-stale main { opacity: 0.55; filter: saturate(0.35); transition: opacity 300ms; }
+.toasts { position: fixed; z-index: 6; right: 20px; bottom: 20px; display: grid; gap: 8px; max-width: min(420px, calc(100vw - 40px)); }
+.toast { display: flex; gap: 10px; align-items: start; padding: 10px 14px; border-radius: 10px; background: var(--panel); border: 1px solid var(--line-strong); box-shadow: var(--shadow-high); }
+.toast .icon { color: var(--ok); margin-top: 2px; }
+.no-script { grid-column: 1 / -1; padding: 20px; }
+
+/* Panels */
+.panel { background: var(--panel); border: 1px solid var(--line); border-radius: var(--radius); box-shadow: var(--shadow); padding: 14px 16px; min-width: 0; }
+.panel-head { display: flex; align-items: center; gap: 10px; margin-bottom: 10px; flex-wrap: wrap; }
+.panel-head a, .panel-head .suspicion { margin-left: auto; }
+.panel-head .filter { margin-left: auto; width: 180px; min-height: 30px; padding-block: 3px; }
+.panel > h2:not(:only-child) { margin-bottom: 8px; }
+.columns { display: flex; gap: 16px; align-items: stretch; }
+.columns .grow { flex: 1 1 0; }
+.columns .watch { flex: 0 0 372px; }
+.columns .narrow { flex: 0 0 340px; }
+.page-head { display: flex; align-items: center; gap: 10px 12px; flex-wrap: wrap; }
+.page-head button { margin-left: auto; }
+.back { display: inline-flex; align-items: center; gap: 4px; margin-bottom: -8px; justify-self: start; text-decoration: none; font-weight: 550; }
+.chip, .tag { display: inline-flex; align-items: center; padding: 1px 7px; border-radius: 5px; font-size: 12px; line-height: 18px; white-space: nowrap; }
+.chip { border: 1px solid var(--line-strong); color: var(--ink-soft); margin-right: 4px; }
+.tag { background: var(--accent-soft); color: var(--accent-strong); font-weight: 550; }
+
+/* The verdict: is all well? */
+.verdict { display: flex; align-items: center; gap: 14px; }
+.verdict-glyph { width: 44px; height: 44px; border-radius: 50%; display: grid; place-items: center; flex: none; background: var(--sunk); color: var(--ink-faint); }
+.verdict-glyph .icon { width: 24px; height: 24px; stroke-width: 2.4; }
+.verdict-glyph[data-tone="ok"] { background: var(--ok-soft); color: var(--ok); }
+.verdict-glyph[data-tone="warn"] { background: var(--warn-soft); color: var(--warn); }
+.verdict-glyph[data-tone="bad"] { background: var(--bad-soft); color: var(--bad); }
+.verdict-words { min-width: 0; }
+.verdict-sub { color: var(--ink-soft); margin-top: 3px; }
+.verdict-side { margin-left: auto; }
+.notes { display: grid; gap: 6px; }
+.notes:empty { display: none; }
+.notes li { display: flex; gap: 10px; padding: 9px 13px; border-radius: 8px; background: var(--accent-soft); overflow-wrap: anywhere; }
+.notes .icon { margin-top: 2px; color: var(--accent); }
+
+/* States */
+.state { display: inline-flex; align-items: center; gap: 5px; padding: 1px 9px 1px 6px; border-radius: 99px; font-weight: 600; font-size: 12.5px; line-height: 20px; background: var(--sunk); color: var(--ink-soft); white-space: nowrap; }
+.state .icon { width: 14px; height: 14px; stroke-width: 2.6; }
+.state[data-state="alive"] { background: var(--ok-soft); color: var(--ok); }
+.state[data-state="suspect"] { background: var(--warn-soft); color: var(--warn); }
+.state[data-state="down"] { background: var(--bad-soft); color: var(--bad); }
+
+/* Bars */
+.suspicion, .meter { display: inline-flex; align-items: center; gap: 9px; white-space: nowrap; }
+.bar { position: relative; display: inline-block; width: 112px; height: 8px; border-radius: 4px; background: var(--sunk); box-shadow: inset 0 0 0 1px var(--line); overflow: hidden; flex: none; }
+.bar.small { width: 44px; height: 6px; }
+.bar-fill { position: absolute; inset: 0; transform-origin: left; transform: scaleX(var(--share, 0)); background: var(--ok-bar); transition: transform 240ms linear, background-color 240ms; }
+.meter .bar-fill { background: var(--edge); }
+[data-level="warn"] .bar-fill { background: var(--warn-bar); }
+[data-level="bad"] .bar-fill { background: var(--bad-bar); }
+[data-level="warn"] .bar-text, .is-warn { color: var(--warn); }
+[data-level="bad"] .bar-text, .is-bad { color: var(--bad); font-weight: 600; }
+[data-level="unknown"] .bar-text { color: var(--ink-faint); }
+.bar-text { min-width: 34px; }
+
+/* Nodes */
+table { border-collapse: collapse; width: 100%; }
+th { text-align: left; font-weight: inherit; }
+.nodes thead th { font-size: 12px; font-weight: 550; color: var(--ink-faint); padding: 0 10px 6px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+.nodes td, .nodes tbody th { padding: 8px 10px; border-bottom: 1px solid var(--line); vertical-align: middle; white-space: nowrap; }
+.nodes tbody tr:last-child > * { border-bottom: 0; padding-bottom: 2px; }
+.nodes tr > :first-child { padding-left: 0; }
+.nodes tr > :last-child { padding-right: 0; }
+.nodes tr[data-state="down"] .node-name { color: var(--bad); }
+.node-line { display: flex; align-items: center; gap: 8px; }
+.node-name { font-weight: 620; font-size: 14.5px; color: var(--ink); text-decoration: none; overflow: hidden; text-overflow: ellipsis; max-width: 22ch; }
+.node-name:hover { text-decoration: underline; }
+.address { display: block; font-size: 12px; color: var(--ink-faint); overflow-wrap: anywhere; }
+.cell-state .since { display: block; font-size: 12px; padding: 2px 0 0 6px; }
+.cell-load { white-space: pre; }
+.cell-load .load { white-space: pre; word-spacing: 2px; }
+.cell-version { color: var(--ink-soft); }
+
+/* Who watches whom */
+.watch { display: flex; flex-direction: column; }
+.picture { display: block; width: 100%; max-width: 440px; margin: auto; height: auto; overflow: visible; }
+.line { fill: none; stroke: var(--edge); stroke-width: 1.3; opacity: 0.6; transition: stroke 240ms, opacity 160ms; }
+.line[data-state="probing"] { stroke: var(--warn-bar); stroke-width: 1.8; stroke-dasharray: 5 3; opacity: 1; }
+.line[data-state="down"] { stroke: var(--bad-bar); stroke-width: 1.6; stroke-dasharray: 3 4; opacity: 0.9; }
+.line[data-state="opening"] { stroke-dasharray: 1 4; }
+.line-break { display: none; fill: none; stroke: var(--bad); stroke-width: 2.2; stroke-linecap: round; }
+.line-break[data-state="down"] { display: inline; }
+.dot { cursor: pointer; outline: none; }
+.dot-hit { fill: transparent; }
+.dot-fill { fill: var(--ok-bar); transition: fill 240ms; }
+.dot[data-self] .dot-fill { stroke: var(--panel); stroke-width: 2; paint-order: normal; }
+.dot[data-state="suspect"] .dot-fill { fill: var(--warn-bar); }
+.dot[data-state="down"] .dot-fill { fill: var(--bad-bar); }
+.dot[data-state="left"] .dot-fill { fill: var(--edge); }
+.dot-mark { fill: none; stroke: var(--panel); stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
+.gauge-track { fill: var(--panel); stroke: var(--line); stroke-width: 2.5; }
+.gauge { fill: none; stroke: var(--ok-bar); stroke-width: 2.5; transition: stroke-dasharray 240ms linear; }
+.dot[data-state="suspect"] .gauge { stroke: var(--warn-bar); }
+.dot[data-state="down"] .gauge { stroke: var(--bad-bar); }
+.dot-name { fill: var(--ink); font-size: 13px; font-weight: 550; }
+.dot[data-state="down"] .dot-name { fill: var(--bad); }
+.dot[data-state="left"] .dot-name { fill: var(--ink-faint); }
+.dot[data-self] .dot-name { text-decoration: underline; text-decoration-thickness: 2px; text-underline-offset: 3px; text-decoration-color: var(--accent); }
+.dot:focus-visible .gauge-track { stroke: var(--accent); stroke-width: 5; }
+.is-looking .pair:not(.is-seen) .line { opacity: 0.1; }
+.is-looking .pair:not(.is-seen) .line-break { opacity: 0.15; }
+.is-looking .pair.is-seen .line { opacity: 1; stroke-width: 2; }
+.legend { display: flex; justify-content: center; gap: 16px; font-size: 12px; color: var(--ink-soft); margin-top: 8px; flex-wrap: wrap; }
+.legend li { display: flex; align-items: center; gap: 6px; }
+.legend li::before { content: ""; width: 20px; border-top: 2px solid var(--edge); }
+.legend li[data-state="probing"]::before { border-top: 2px dashed var(--warn-bar); }
+.legend li[data-state="down"]::before { border-top: 2px dotted var(--bad-bar); }
+.broken { color: var(--bad); font-size: 13px; text-align: center; margin-top: 6px; overflow-wrap: anywhere; }
+.broken:empty { display: none; }
+
+/* Machines that wait */
+.waiting { border-color: color-mix(in srgb, var(--accent) 45%, var(--line)); }
+.waiting-list { display: grid; }
+.waiting-list li { display: flex; align-items: center; gap: 8px 20px; padding: 9px 0; flex-wrap: wrap; }
+.waiting-list li + li { border-top: 1px solid var(--line); }
+.waiting-who { display: flex; align-items: baseline; gap: 2px 10px; flex-wrap: wrap; flex: 1 1 260px; min-width: 0; }
+.code { font-weight: 600; letter-spacing: 0.06em; background: var(--sunk); border-radius: 6px; padding: 4px 10px; font-size: 15px; white-space: nowrap; }
+.code.large { font-size: 22px; text-align: center; padding: 10px; margin: 8px 0; }
+
+/* First steps */
+.steps { counter-reset: step; display: grid; grid-template-columns: repeat(auto-fit, minmax(min(260px, 100%), 1fr)); gap: 14px 28px; }
+.steps li { counter-increment: step; display: grid; gap: 6px; align-content: start; justify-items: start; }
+.steps li::before { content: counter(step); width: 24px; height: 24px; border-radius: 50%; background: var(--accent-soft); color: var(--accent-strong); font-weight: 650; display: grid; place-items: center; }
+.steps p { color: var(--ink-soft); }
+.command { display: flex; align-items: center; gap: 4px; width: 100%; min-width: 0; background: var(--sunk); border-radius: 7px; padding: 3px 3px 3px 10px; }
+.command code { flex: 1 1 auto; min-width: 0; overflow-x: auto; white-space: pre; scrollbar-width: thin; padding: 4px 0; font-size: 12.5px; }
+.copy { border: 0; background: none; padding: 4px; min-height: 28px; color: var(--ink-faint); flex: none; }
+.copy[data-done] { color: var(--ok); }
+
+/* Events */
+.events { display: grid; }
+.events-day { padding: 14px 0 4px; font-weight: 620; font-size: 12.5px; color: var(--ink-soft); }
+.events-day:first-child { padding-top: 0; }
+.event { border-top: 1px solid var(--line); }
+.event:first-child, .events-day + .event { border-top: 0; }
+.event summary { display: grid; grid-template-columns: max-content 16px minmax(0, 1fr); gap: 10px; align-items: start; padding: 5px 4px; cursor: pointer; list-style: none; border-radius: 6px; }
+.event summary::-webkit-details-marker { display: none; }
+.event summary:hover { background: var(--sunk); }
+.event time { font-family: var(--mono); font-size: 12px; color: var(--ink-faint); line-height: 20px; }
+.event .icon { margin-top: 2px; color: var(--ink-faint); }
+.event-text { overflow-wrap: anywhere; }
+.event[data-weight="ok"] .icon { color: var(--ok); }
+.event[data-weight="warn"] .icon { color: var(--warn); }
+.event[data-weight="bad"] .icon { color: var(--bad); }
+.event[data-weight="bad"] .event-text { font-weight: 550; }
+.event .figures { padding: 2px 4px 8px 126px; }
+.figures { display: flex; flex-wrap: wrap; gap: 4px 14px; font-size: 12.5px; }
+.figures div { display: flex; gap: 5px; }
+.figures dt { color: var(--ink-faint); }
+.figures dd { font-weight: 550; overflow-wrap: anywhere; }
+.tools { display: flex; gap: 10px; flex-wrap: wrap; align-items: center; }
+.tools .filter { flex: 1 1 220px; max-width: 420px; }
+.segments { display: inline-flex; border: 1px solid var(--line-strong); border-radius: 8px; padding: 2px; margin: 0; gap: 2px; background: var(--panel); }
+.segments label { cursor: pointer; }
+.segments input { position: absolute; opacity: 0; width: 1px; height: 1px; }
+.segments span { display: block; padding: 4px 11px; border-radius: 6px; color: var(--ink-soft); }
+.segments input:checked + span { background: var(--accent-soft); color: var(--accent-strong); }
+.segments input:focus-visible + span { outline: 2px solid var(--accent); }
+.events + button { margin-top: 10px; }
+
+/* One node */
+.answer { font-size: 16px; line-height: 1.45; max-width: 75ch; overflow-wrap: anywhere; }
+.reasons { margin-top: 10px; display: grid; }
+.reasons li { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 12px; padding: 6px 0; border-top: 1px solid var(--line); }
+.reasons time { font-family: var(--mono); font-size: 12px; color: var(--ink-faint); line-height: 20px; }
+.reasons .figures { margin-top: 2px; }
+.facts { display: grid; gap: 5px; }
+.facts div { display: grid; grid-template-columns: 116px minmax(0, 1fr); gap: 10px; }
+.facts dt { color: var(--ink-faint); }
+.facts dd { overflow-wrap: anywhere; white-space: pre-line; }
+.watches th, .watches td { padding: 4px 0; font-size: 13px; overflow-wrap: anywhere; }
+.watches tr + tr > * { border-top: 1px solid var(--line); }
+.number { text-align: right; white-space: nowrap; padding-left: 10px !important; color: var(--ink-soft); }
+.watch-state { padding-left: 10px; white-space: nowrap; color: var(--ink-soft); }
+.watch-state[data-state="down"] { color: var(--bad); font-weight: 600; }
+.watch-state[data-state="probing"] { color: var(--warn); font-weight: 600; }
+.chart { display: block; width: 100%; height: 150px; background: var(--sunk); border-radius: 7px; }
+.chart-line { fill: none; stroke: var(--accent); stroke-width: 1.6; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+.chart-area { fill: var(--accent); opacity: 0.12; }
+.chart-limit { stroke: var(--bad-bar); stroke-width: 1.3; stroke-dasharray: 5 4; vector-effect: non-scaling-stroke; }
+.chart-axis { display: flex; justify-content: space-between; font-size: 12px; color: var(--ink-faint); padding-top: 4px; }
+.end { display: flex; align-items: center; gap: 12px 24px; flex-wrap: wrap; }
+.end > div { flex: 1 1 320px; }
+
+/* Health */
+.checks li { display: flex; gap: 12px; padding: 11px 0; border-top: 1px solid var(--line); }
+.checks li:first-child { border-top: 0; padding-top: 2px; }
+.checks p { overflow-wrap: anywhere; }
+.checks p:first-child { display: flex; gap: 8px; align-items: baseline; }
+.check-glyph { width: 28px; height: 28px; border-radius: 50%; display: grid; place-items: center; flex: none; background: var(--ok-soft); color: var(--ok); }
+[data-state="warn"] > .check-glyph { background: var(--warn-soft); color: var(--warn); }
+[data-state="fail"] > .check-glyph { background: var(--bad-soft); color: var(--bad); }
+.remedy span { display: inline-block; margin-top: 5px; background: var(--sunk); border-radius: 6px; padding: 3px 9px; font-family: var(--mono); font-size: 12.5px; }
+
+/* Access */
+.tokens th, .tokens td { padding: 4px 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
+.tokens th { font-weight: 600; }
+.tokens { margin: 10px 0 4px; }
+.row-form { margin-top: 12px; display: grid; gap: 6px; }
+.line-fields { display: flex; gap: 8px; }
+.stack { display: grid; gap: 5px; }
+.stack input + label { margin-top: 8px; }
+.stack button { margin-top: 12px; justify-self: start; }
+.routes { margin-top: 12px; }
+.routes li { display: grid; grid-template-columns: 62px minmax(150px, 220px) minmax(0, 1fr); gap: 10px; padding: 5px 0; border-top: 1px solid var(--line); align-items: baseline; }
+.routes code { overflow-wrap: anywhere; }
+.method { font-size: 11.5px; font-weight: 650; color: var(--ok); }
+.method[data-method="post"] { color: var(--accent); }
+.method[data-method="delete"] { color: var(--bad); }
+
+/* Dialogs and problems */
+dialog { border: 1px solid var(--line-strong); border-radius: 14px; padding: 0; background: var(--panel); color: var(--ink); width: min(520px, calc(100vw - 24px)); max-height: calc(100dvh - 24px); box-shadow: var(--shadow-high); }
+dialog::backdrop { background: rgb(20 17 24 / 45%); backdrop-filter: blur(2px); }
+dialog form { padding: 20px 22px; display: grid; gap: 12px; min-width: 0; }
+dialog h2 { font-size: 18px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
+.dialog-body { display: grid; gap: 8px; min-width: 0; overflow-wrap: anywhere; }
+.consequences { display: grid; gap: 5px; padding-left: 4px; }
+.consequences li { position: relative; padding-left: 18px; color: var(--ink-soft); }
+.consequences li::before { content: ""; position: absolute; left: 3px; top: 8px; width: 6px; height: 6px; border-radius: 50%; background: var(--accent); }
+.check { display: flex; gap: 9px; align-items: center; padding: 8px 0 0; cursor: pointer; }
+.buttons { display: flex; justify-content: flex-end; gap: 8px; margin-top: 4px; flex-wrap: wrap; }
+.problem { display: grid; gap: 2px; padding: 9px 12px; border-radius: 8px; background: var(--bad-soft); color: var(--bad); overflow-wrap: anywhere; }
+.problem b { font-weight: 620; }
+.problem b::first-letter { text-transform: uppercase; }
+.problem span { color: var(--ink); }
+
+/* Login */
+.door { display: grid; place-items: center; min-height: 100vh; min-height: 100dvh; padding: 16px; }
+.door-card { width: min(372px, 100%); padding: 28px; gap: 14px; background: var(--panel); border: 1px solid var(--line); border-radius: 16px; box-shadow: var(--shadow-high); }
+.door-card .brand { padding: 0; font-size: 20px; }
+.door-card h1 { font-size: 16px; color: var(--ink-soft); font-weight: 550; letter-spacing: 0; }
+.door-card form { display: grid; gap: 6px; }
+.door-card input { margin-bottom: 8px; min-height: 40px; }
+.door-card button { min-height: 40px; margin-top: 4px; }
+.advice { background: var(--warn-soft); color: var(--ink); border-radius: 8px; padding: 9px 12px; font-size: 13px; }
+
+/* Narrower: the picture moves below, then the rail to the top, then rows become cards */
+@media (max-width: 1240px) {
+    .columns { flex-direction: column; }
+    .columns > .panel { flex: none !important; }
+}
+@media (max-width: 860px) {
+    .shell { display: block; }
+    .rail { position: static; height: auto; display: grid; grid-template-columns: 1fr auto; align-items: center; gap: 0 10px; padding: 10px 14px 0; border-right: 0; border-bottom: 1px solid var(--line); }
+    .cluster { display: none; }
+    .brand { padding: 0; }
+    .seen { margin: 0; padding: 0; display: flex; align-items: center; gap: 10px; }
+    .seen .quiet { display: none; }
+    .seen button { margin: 0; }
+    .rail nav { grid-column: 1 / -1; margin: 6px -14px 0; overflow-x: auto; scrollbar-width: none; }
+    .rail nav ul { flex-direction: row; padding: 0 8px; }
+    .rail nav a { border-radius: 0; padding: 8px 10px 9px; gap: 7px; border-bottom: 2px solid transparent; white-space: nowrap; }
+    .rail nav a[aria-current] { background: none; border-bottom-color: var(--accent); }
+    .rail nav a:focus-visible { outline-offset: -2px; }
+    main { padding: 16px 14px 90px; gap: 12px; }
+    .verdict { flex-wrap: wrap; }
+    .verdict-words { flex: 1 1 200px; }
+    .nodes, .nodes tbody { display: block; }
+    .nodes thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+    .nodes tbody tr { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 12px; padding: 12px 0; border-bottom: 1px solid var(--line); }
+    .nodes tbody tr:first-child { padding-top: 2px; }
+    .nodes tbody tr:last-child { border-bottom: 0; padding-bottom: 2px; }
+    .nodes td, .nodes tbody th { display: block; border: 0; padding: 0 !important; min-width: 0; white-space: normal; }
+    .nodes td[data-label]::before { content: attr(data-label); display: block; font-size: 11.5px; color: var(--ink-faint); }
+    .cell-node, .cell-state { align-self: start; }
+    .cell-state { text-align: right; }
+    .cell-phi { grid-column: 1 / -1; }
+    .cell-phi .suspicion { display: flex; }
+    .cell-phi .bar { flex: 1 1 auto; height: 10px; }
+    .node-name { font-size: 16px; max-width: 100%; }
+    .event summary { grid-template-columns: 16px minmax(0, 1fr); }
+    .event summary time { grid-column: 2; grid-row: 2; }
+    .event summary .icon { grid-row: 1; }
+    .event .figures { padding-left: 30px; }
+    .reasons li { grid-template-columns: minmax(0, 1fr); gap: 0; }
+    .routes li { grid-template-columns: 62px minmax(0, 1fr); }
+    .routes .quiet { grid-column: 2; }
+    .page-head button { margin-left: 0; }
+    .segments span { padding-inline: 8px; }
+    .waiting-list button { width: 100%; }
+    .code { width: 100%; text-align: center; }
+    .buttons button { flex: 1 1 auto; min-height: 40px; }
+}
+@media (prefers-reduced-motion: reduce) {
+    * { transition: none !important; }
+}
+@media (forced-colors: active) {
+    .bar-fill { background: CanvasText; }
+    .line[data-state="down"] { stroke: LinkText; }
+}
+@media print {
+    .rail, .banner, .toasts, .verdict-side { display: none; }
+    .shell { display: block; }
+}
 
 """####),
     ]

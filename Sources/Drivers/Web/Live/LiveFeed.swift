@@ -48,18 +48,15 @@ actor LiveFeed {
     func serve(_ stream: ByteStream, after lastEvent: UInt64?) async {
         let coming = await service.eventStream()
         let kept = await service.events(since: lastEvent)
-        for event in kept.suffix(Self.firstEvents) { send(event, to: stream) }
+        for event in kept.suffix(Self.firstEvents) {
+            await stream.sendInTurn(Message.make(id: event.id, event: "event", data: Message.json(event)))
+        }
         let seen = kept.last?.id ?? lastEvent ?? 0
         join(stream)
         defer { leave(stream) }
         for await event in coming where event.id > seen {
-            send(event, to: stream)
-            if stream.isOver { return }
+            guard stream.send(Message.make(id: event.id, event: "event", data: Message.json(event))) else { return }
         }
-    }
-
-    private func send(_ event: Event, to stream: ByteStream) {
-        stream.send(Message.make(id: event.id, event: "event", data: Message.json(event)))
     }
 
     private func join(_ stream: ByteStream) {

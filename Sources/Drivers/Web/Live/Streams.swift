@@ -31,14 +31,7 @@ enum Streams {
 
     /// An array of what is kept, or, when the client asks for a stream, that and what comes.
     static func events(_ call: Call) async throws -> Response {
-        var since = try call.query("since").map { text in
-            guard let id = UInt64(text) else {
-                throw APIError(
-                    problem: "“since” must be the ID of an event, not “\(text.prefix(40))”",
-                    remedy: "give a whole number: IDs are in the events themselves", kind: .invalid)
-            }
-            return id
-        }
+        var since = try since(call)
         guard call.head.header("accept")?.contains("text/event-stream") == true else {
             return .json(await call.web.service.events(since: since))
         }
@@ -56,7 +49,7 @@ enum Streams {
                 var last: UInt64 = 0
                 if let start {
                     for event in await web.service.events(since: start) {
-                        guard stream.send(Message.make(id: event.id, data: Message.json(event))) else { return }
+                        guard await stream.sendInTurn(Message.make(id: event.id, data: Message.json(event))) else { return }
                         last = event.id
                     }
                 }
@@ -69,15 +62,26 @@ enum Streams {
             })
     }
 
-    static func live(_ call: Call) -> Response {
+    static func live(_ call: Call) throws -> Response {
         let web = call.web
         let caller = call.caller
-        let last = call.head.header("last-event-id").flatMap { UInt64($0) }
+        let last = try call.head.header("last-event-id").flatMap { UInt64($0) } ?? since(call)
         return Response(
             status: 200, headers: headers,
             body: .stream(ByteStream(limit: web.limits.streamBytes)) { stream in
                 await watching(stream, caller, web) { await web.feed.serve(stream, after: last) }
             })
+    }
+
+    private static func since(_ call: Call) throws -> UInt64? {
+        try call.query("since").map { text in
+            guard let id = UInt64(text) else {
+                throw APIError(
+                    problem: "“since” must be the ID of an event, not “\(text.prefix(40))”",
+                    remedy: "give a whole number: IDs are in the events themselves", kind: .invalid)
+            }
+            return id
+        }
     }
 
     /// Runs `body` until it ends, the client leaves, or the caller's session or token is no longer good.

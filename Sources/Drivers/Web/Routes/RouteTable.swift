@@ -97,8 +97,9 @@ enum RouteTable {
         Route(
             "GET", "/v1/live",
             "Everything the dashboard shows, as it changes: events status, nodes, phi, edges, waiting, event",
+            query: [Route.Parameter(name: "since", about: "Only events with a greater ID", schema: .whole)],
             answers: [.other("text/event-stream", about: "At most about four messages of a kind a second")]
-        ) { call in Streams.live(call) },
+        ) { call in try Streams.live(call) },
         Route(
             "GET", "/metrics", "Figures for Prometheus",
             answers: [.other("text/plain; version=0.0.4", about: "Prometheus text exposition format 0.0.4")]

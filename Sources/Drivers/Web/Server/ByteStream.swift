@@ -11,6 +11,8 @@ package final class ByteStream: Sendable {
         var isOverfull = false
         /// Set while libmicrohttpd has set the connection aside, waiting for us.
         nonisolated(unsafe) var parked: OpaquePointer?
+        /// A producer that waits until the client has read.
+        var waiting: CheckedContinuation<Void, Never>?
     }
     private let state = Locked(State())
     private let limit: Int
@@ -42,10 +44,30 @@ package final class ByteStream: Sendable {
         }
     }
 
+    /// Waits until the client has read most of what is queued, then queues this too. For what is there already and can be
+    /// sent at the client's own pace; one producer at a time.
+    @discardableResult
+    package func sendInTurn(_ bytes: [UInt8]) async -> Bool {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+                let goesOn = state.withLock { state in
+                    if state.isEnded || state.isOverfull || Task.isCancelled || state.queued <= limit / 2 { return true }
+                    state.waiting = continuation
+                    return false
+                }
+                if goesOn { continuation.resume() }
+            }
+        } onCancel: {
+            state.withLock { Self.wake(&$0) }
+        }
+        return send(bytes)
+    }
+
     /// The client gets what is queued, then the end.
     package func end() {
         state.withLock { state in
             state.isEnded = true
+            Self.wake(&state)
             Self.unpark(&state)
         }
     }
@@ -77,6 +99,7 @@ package final class ByteStream: Sendable {
                 }
             }
             state.queued -= written
+            if state.queued <= limit / 2 { Self.wake(&state) }
             return written
         }
     }
@@ -87,7 +110,13 @@ package final class ByteStream: Sendable {
             state.isEnded = true
             state.chunks = []
             state.queued = 0
+            Self.wake(&state)
         }
+    }
+
+    private static func wake(_ state: inout State) {
+        state.waiting?.resume()
+        state.waiting = nil
     }
 
     private static func unpark(_ state: inout State) {

@@ -1,0 +1,70 @@
+import Foundation
+import Testing
+import WebTestSupport
+
+/// Not a check: pictures for people who work on the design, where BRAMBLE_SCREENSHOTS names a folder.
+@Test(
+    "pictures of the dashboard in wide and narrow, dark and light",
+    .enabled(if: ProcessInfo.processInfo.environment["BRAMBLE_SCREENSHOTS"] != nil))
+func screenshots() async throws {
+    let folder = ProcessInfo.processInfo.environment["BRAMBLE_SCREENSHOTS"] ?? ""
+    func take(_ name: String, _ browser: Browser) async throws {
+        for (size, width, height) in [("wide", 1440, 1100), ("narrow", 360, 780)] {
+            for dark in [false, true] {
+                try await browser.resize(width: width, height: height, isPhone: size == "narrow")
+                try await browser.prefer(dark: dark)
+                try await Task.sleep(for: .milliseconds(400))
+                try await browser.screenshot("\(folder)/\(name)-\(size)-\(dark ? "dark" : "light").png")
+            }
+        }
+    }
+    let cluster = FakeCluster(names: ["apple", "cherry", "pear", "plum", "quince"])
+    try await withDashboard(cluster, logIn: false) { browser, address in
+        try await browser.open("\(address)/login")
+        try await take("login", browser)
+        try await browser.logIn(at: address)
+        let breathing = Task {
+            for step in 0... {
+                cluster.breathe(step: step)
+                try await Task.sleep(for: .milliseconds(150))
+            }
+        }
+        defer { breathing.cancel() }
+        try await Task.sleep(for: .seconds(4))
+        try await take("nodes", browser)
+        cluster.wait("medlar", code: "QFRT-KXZM-PLWA")
+        cluster.kill("pear")
+        cluster.cut("plum", to: "cherry")
+        try await Task.sleep(for: .milliseconds(700))
+        try await take("down", browser)
+        try await browser.script("location.hash = '#/node/pear'")
+        try await Task.sleep(for: .milliseconds(700))
+        try await take("node-down", browser)
+        try await browser.script("location.hash = '#/node/plum'")
+        try await Task.sleep(for: .milliseconds(700))
+        try await take("node", browser)
+        for page in ["events", "health", "access"] {
+            try await browser.script("location.hash = '#/\(page)'")
+            try await Task.sleep(for: .milliseconds(500))
+            try await take(page, browser)
+        }
+        try await browser.script("location.hash = '#/nodes'")
+        try await browser.wait(until: "document.querySelector('.waiting button')")
+        try await browser.click(".waiting button")
+        try await take("add", browser)
+        try await browser.press("\u{E00C}")
+        try await browser.script("location.hash = '#/node/pear'")
+        try await browser.wait(until: "document.querySelector('.end button')")
+        try await browser.click(".end button")
+        try await take("remove", browser)
+    }
+    for count in [1, 2, 12, 24, 50] {
+        let other = FakeCluster(nodes: count)
+        try await withDashboard(other) { browser, _ in
+            for step in 0..<10 { other.breathe(step: step) }
+            if count > 2 { other.kill("node\(count / 2)") }
+            try await Task.sleep(for: .milliseconds(900))
+            try await take("many-\(count)", browser)
+        }
+    }
+}
