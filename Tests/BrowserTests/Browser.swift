@@ -1,9 +1,7 @@
 import Foundation
-import Reactor
-
-#if canImport(FoundationNetworking)
-    import FoundationNetworking
-#endif
+import Primitives
+import Web
+import WebTestSupport
 
 /// A real Chromium without a window, driven over the WebDriver protocol.
 final class Browser: Sendable {
@@ -67,7 +65,8 @@ final class Browser: Sendable {
     // MARK: What a person sees
 
     func text(_ selector: String) async throws -> String {
-        try await script("return (document.querySelector(\(quoted(selector)))?.innerText ?? '').trim()") as? String ?? ""
+        try await script("return (document.querySelector(\(quoted(selector)))?.innerText ?? '').trim()") as? String
+            ?? ""
     }
     /// The value of a JavaScript function's body.
     @discardableResult
@@ -142,15 +141,19 @@ final class Browser: Sendable {
     }
 
     private static func send(_ method: String, _ address: String, _ body: [String: Any]?) async throws -> Any? {
-        guard let url = URL(string: address) else { throw Problem(description: "bad address \(address)") }
-        var request = URLRequest(url: url, timeoutInterval: 60)
-        request.httpMethod = method
-        if let body {
-            request.httpBody = try JSONSerialization.data(withJSONObject: body)
-            request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+        guard let url = URL(string: address), let port = url.port.flatMap({ UInt16(exactly: $0) }) else {
+            throw Problem(description: "bad address \(address)")
         }
-        let (data, _) = try await URLSession.shared.data(for: request)
-        let answer = try JSONSerialization.jsonObject(with: data) as? [String: Any]
+        let text = try body.map { String(decoding: try JSONSerialization.data(withJSONObject: $0), as: UTF8.self) }
+        let reply = try await blocking {
+            let connection = try RawConnection(
+                to: .tcp(Endpoint(.v4(0x7F00_0001), port: port)), timeout: .seconds(60))
+            var head = "\(method) \(url.path) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nConnection: close\r\n"
+            if let text { head += "Content-Type: application/json\r\nContent-Length: \(text.utf8.count)\r\n" }
+            try connection.send(head + "\r\n" + (text ?? ""))
+            return try connection.readReply()
+        }
+        let answer = try JSONSerialization.jsonObject(with: Data(reply.body)) as? [String: Any]
         if let error = answer?["value"] as? [String: Any], let name = error["error"] as? String {
             throw Problem(description: "\(name): \(error["message"] ?? "")")
         }

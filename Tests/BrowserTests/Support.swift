@@ -1,32 +1,57 @@
 import Foundation
 import Primitives
 import Reactor
+import Testing
 import Web
 import WebTestSupport
 
 /// A browser before a server with an imagined cluster, logged in unless told otherwise.
+///
+/// At the end of every test: nothing but this server was asked, and the console has no complaint.
 func withDashboard(
-    _ cluster: FakeCluster, limits: WebLimits = WebLimits(), logIn: Bool = true,
+    _ cluster: FakeCluster, limits: WebLimits = WebLimits(), logIn: Bool = true, complaints: [String] = [],
+    now: @escaping @Sendable () -> Instant = { SystemClock.now },
     _ body: (_ browser: Browser, _ address: String) async throws -> Void
+) async throws {
+    try await withServer(cluster, limits: limits, now: now) { _, endpoint in
+        let address = "http://\(endpoint)"
+        let browser = try await Browser()
+        do {
+            if logIn { try await browser.logIn(at: address) }
+            try await body(browser, address)
+            let foreign = try await browser.requests().filter {
+                !$0.hasPrefix("\(address)/") && !$0.hasPrefix("data:") && !$0.hasPrefix("chrome")
+            }
+            #expect(foreign == [], "the page asked for something from elsewhere")
+            let said = try await browser.consoleErrors().filter { text in
+                !complaints.contains { text.contains($0) }
+            }
+            #expect(said == [], "the console has complaints")
+        } catch {
+            await browser.quit()
+            throw error
+        }
+        await browser.quit()
+    }
+}
+
+func withServer(
+    _ cluster: FakeCluster, limits: WebLimits = WebLimits(), port: UInt16 = 0,
+    now: @escaping @Sendable () -> Instant = { SystemClock.now },
+    _ body: (_ server: WebServer, _ endpoint: Endpoint) async throws -> Void
 ) async throws {
     let loop = EventLoop(name: "test")
     defer { loop.stop() }
     let server = WebServer(
         service: cluster,
-        configuration: .init(listen: [.tcp(Endpoint(.v4(0x7F00_0001), port: 0))], limits: limits), loop: loop)
+        configuration: .init(listen: [.tcp(Endpoint(.v4(0x7F00_0001), port: port))], limits: limits), loop: loop,
+        now: now)
     try server.start()
     guard case .tcp(let endpoint) = server.addresses[0] else { return }
-    let address = "http://\(endpoint)"
-    let browser = try await Browser()
-    do {
-        if logIn { try await browser.logIn(at: address) }
-        try await body(browser, address)
-    } catch {
-        await browser.quit()
+    do { try await body(server, endpoint) } catch {
         await server.stop()
         throw error
     }
-    await browser.quit()
     await server.stop()
 }
 
@@ -36,6 +61,29 @@ extension Browser {
         try await type("admin", into: "#user")
         try await type(password, into: "#password")
         try await click("button[type=submit]")
-        try await wait(until: "location.pathname === '/' && document.querySelector('.nodes tbody tr, .help')")
+        try await wait(until: "location.pathname === '/' && document.querySelector('.nodes tbody tr')")
     }
+
+    /// A page of the dashboard, once it shows something.
+    func go(_ page: String, until expression: String = "document.querySelector('main .panel')") async throws {
+        try await script("location.hash = '#/\(page)'")
+        try await wait(until: expression)
+    }
+
+    /// The row of a node on the first page, as text.
+    func row(_ name: String) async throws -> String {
+        try await script(
+            "return [...document.querySelectorAll('.nodes tbody tr')].find(row => row.querySelector('.node-name').textContent === '\(name)')?.innerText ?? ''"
+        ) as? String ?? ""
+    }
+    static func rowIs(_ name: String, _ test: String) -> String {
+        "[...document.querySelectorAll('.nodes tbody tr')].some(row => row.querySelector('.node-name').textContent === '\(name)' && \(test))"
+    }
+}
+
+/// A clock that a test moves on.
+final class TestClock: Sendable {
+    private let time = Locked(Instant(sinceBoot: .seconds(1000)))
+    var now: Instant { time.withLock { $0 } }
+    func advance(_ duration: Duration) { time.withLock { $0 = $0 + duration } }
 }

@@ -97,13 +97,16 @@ package final class FakeCluster: BrambleService {
         happen(
             "suspect", name, by: Array(observers.prefix(1)),
             detail: ["phi": .number(8.1), "silenceMs": .number(402), "unansweredProbes": .integer(1)],
-            text: "\(name) is suspect: \(observers.first ?? "nobody") heard nothing for 402 ms (φ 8.1), and 1 probe went unanswered")
+            text:
+                "\(name) is suspect: \(observers.first ?? "nobody") heard nothing for 402 ms (φ 8.1), and 1 probe went unanswered"
+        )
         let count = observers.count
         happen(
             "down", name, by: observers,
             detail: [
                 "phi": .number(9.4), "silenceMs": .number(431), "accusers": .integer(Int64(count)),
-                "observers": .integer(Int64(count)), "needed": .integer(Int64(max(count - 1, 1))), "defenders": .integer(0),
+                "observers": .integer(Int64(count)), "needed": .integer(Int64(max(count - 1, 1))),
+                "defenders": .integer(0),
                 "confirmed": .bool(true),
             ],
             text: "\(name) is down: \(count) of \(count) observers heard nothing for up to 431 ms (φ 9.4), "
@@ -205,29 +208,37 @@ package final class FakeCluster: BrambleService {
     }
     package func why(_ name: String) async throws(APIError) -> Explanation {
         guard let node = state.withLock({ $0.nodes.first { $0.name == name } }) else { throw Self.unknown(name) }
-        let isDown = node.state == .down
+        let first = state.withLock { $0.nodes[0].name }
+        guard node.state == .down else {
+            return Explanation(
+                subject: name,
+                answer: node.isSelf
+                    ? "\(name) is alive: it is the node that answers you"
+                    : "\(name) is alive since 07:14: its suspicion here is φ 0.3, and 8.0 would make a report",
+                because: [.init(at: node.since, text: "\(first) hears its heartbeats", figures: ["phi": .number(0.3)])])
+        }
         return Explanation(
             subject: name,
-            answer: isDown
-                ? "\(name) is down: 2 of the 2 nodes that watch it heard nothing for 431 ms."
-                : "\(name) is alive: node1 heard it 62 ms ago.",
+            answer:
+                "\(name) is down: 4 of 4 observers heard nothing for up to 431 ms (φ 9.4), 3 had to agree, none still "
+                + "had contact",
             because: [
                 .init(
-                    at: node.since, text: isDown ? "node1 reached the threshold" : "node1 hears its heartbeats",
-                    figures: ["phi": .number(isDown ? 8.2 : 0.3), "threshold": .number(8), "silenceMs": .integer(431)])
+                    at: node.since, text: "\(first) heard nothing for 431 ms (φ 9.4), and 1 probe went unanswered",
+                    figures: ["phi": .number(9.4), "silenceMs": .number(431), "unansweredProbes": .integer(1)])
             ])
     }
     package func waiting() async -> [WaitingMachine] { state.withLock { $0.waiting } }
     package func add(_ name: String) async throws(APIError) -> NodeChange {
-        let isThere = state.withLock { state in
-            let count = state.waiting.count
-            state.waiting.removeAll { $0.name == name || $0.id == name || $0.code == name }
-            return state.waiting.count < count
+        let machine = state.withLock { state in
+            let machine = state.waiting.first { $0.name == name || $0.id == name || $0.code == name }
+            state.waiting.removeAll { $0.id == machine?.id }
+            return machine
         }
-        guard isThere else { throw Self.unknown(name) }
-        state.withLock { $0.changes.append("add \(name)") }
-        join(name)
-        return NodeChange(name: name, done: "\(name) has the cluster key and is joining")
+        guard let machine else { throw Self.unknown(name) }
+        state.withLock { $0.changes.append("add \(machine.name)") }
+        join(machine.name)
+        return NodeChange(name: machine.name, done: "\(machine.name) has the cluster key and is joining")
     }
     package func remove(_ name: String) async throws(APIError) -> NodeChange {
         guard state.withLock({ $0.nodes.contains { $0.name == name } }) else { throw Self.unknown(name) }

@@ -779,15 +779,14 @@ export function open(main) {
 }
 
 """####),
-        Asset(path: "pages/membership.js", type: "text/javascript; charset=utf-8", tag: "31b32cb2721e03e7", content: ####"""
+        Asset(path: "pages/membership.js", type: "text/javascript; charset=utf-8", tag: "abcab214dfaa9f9b", content: ####"""
 // Adding and removing machines: what will happen is said before it does.
 import { ask } from "/assets/api.js";
 import { confirm, toast } from "/assets/dialog.js";
 import { command, h } from "/assets/dom.js";
 import { plural } from "/assets/format.js";
 import { store } from "/assets/live.js";
-
-const upper = (text) => text[0].toUpperCase() + text.slice(1);
+import { upperUnlessName } from "/assets/sentences.js";
 
 export async function addWaiting(machine) {
     const hasKey = machine.reason === "approval";
@@ -809,7 +808,7 @@ export async function addWaiting(machine) {
         ready: (form) => form.same.checked,
         run: () => ask("POST", "/v1/nodes", { name: machine.id }),
     });
-    if (done) toast(upper(done.done));
+    if (done) toast(upperUnlessName(done.done, done.name));
 }
 
 export async function addMachine() {
@@ -826,7 +825,7 @@ export async function addMachine() {
         ready: (form) => form.host.value.trim() !== "",
         run: (form) => ask("POST", "/v1/probe", { host: form.host.value.trim() }),
     });
-    if (done) toast(upper(done.done));
+    if (done) toast(upperUnlessName(done.done, done.name));
 }
 
 export async function removeNode(node) {
@@ -854,13 +853,13 @@ export async function removeNode(node) {
         run: () => ask("DELETE", `/v1/nodes/${encodeURIComponent(node.name)}`),
     });
     if (done) {
-        toast(upper(done.done));
+        toast(upperUnlessName(done.done, done.name));
         location.hash = "#/nodes";
     }
 }
 
 """####),
-        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "8395411560762f11", content: ####"""
+        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "6282d827eb75ccdb", content: ####"""
 // One node: why it is as it is, its figures, its watches, its past.
 import { get } from "/assets/api.js";
 import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
@@ -868,7 +867,7 @@ import { clock, compareNames, moment, percent, phi as phiText, sinceNow } from "
 import { store, subscribe } from "/assets/live.js";
 import { removeNode } from "/assets/pages/membership.js";
 import { eventList, pair, stateChip, suspicionBar, updateEvents, updateState, updateSuspicion } from "/assets/pages/parts.js";
-import { figure } from "/assets/sentences.js";
+import { figure, upperUnlessName } from "/assets/sentences.js";
 
 export function open(main, name) {
     const find = () => store.nodes.find((node) => node.name === name);
@@ -886,15 +885,16 @@ export function open(main, name) {
     const noEvents = h("p", { class: "quiet", text: "Nothing is kept about it." });
     const remove = h("button", { type: "button", class: "danger", onclick: () => { const node = find(); if (node) removeNode(node); } }, `Remove ${name}…`);
     const gone = h("p", { class: "problem", hidden: true }, h("b", { text: `There is no node ${name}.` }), h("span", {}, "It was removed, or never was. ", h("a", { href: "#/nodes", text: "All nodes" })));
-    const body = h("div", {},
+    const body = h("div", { class: "column" },
         h("section", { class: "panel why", "aria-labelledby": "why-title" }, h("h2", { id: "why-title", text: "Why" }), answer, reasons),
         h("div", { class: "columns" },
-            h("section", { class: "panel grow", "aria-labelledby": "phi-title" }, h("div", { class: "panel-head" }, h("h2", { id: "phi-title", text: "Suspicion, last two minutes" }), suspicion.element), graph.element),
-            h("section", { class: "panel narrow", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts)),
-        h("div", { class: "columns" },
-            h("section", { class: "panel grow", "aria-labelledby": "own-events" }, h("h2", { id: "own-events", text: "What happened to it" }), events, noEvents),
-            h("section", { class: "panel narrow", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
-                h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches)),
+            h("div", { class: "column grow" },
+            h("section", { class: "panel", "aria-labelledby": "phi-title" }, h("div", { class: "panel-head" }, h("h2", { id: "phi-title", text: "Suspicion, last two minutes" }), suspicion.element), graph.element),
+            h("section", { class: "panel", "aria-labelledby": "own-events" }, h("h2", { id: "own-events", text: "What happened to it, and what it says of others" }), events, noEvents)),
+            h("div", { class: "column narrow" },
+            h("section", { class: "panel", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts),
+            h("section", { class: "panel", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
+                h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches))),
         h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
 
     main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
@@ -904,7 +904,7 @@ export function open(main, name) {
     async function askWhy() {
         try {
             const why = await get(`/v1/why/${encodeURIComponent(name)}`);
-            setText(answer, why.answer[0].toUpperCase() + why.answer.slice(1));
+            setText(answer, upperUnlessName(why.answer, name));
             reasons.replaceChildren(...why.because.map((reason) => h("li", {}, h("time", { datetime: reason.at, title: moment(reason.at), text: clock(reason.at) }),
                 h("div", {}, h("span", { text: reason.text }), h("dl", { class: "figures" }, ...Object.entries(reason.figures).flatMap(([key, value]) => pair(...figure(key, value))))))));
         } catch (error) {
@@ -1031,7 +1031,7 @@ function chart() {
 }
 
 """####),
-        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "d3a66694549eae73", content: ####"""
+        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "00daefdfc8cc2695", content: ####"""
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
 import { addMachine, addWaiting } from "/assets/pages/membership.js";
@@ -1053,7 +1053,7 @@ export function open(main) {
     const glyph = h("span", { class: "verdict-glyph" });
     const sub = h("p", { class: "verdict-sub" });
     const guarantee = h("span", { class: "chip" });
-    const add = h("button", { type: "button", class: "primary", onclick: () => addMachine() }, icon("plus"), "Add a machine");
+    const add = h("button", { type: "button", onclick: () => addMachine() }, icon("plus"), "Add a machine…");
     const notes = h("ul", { class: "notes" });
     const waiting = h("section", { class: "panel waiting", "aria-labelledby": "waiting-title", hidden: true },
         h("h2", { id: "waiting-title", text: "Waiting to be added" }), h("ul", { class: "waiting-list" }));
@@ -1065,13 +1065,13 @@ export function open(main) {
         h("thead", {}, h("tr", {},
             h("th", { scope: "col", text: "Node" }), h("th", { scope: "col", text: "State" }),
             h("th", { scope: "col" }, h("abbr", { title: "Suspicion φ: how unlikely such a silence is while the node lives. At the threshold it is reported.", text: "Suspicion φ" })),
-            h("th", { scope: "col", text: "CPU" }), h("th", { scope: "col", text: "Memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" })),
-            h("th", { scope: "col", text: "Temp." }), h("th", { scope: "col", text: "Version" }))),
+            h("th", { scope: "col", text: "CPU, memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" }), ", temp."))),
         rows);
     const drawing = picture();
     const broken = h("p", { class: "broken" });
     const legend = h("ul", { class: "legend", "aria-hidden": "true" },
         ...[["up", "hears"], ["probing", "probes"], ["down", "hears nothing"]].map(([state, text]) => h("li", { "data-state": state, text })));
+    const watch = h("section", { class: "panel watch", "aria-labelledby": "watch-title", hidden: true }, h("div", { class: "panel-head" }, h("h2", { id: "watch-title", text: "Who watches whom" })), drawing.element, legend, broken);
     const events = eventList();
     const help = h("section", { class: "panel help", hidden: true });
 
@@ -1079,10 +1079,11 @@ export function open(main) {
         h("header", { class: "verdict" }, glyph, h("div", { class: "verdict-words" }, heading, sub), h("div", { class: "verdict-side" }, add)),
         notes, waiting, help,
         h("div", { class: "columns" },
-            h("section", { class: "panel grow", "aria-labelledby": "nodes-title" }, h("div", { class: "panel-head" }, h("h2", { id: "nodes-title", text: "Nodes" }), count, filter), table),
-            h("section", { class: "panel watch", "aria-labelledby": "watch-title" }, h("div", { class: "panel-head" }, h("h2", { id: "watch-title", text: "Who watches whom" })), drawing.element, legend, broken)),
-        h("section", { class: "panel", "aria-labelledby": "recent-title" },
-            h("div", { class: "panel-head" }, h("h2", { id: "recent-title", text: "What happened last" }), h("a", { href: "#/events", text: "All events" })), events));
+            h("div", { class: "column grow" },
+                h("section", { class: "panel", "aria-labelledby": "nodes-title" }, h("div", { class: "panel-head" }, h("h2", { id: "nodes-title", text: "Nodes" }), count, filter), table),
+                h("section", { class: "panel recent", "aria-labelledby": "recent-title" },
+                    h("div", { class: "panel-head" }, h("h2", { id: "recent-title", text: "What happened last" }), h("a", { href: "#/events", text: "All events" })), events)),
+            watch));
 
     function render(what) {
         const { status, nodes } = store;
@@ -1102,9 +1103,10 @@ export function open(main) {
             filter.hidden = nodes.length <= 12;
         }
         if (isTold || what.has("phi") || what.has("edges")) {
+            watch.hidden = nodes.length < 2;  // alone there is nobody to watch
             drawing.update(nodes, store.edges);
-            const told = brokenWatches(store.edges.filter((edge) => nodes.some((node) => node.name === edge.from && node.state === "alive")));
-            setText(broken, told.length === 0 ? "" : `${list(told.slice(0, 4))}${told.length > 4 ? ` and ${told.length - 4} more` : ""}.`);
+            const told = brokenWatches(nodes, store.edges);
+            setText(broken, told.length === 0 ? "" : `${list(told.slice(0, 4))}${told.length > 4 ? ` and ${told.length - 4} more` : ""}`);
         }
         if (what.has("waiting")) showWaiting(waiting);
         if (what.has("event")) updateEvents(events, store.events.slice(-12).reverse());
@@ -1115,7 +1117,7 @@ export function open(main) {
         const suspects = nodes.filter((node) => node.state === "suspect");
         const members = nodes.filter((node) => node.state !== "left");
         let tone = "ok";
-        let text = `All ${members.length} nodes are alive`;
+        let text = members.length === 2 ? "Both nodes are alive" : `All ${members.length} nodes are alive`;
         if (status.state === "alone") text = "This node is a cluster of one";
         if (status.state === "joining") [tone, text] = ["warn", "This machine is not in a cluster yet"];
         else if (status.state === "removed") [tone, text] = ["bad", "This node was removed from its cluster"];
@@ -1148,27 +1150,24 @@ function nodeRow(node) {
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
     const suspicion = suspicionBar();
-    const cpu = meter("CPU");
-    const memory = meter("Memory");
+    const cpu = meter("CPU", "cpu");
+    const memory = meter("Memory", "mem");
     const load = h("span", { class: "load" });
     const heat = h("span", {});
-    const version = h("span", {});
     const row = h("tr", {},
         h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own), place),
         h("td", { class: "cell-state" }, chip, since),
         h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
-        h("td", { class: "cell-cpu", "data-label": "CPU" }, cpu.element),
-        h("td", { class: "cell-memory", "data-label": "Memory" }, memory.element),
-        h("td", { class: "cell-load", "data-label": "Load" }, load),
-        h("td", { class: "cell-heat", "data-label": "Temp." }, heat),
-        h("td", { class: "cell-version", "data-label": "Version" }, version));
+        h("td", { class: "cell-use", "data-label": "CPU, memory" }, cpu.element, memory.element),
+        h("td", { class: "cell-load", "data-label": "Load, temperature" }, load, heat));
     let shown = node;
     row.parts = {
         update(node) {
             shown = node;
             setAttribute(row, "data-state", node.state);
+            setAttribute(row, "data-self", node.self ? "yes" : null);
             own.hidden = !node.self;
-            setText(place, node.address.includes(":") ? `[${node.address}]:${node.port}` : `${node.address}:${node.port}`);
+            setText(place, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}${node.version ? ` · ${node.version}` : ""}`);
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);
             cpu.update(node.load?.cpu);
@@ -1176,9 +1175,8 @@ function nodeRow(node) {
             const load3 = node.load ? [node.load.load1, node.load.load5, node.load.load15] : null;
             setText(load, load3 ? load3.map((value) => value.toFixed(2)).join("  ") : "–");
             const degrees = node.load?.temperature;
-            setText(heat, degrees === null || degrees === undefined ? "–" : `${Math.round(degrees)} °C`);
-            setAttribute(heat, "class", degrees >= 80 ? "is-bad" : degrees >= 70 ? "is-warn" : null);
-            setText(version, node.version);
+            setText(heat, degrees === null || degrees === undefined ? "" : `${Math.round(degrees)} °C`);
+            setAttribute(heat, "class", `heat ${degrees >= 80 ? "is-bad" : degrees >= 70 ? "is-warn" : ""}`);
             row.parts.tick();
         },
         tick() {
@@ -1188,11 +1186,11 @@ function nodeRow(node) {
     return row;
 }
 
-function meter(label) {
+function meter(label, short) {
     const fill = h("span", { class: "bar-fill" });
     const bar = h("span", { class: "bar small", role: "meter", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
     const text = h("span", { class: "bar-text" });
-    const element = h("span", { class: "meter" }, bar, text);
+    const element = h("span", { class: "meter" }, h("span", { class: "meter-name", "aria-hidden": "true", text: short }), bar, text);
     return {
         element,
         update(share) {
@@ -1229,7 +1227,7 @@ function firstSteps() {
 }
 
 """####),
-        Asset(path: "pages/parts.js", type: "text/javascript; charset=utf-8", tag: "8e54d80322d8786e", content: ####"""
+        Asset(path: "pages/parts.js", type: "text/javascript; charset=utf-8", tag: "50412c1883715dad", content: ####"""
 // Parts that several pages show.
 import { h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
 import { clock, day, moment, phi as phiText, stateWords } from "/assets/format.js";
@@ -1259,7 +1257,7 @@ export function updateSuspicion(part, node) {
     const share = known ? Math.min(node.phi / node.threshold, 1) : 0;
     part.element.dataset.level = !known ? "unknown" : share >= 1 ? "bad" : share >= 0.6 ? "warn" : "ok";
     part.fill.style.setProperty("--share", share.toFixed(3));
-    setText(part.text, known ? `${phiText(node.phi)} / ${node.threshold}` : node.self ? "itself" : "not watched from here");
+    setText(part.text, known ? `${phiText(node.phi)} / ${node.threshold}` : node.self ? "–" : "not watched from here");
     part.bar.hidden = !known;
     setAttribute(part.bar, "aria-label", `Suspicion of ${node.name}`);
     setAttribute(part.bar, "aria-valuemax", node.threshold);
@@ -1295,7 +1293,7 @@ export function pair(name, value) {
 }
 
 """####),
-        Asset(path: "picture.js", type: "text/javascript; charset=utf-8", tag: "0d14ccb142b577be", content: ####"""
+        Asset(path: "picture.js", type: "text/javascript; charset=utf-8", tag: "ddbb9e715477ecdf", content: ####"""
 // Who watches whom: the nodes on a ring, a line for each pair of which one watches the other. Each half of a line tells
 // what the node at that end hears of the other, so a link that works one way only is seen as such.
 import { s, setAttribute, setText } from "/assets/dom.js";
@@ -1327,6 +1325,7 @@ export function picture() {
         const places = ring(names);
         const rename = names.join("\n") !== drawnNames;
         if (rename) {
+            setAttribute(svg, "viewBox", names.length <= 2 ? `0 ${center - 80} ${size} 170` : `0 0 ${size} ${size}`);
             drawnNames = names.join("\n");
             dots.replaceChildren(...nodes.slice().sort((a, b) => compareNames(a.name, b.name)).map((node) => dot(node, places, names.length, look)));
         }
@@ -1336,11 +1335,13 @@ export function picture() {
         const key = [...pairs.keys()].join("\n");
         if (rename || key !== drawnPairs) {
             drawnPairs = key;
+            svg.classList.toggle("is-dense", pairs.size > 80);
             lines.replaceChildren(...[...pairs.values()].map((pair) => line(pair, places)));
             if (looked !== null) look(names.includes(looked) ? looked : null);
         }
         let index = 0;
-        for (const pair of pairs.values()) paintLine(lines.children[index++], pair);
+        const gone = new Set(nodes.filter((node) => node.state === "down" || node.state === "left").map((node) => node.name));
+        for (const pair of pairs.values()) paintLine(lines.children[index++], pair, gone.has(pair.a) || gone.has(pair.b));
         const broken = edges.filter((edge) => edge.state === "down").length;
         setAttribute(svg, "aria-label", `Who watches whom: ${plural(nodes.length, "node")}, ${plural(edges.length, "watch", "watches")}, ${broken === 0 ? "none broken" : `${broken} broken`}`);
     }
@@ -1447,13 +1448,14 @@ function line(pair, places) {
     return group;
 }
 
-function paintLine(group, pair) {
+function paintLine(group, pair, isExpected) {
     const [first, second, mark, title] = group.children;
     const a = pair.ofA?.state ?? pair.ofB.state;
     const b = pair.ofB?.state ?? pair.ofA.state;
     setAttribute(first, "data-state", a);
     setAttribute(second, "data-state", b);
-    setAttribute(mark, "data-state", a === "down" || b === "down" ? "down" : "up");
+    setAttribute(group, "data-expected", isExpected ? "yes" : null);
+    setAttribute(mark, "data-state", (a === "down" || b === "down") && !isExpected ? "down" : "up");
     const words = { up: "hears", probing: "probes", down: "does not hear", opening: "is calling" };
     const told = [pair.ofA, pair.ofB].filter(Boolean).map((edge) => {
         const figures = [edge.phi === null || edge.phi === undefined ? "" : `φ ${phiText(edge.phi)}`, edge.rttMs === null || edge.rttMs === undefined ? "" : `${edge.rttMs.toFixed(1)} ms`].filter(Boolean).join(", ");
@@ -1462,13 +1464,14 @@ function paintLine(group, pair) {
     setText(title, told.join("\n"));
 }
 
-/** Broken watches in words, for those who do not see the picture. */
-export function brokenWatches(edges) {
-    return edges.filter((edge) => edge.state === "down").map((edge) => `${edge.from} does not hear ${edge.to}`);
+/** Broken watches between living nodes in words: those of a node that is down are no news. */
+export function brokenWatches(nodes, edges) {
+    const living = new Set(nodes.filter((node) => node.state === "alive" || node.state === "suspect").map((node) => node.name));
+    return edges.filter((edge) => edge.state === "down" && living.has(edge.from) && living.has(edge.to)).map((edge) => `${edge.from} does not hear ${edge.to}`);
 }
 
 """####),
-        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "41f6806466d22c5e", content: ####"""
+        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "32a3073aef047613", content: ####"""
 // Events in plain words. The node tells its own sentence; these are for events of nodes that did not.
 import { list } from "/assets/format.js";
 
@@ -1490,7 +1493,12 @@ const sentences = {
 
 export function sentence(event) {
     const text = event.text || sentences[event.type]?.(event) || `${event.subject}: ${event.type}${said(event)}`;
-    return text[0].toUpperCase() + text.slice(1);
+    return upperUnlessName(text, event.subject);
+}
+
+/** A sentence begins with a capital, a node's name stays as it is. */
+export function upperUnlessName(text, name) {
+    return text.startsWith(name) ? text : text[0].toUpperCase() + text.slice(1);
 }
 
 const weights = {
@@ -1518,7 +1526,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "c501ec7ae2290f5a", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "d723492faedb579f", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -1600,8 +1608,8 @@ abbr { text-decoration: none; }
 .icon { width: 16px; height: 16px; flex: none; fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
 main:focus, h1:focus { outline: none; }
-.skip { position: absolute; left: 12px; top: -60px; z-index: 10; background: var(--panel); padding: 10px 14px; border-radius: 8px; box-shadow: var(--shadow-high); }
-.skip:focus { top: 12px; }
+.skip { position: absolute; left: 12px; top: -60px; z-index: 10; background: var(--panel); padding: 10px 14px; border-radius: 8px; }
+.skip:focus { top: 12px; box-shadow: var(--shadow-high); }
 
 /* Buttons and fields */
 button {
@@ -1622,6 +1630,7 @@ label { font-weight: 550; }
 input:not([type="checkbox"], [type="radio"]) {
     font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--line-strong); border-radius: 7px; padding: 6px 10px; min-height: 36px; width: 100%; min-width: 0;
 }
+input.hidden-text { width: 1px !important; min-height: 0 !important; padding: 0 !important; }
 input::placeholder { color: var(--ink-faint); opacity: 1; }
 input:focus { outline: 2px solid var(--accent); outline-offset: 0; border-color: transparent; }
 input[type="checkbox"], input[type="radio"] { accent-color: var(--accent); width: 17px; height: 17px; }
@@ -1646,7 +1655,7 @@ input[type="checkbox"], input[type="radio"] { accent-color: var(--accent); width
 .live[data-state="live"] .live-dot { background: var(--ok-bar); box-shadow: 0 0 0 3px color-mix(in srgb, var(--ok-bar) 22%, transparent); }
 .live[data-state="lost"] { color: var(--bad); }
 .live[data-state="lost"] .live-dot { background: var(--bad-bar); border-radius: 2px; }
-main { padding: 24px 28px 40px; display: grid; gap: 16px; align-content: start; min-width: 0; max-width: 1680px; width: 100%; }
+main { padding: 24px 28px 40px; display: grid; grid-template-columns: minmax(0, 1fr); gap: 16px; align-content: start; min-width: 0; max-width: 1680px; width: 100%; }
 .loading { padding: 12vh 0; text-align: center; }
 .banner { position: fixed; z-index: 5; left: 50%; bottom: 20px; transform: translateX(-50%); width: max-content; max-width: calc(100vw - 32px); display: flex; gap: 10px; align-items: center; padding: 10px 16px; border-radius: 10px; background: var(--ink); color: var(--panel); box-shadow: var(--shadow-high); font-weight: 550; }
 .banner .icon { color: var(--warn-bar); }
@@ -1663,8 +1672,9 @@ main { padding: 24px 28px 40px; display: grid; gap: 16px; align-content: start; 
 .panel-head .filter { margin-left: auto; width: 180px; min-height: 30px; padding-block: 3px; }
 .panel > h2:not(:only-child) { margin-bottom: 8px; }
 .columns { display: flex; gap: 16px; align-items: stretch; }
+.column { display: flex; flex-direction: column; gap: 16px; min-width: 0; }
 .columns .grow { flex: 1 1 0; }
-.columns .watch { flex: 0 0 372px; }
+.columns .watch { flex: 0 0 364px; align-self: start; position: sticky; top: 24px; }
 .columns .narrow { flex: 0 0 340px; }
 .page-head { display: flex; align-items: center; gap: 10px 12px; flex-wrap: wrap; }
 .page-head button { margin-left: auto; }
@@ -1698,7 +1708,8 @@ main { padding: 24px 28px 40px; display: grid; gap: 16px; align-content: start; 
 /* Bars */
 .suspicion, .meter { display: inline-flex; align-items: center; gap: 9px; white-space: nowrap; }
 .bar { position: relative; display: inline-block; width: 112px; height: 8px; border-radius: 4px; background: var(--sunk); box-shadow: inset 0 0 0 1px var(--line); overflow: hidden; flex: none; }
-.bar.small { width: 44px; height: 6px; }
+.cell-phi .bar { width: clamp(72px, 6.4vw, 150px); }
+.bar.small { width: 48px; height: 6px; }
 .bar-fill { position: absolute; inset: 0; transform-origin: left; transform: scaleX(var(--share, 0)); background: var(--ok-bar); transition: transform 240ms linear, background-color 240ms; }
 .meter .bar-fill { background: var(--edge); }
 [data-level="warn"] .bar-fill { background: var(--warn-bar); }
@@ -1706,13 +1717,14 @@ main { padding: 24px 28px 40px; display: grid; gap: 16px; align-content: start; 
 [data-level="warn"] .bar-text, .is-warn { color: var(--warn); }
 [data-level="bad"] .bar-text, .is-bad { color: var(--bad); font-weight: 600; }
 [data-level="unknown"] .bar-text { color: var(--ink-faint); }
-.bar-text { min-width: 34px; }
+.bar-text { min-width: 36px; }
+.meter .bar-text { text-align: right; }
 
 /* Nodes */
 table { border-collapse: collapse; width: 100%; }
 th { text-align: left; font-weight: inherit; }
-.nodes thead th { font-size: 12px; font-weight: 550; color: var(--ink-faint); padding: 0 10px 6px; border-bottom: 1px solid var(--line); white-space: nowrap; }
-.nodes td, .nodes tbody th { padding: 8px 10px; border-bottom: 1px solid var(--line); vertical-align: middle; white-space: nowrap; }
+.nodes thead th { font-size: 12px; font-weight: 550; color: var(--ink-faint); padding: 0 8px 6px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+.nodes td, .nodes tbody th { padding: 8px; border-bottom: 1px solid var(--line); vertical-align: middle; white-space: nowrap; }
 .nodes tbody tr:last-child > * { border-bottom: 0; padding-bottom: 2px; }
 .nodes tr > :first-child { padding-left: 0; }
 .nodes tr > :last-child { padding-right: 0; }
@@ -1720,11 +1732,15 @@ th { text-align: left; font-weight: inherit; }
 .node-line { display: flex; align-items: center; gap: 8px; }
 .node-name { font-weight: 620; font-size: 14.5px; color: var(--ink); text-decoration: none; overflow: hidden; text-overflow: ellipsis; max-width: 22ch; }
 .node-name:hover { text-decoration: underline; }
-.address { display: block; font-size: 12px; color: var(--ink-faint); overflow-wrap: anywhere; }
+.address { display: block; font-size: 12px; color: var(--ink-faint); overflow-wrap: anywhere; white-space: normal; max-width: 34ch; }
 .cell-state .since { display: block; font-size: 12px; padding: 2px 0 0 6px; }
-.cell-load { white-space: pre; }
-.cell-load .load { white-space: pre; word-spacing: 2px; }
-.cell-version { color: var(--ink-soft); }
+.nodes tr[data-state="down"] > * { background: color-mix(in srgb, var(--bad-soft) 55%, transparent); }
+.nodes tr[data-state="down"] > :first-child { box-shadow: -16px 0 0 color-mix(in srgb, var(--bad-soft) 55%, transparent), inset 0 0 0 0 transparent; }
+.nodes tr[data-state="down"] > :last-child { box-shadow: 16px 0 0 color-mix(in srgb, var(--bad-soft) 55%, transparent); }
+.cell-use .meter { display: flex; line-height: 19px; }
+.meter-name { width: 28px; font-size: 12px; color: var(--ink-faint); }
+.cell-load .load { display: block; white-space: pre; line-height: 19px; }
+.cell-load .heat { display: block; line-height: 19px; color: var(--ink-soft); }
 
 /* Who watches whom */
 .watch { display: flex; flex-direction: column; }
@@ -1733,6 +1749,7 @@ th { text-align: left; font-weight: inherit; }
 .line[data-state="probing"] { stroke: var(--warn-bar); stroke-width: 1.8; stroke-dasharray: 5 3; opacity: 1; }
 .line[data-state="down"] { stroke: var(--bad-bar); stroke-width: 1.6; stroke-dasharray: 3 4; opacity: 0.9; }
 .line[data-state="opening"] { stroke-dasharray: 1 4; }
+.pair[data-expected] .line { opacity: 0.45; }
 .line-break { display: none; fill: none; stroke: var(--bad); stroke-width: 2.2; stroke-linecap: round; }
 .line-break[data-state="down"] { display: inline; }
 .dot { cursor: pointer; outline: none; }
@@ -1752,8 +1769,17 @@ th { text-align: left; font-weight: inherit; }
 .dot[data-state="left"] .dot-name { fill: var(--ink-faint); }
 .dot[data-self] .dot-name { text-decoration: underline; text-decoration-thickness: 2px; text-underline-offset: 3px; text-decoration-color: var(--accent); }
 .dot:focus-visible .gauge-track { stroke: var(--accent); stroke-width: 5; }
+.is-dense .line { stroke-width: 1; opacity: 0.32; }
+.is-dense .line[data-state="down"], .is-dense .line[data-state="probing"] { opacity: 0.9; }
+.is-dense .pair[data-expected] .line { opacity: 0.3; }
 .is-looking .pair:not(.is-seen) .line { opacity: 0.1; }
+.is-dense .line { stroke-width: 1; opacity: 0.32; }
+.is-dense .line[data-state="down"], .is-dense .line[data-state="probing"] { opacity: 0.9; }
+.is-dense .pair[data-expected] .line { opacity: 0.3; }
 .is-looking .pair:not(.is-seen) .line-break { opacity: 0.15; }
+.is-dense .line { stroke-width: 1; opacity: 0.32; }
+.is-dense .line[data-state="down"], .is-dense .line[data-state="probing"] { opacity: 0.9; }
+.is-dense .pair[data-expected] .line { opacity: 0.3; }
 .is-looking .pair.is-seen .line { opacity: 1; stroke-width: 2; }
 .legend { display: flex; justify-content: center; gap: 16px; font-size: 12px; color: var(--ink-soft); margin-top: 8px; flex-wrap: wrap; }
 .legend li { display: flex; align-items: center; gap: 6px; }
@@ -1767,6 +1793,8 @@ th { text-align: left; font-weight: inherit; }
 .waiting { border-color: color-mix(in srgb, var(--accent) 45%, var(--line)); }
 .waiting-list { display: grid; }
 .waiting-list li { display: flex; align-items: center; gap: 8px 20px; padding: 9px 0; flex-wrap: wrap; }
+.waiting-list li:first-child { padding-top: 2px; }
+.waiting-list li:last-child { padding-bottom: 0; }
 .waiting-list li + li { border-top: 1px solid var(--line); }
 .waiting-who { display: flex; align-items: baseline; gap: 2px 10px; flex-wrap: wrap; flex: 1 1 260px; min-width: 0; }
 .code { font-weight: 600; letter-spacing: 0.06em; background: var(--sunk); border-radius: 6px; padding: 4px 10px; font-size: 15px; white-space: nowrap; }
@@ -1829,7 +1857,7 @@ th { text-align: left; font-weight: inherit; }
 .watch-state { padding-left: 10px; white-space: nowrap; color: var(--ink-soft); }
 .watch-state[data-state="down"] { color: var(--bad); font-weight: 600; }
 .watch-state[data-state="probing"] { color: var(--warn); font-weight: 600; }
-.chart { display: block; width: 100%; height: 150px; background: var(--sunk); border-radius: 7px; }
+.chart { display: block; width: 100%; height: 180px; background: var(--sunk); border-radius: 7px; }
 .chart-line { fill: none; stroke: var(--accent); stroke-width: 1.6; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
 .chart-area { fill: var(--accent); opacity: 0.12; }
 .chart-limit { stroke: var(--bad-bar); stroke-width: 1.3; stroke-dasharray: 5 4; vector-effect: non-scaling-stroke; }
@@ -1873,6 +1901,7 @@ dialog h2 { font-size: 18px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 .consequences li { position: relative; padding-left: 18px; color: var(--ink-soft); }
 .consequences li::before { content: ""; position: absolute; left: 3px; top: 8px; width: 6px; height: 6px; border-radius: 50%; background: var(--accent); }
 .check { display: flex; gap: 9px; align-items: center; padding: 8px 0 0; cursor: pointer; }
+.buttons button, .end button { white-space: normal; overflow-wrap: anywhere; min-width: 0; }
 .buttons { display: flex; justify-content: flex-end; gap: 8px; margin-top: 4px; flex-wrap: wrap; }
 .problem { display: grid; gap: 2px; padding: 9px 12px; border-radius: 8px; background: var(--bad-soft); color: var(--bad); overflow-wrap: anywhere; }
 .problem b { font-weight: 620; }
@@ -1890,38 +1919,48 @@ dialog h2 { font-size: 18px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 .advice { background: var(--warn-soft); color: var(--ink); border-radius: 8px; padding: 9px 12px; font-size: 13px; }
 
 /* Narrower: the picture moves below, then the rail to the top, then rows become cards */
-@media (max-width: 1240px) {
+@media (max-width: 1320px) {
     .columns { flex-direction: column; }
-    .columns > .panel { flex: none !important; }
+    .columns > * { flex: none !important; }
+    .columns .watch { position: static; align-self: stretch; order: 1; }
+    .columns > .column:has(.recent) { display: contents; }
+    .recent { order: 2; }
 }
-@media (max-width: 860px) {
+@media (max-width: 1000px) {
     .shell { display: block; }
     .rail { position: static; height: auto; display: grid; grid-template-columns: 1fr auto; align-items: center; gap: 0 10px; padding: 10px 14px 0; border-right: 0; border-bottom: 1px solid var(--line); }
     .cluster { display: none; }
     .brand { padding: 0; }
-    .seen { margin: 0; padding: 0; display: flex; align-items: center; gap: 10px; }
+    .seen { grid-area: 1 / 2; margin: 0; padding: 0; display: flex; align-items: center; gap: 10px; }
     .seen .quiet { display: none; }
     .seen button { margin: 0; }
-    .rail nav { grid-column: 1 / -1; margin: 6px -14px 0; overflow-x: auto; scrollbar-width: none; }
-    .rail nav ul { flex-direction: row; padding: 0 8px; }
-    .rail nav a { border-radius: 0; padding: 8px 10px 9px; gap: 7px; border-bottom: 2px solid transparent; white-space: nowrap; }
+    .rail nav { grid-row: 2; grid-column: 1 / -1; margin: 6px -14px 0; overflow-x: auto; scrollbar-width: none; }
+    .rail nav ul { flex-direction: row; gap: 0; padding: 0 6px; }
+    .rail nav a { border-radius: 0; padding: 8px 9px 9px; gap: 6px; border-bottom: 2px solid transparent; white-space: nowrap; }
     .rail nav a[aria-current] { background: none; border-bottom-color: var(--accent); }
     .rail nav a:focus-visible { outline-offset: -2px; }
     main { padding: 16px 14px 90px; gap: 12px; }
+    .columns, .column { gap: 12px; }
+}
+@media (max-width: 760px) {
     .verdict { flex-wrap: wrap; }
     .verdict-words { flex: 1 1 200px; }
+    .verdict-side, .verdict-side button { width: 100%; }
     .nodes, .nodes tbody { display: block; }
     .nodes thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-    .nodes tbody tr { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 12px; padding: 12px 0; border-bottom: 1px solid var(--line); }
-    .nodes tbody tr:first-child { padding-top: 2px; }
-    .nodes tbody tr:last-child { border-bottom: 0; padding-bottom: 2px; }
+    .nodes tbody tr { display: grid; grid-template-columns: minmax(0, 1fr) max-content; gap: 8px 12px; padding: 12px 16px; margin: 0 -16px; border-bottom: 1px solid var(--line); }
+    .nodes tbody tr:first-child { padding-top: 4px; }
+    .nodes tbody tr:last-child { border-bottom: 0; padding-bottom: 4px; }
+    .nodes tr[data-state="down"] { background: color-mix(in srgb, var(--bad-soft) 55%, transparent); }
+    .nodes tr[data-state="down"] > * { background: none; box-shadow: none !important; }
     .nodes td, .nodes tbody th { display: block; border: 0; padding: 0 !important; min-width: 0; white-space: normal; }
-    .nodes td[data-label]::before { content: attr(data-label); display: block; font-size: 11.5px; color: var(--ink-faint); }
-    .cell-node, .cell-state { align-self: start; }
+    .nodes td[data-label]::before { content: attr(data-label); display: block; font-size: 11.5px; color: var(--ink-faint); margin-bottom: 1px; }
     .cell-state { text-align: right; }
     .cell-phi { grid-column: 1 / -1; }
+    .nodes tr[data-self] .cell-phi { display: none; }
     .cell-phi .suspicion { display: flex; }
     .cell-phi .bar { flex: 1 1 auto; height: 10px; }
+    .cell-load { min-width: 112px; }
     .node-name { font-size: 16px; max-width: 100%; }
     .event summary { grid-template-columns: 16px minmax(0, 1fr); }
     .event summary time { grid-column: 2; grid-row: 2; }

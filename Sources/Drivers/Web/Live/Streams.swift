@@ -49,7 +49,9 @@ enum Streams {
                 var last: UInt64 = 0
                 if let start {
                     for event in await web.service.events(since: start) {
-                        guard await stream.sendInTurn(Message.make(id: event.id, data: Message.json(event))) else { return }
+                        guard await stream.sendInTurn(Message.make(id: event.id, data: Message.json(event))) else {
+                            return
+                        }
                         last = event.id
                     }
                 }

@@ -29,6 +29,7 @@ export function picture() {
         const places = ring(names);
         const rename = names.join("\n") !== drawnNames;
         if (rename) {
+            setAttribute(svg, "viewBox", names.length <= 2 ? `0 ${center - 80} ${size} 170` : `0 0 ${size} ${size}`);
             drawnNames = names.join("\n");
             dots.replaceChildren(...nodes.slice().sort((a, b) => compareNames(a.name, b.name)).map((node) => dot(node, places, names.length, look)));
         }
@@ -38,11 +39,13 @@ export function picture() {
         const key = [...pairs.keys()].join("\n");
         if (rename || key !== drawnPairs) {
             drawnPairs = key;
+            svg.classList.toggle("is-dense", pairs.size > 80);
             lines.replaceChildren(...[...pairs.values()].map((pair) => line(pair, places)));
             if (looked !== null) look(names.includes(looked) ? looked : null);
         }
         let index = 0;
-        for (const pair of pairs.values()) paintLine(lines.children[index++], pair);
+        const gone = new Set(nodes.filter((node) => node.state === "down" || node.state === "left").map((node) => node.name));
+        for (const pair of pairs.values()) paintLine(lines.children[index++], pair, gone.has(pair.a) || gone.has(pair.b));
         const broken = edges.filter((edge) => edge.state === "down").length;
         setAttribute(svg, "aria-label", `Who watches whom: ${plural(nodes.length, "node")}, ${plural(edges.length, "watch", "watches")}, ${broken === 0 ? "none broken" : `${broken} broken`}`);
     }
@@ -149,13 +152,14 @@ function line(pair, places) {
     return group;
 }
 
-function paintLine(group, pair) {
+function paintLine(group, pair, isExpected) {
     const [first, second, mark, title] = group.children;
     const a = pair.ofA?.state ?? pair.ofB.state;
     const b = pair.ofB?.state ?? pair.ofA.state;
     setAttribute(first, "data-state", a);
     setAttribute(second, "data-state", b);
-    setAttribute(mark, "data-state", a === "down" || b === "down" ? "down" : "up");
+    setAttribute(group, "data-expected", isExpected ? "yes" : null);
+    setAttribute(mark, "data-state", (a === "down" || b === "down") && !isExpected ? "down" : "up");
     const words = { up: "hears", probing: "probes", down: "does not hear", opening: "is calling" };
     const told = [pair.ofA, pair.ofB].filter(Boolean).map((edge) => {
         const figures = [edge.phi === null || edge.phi === undefined ? "" : `φ ${phiText(edge.phi)}`, edge.rttMs === null || edge.rttMs === undefined ? "" : `${edge.rttMs.toFixed(1)} ms`].filter(Boolean).join(", ");
@@ -164,7 +168,8 @@ function paintLine(group, pair) {
     setText(title, told.join("\n"));
 }
 
-/** Broken watches in words, for those who do not see the picture. */
-export function brokenWatches(edges) {
-    return edges.filter((edge) => edge.state === "down").map((edge) => `${edge.from} does not hear ${edge.to}`);
+/** Broken watches between living nodes in words: those of a node that is down are no news. */
+export function brokenWatches(nodes, edges) {
+    const living = new Set(nodes.filter((node) => node.state === "alive" || node.state === "suspect").map((node) => node.name));
+    return edges.filter((edge) => edge.state === "down" && living.has(edge.from) && living.has(edge.to)).map((edge) => `${edge.from} does not hear ${edge.to}`);
 }

@@ -19,7 +19,12 @@ const sentences = {
 
 export function sentence(event) {
     const text = event.text || sentences[event.type]?.(event) || `${event.subject}: ${event.type}${said(event)}`;
-    return text[0].toUpperCase() + text.slice(1);
+    return upperUnlessName(text, event.subject);
+}
+
+/** A sentence begins with a capital, a node's name stays as it is. */
+export function upperUnlessName(text, name) {
+    return text.startsWith(name) ? text : text[0].toUpperCase() + text.slice(1);
 }
 
 const weights = {

@@ -51,7 +51,9 @@ package final class ByteStream: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
                 let goesOn = state.withLock { state in
-                    if state.isEnded || state.isOverfull || Task.isCancelled || state.queued <= limit / 2 { return true }
+                    if state.isEnded || state.isOverfull || Task.isCancelled || state.queued <= limit / 2 {
+                        return true
+                    }
                     state.waiting = continuation
                     return false
                 }

@@ -4,8 +4,7 @@ import { confirm, toast } from "/assets/dialog.js";
 import { command, h } from "/assets/dom.js";
 import { plural } from "/assets/format.js";
 import { store } from "/assets/live.js";
-
-const upper = (text) => text[0].toUpperCase() + text.slice(1);
+import { upperUnlessName } from "/assets/sentences.js";
 
 export async function addWaiting(machine) {
     const hasKey = machine.reason === "approval";
@@ -27,7 +26,7 @@ export async function addWaiting(machine) {
         ready: (form) => form.same.checked,
         run: () => ask("POST", "/v1/nodes", { name: machine.id }),
     });
-    if (done) toast(upper(done.done));
+    if (done) toast(upperUnlessName(done.done, done.name));
 }
 
 export async function addMachine() {
@@ -44,7 +43,7 @@ export async function addMachine() {
         ready: (form) => form.host.value.trim() !== "",
         run: (form) => ask("POST", "/v1/probe", { host: form.host.value.trim() }),
     });
-    if (done) toast(upper(done.done));
+    if (done) toast(upperUnlessName(done.done, done.name));
 }
 
 export async function removeNode(node) {
@@ -72,7 +71,7 @@ export async function removeNode(node) {
         run: () => ask("DELETE", `/v1/nodes/${encodeURIComponent(node.name)}`),
     });
     if (done) {
-        toast(upper(done.done));
+        toast(upperUnlessName(done.done, done.name));
         location.hash = "#/nodes";
     }
 }

@@ -5,7 +5,7 @@ import { clock, compareNames, moment, percent, phi as phiText, sinceNow } from "
 import { store, subscribe } from "/assets/live.js";
 import { removeNode } from "/assets/pages/membership.js";
 import { eventList, pair, stateChip, suspicionBar, updateEvents, updateState, updateSuspicion } from "/assets/pages/parts.js";
-import { figure } from "/assets/sentences.js";
+import { figure, upperUnlessName } from "/assets/sentences.js";
 
 export function open(main, name) {
     const find = () => store.nodes.find((node) => node.name === name);
@@ -23,15 +23,16 @@ export function open(main, name) {
     const noEvents = h("p", { class: "quiet", text: "Nothing is kept about it." });
     const remove = h("button", { type: "button", class: "danger", onclick: () => { const node = find(); if (node) removeNode(node); } }, `Remove ${name}…`);
     const gone = h("p", { class: "problem", hidden: true }, h("b", { text: `There is no node ${name}.` }), h("span", {}, "It was removed, or never was. ", h("a", { href: "#/nodes", text: "All nodes" })));
-    const body = h("div", {},
+    const body = h("div", { class: "column" },
         h("section", { class: "panel why", "aria-labelledby": "why-title" }, h("h2", { id: "why-title", text: "Why" }), answer, reasons),
         h("div", { class: "columns" },
-            h("section", { class: "panel grow", "aria-labelledby": "phi-title" }, h("div", { class: "panel-head" }, h("h2", { id: "phi-title", text: "Suspicion, last two minutes" }), suspicion.element), graph.element),
-            h("section", { class: "panel narrow", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts)),
-        h("div", { class: "columns" },
-            h("section", { class: "panel grow", "aria-labelledby": "own-events" }, h("h2", { id: "own-events", text: "What happened to it" }), events, noEvents),
-            h("section", { class: "panel narrow", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
-                h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches)),
+            h("div", { class: "column grow" },
+            h("section", { class: "panel", "aria-labelledby": "phi-title" }, h("div", { class: "panel-head" }, h("h2", { id: "phi-title", text: "Suspicion, last two minutes" }), suspicion.element), graph.element),
+            h("section", { class: "panel", "aria-labelledby": "own-events" }, h("h2", { id: "own-events", text: "What happened to it, and what it says of others" }), events, noEvents)),
+            h("div", { class: "column narrow" },
+            h("section", { class: "panel", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts),
+            h("section", { class: "panel", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
+                h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches))),
         h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
 
     main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
@@ -41,7 +42,7 @@ export function open(main, name) {
     async function askWhy() {
         try {
             const why = await get(`/v1/why/${encodeURIComponent(name)}`);
-            setText(answer, why.answer[0].toUpperCase() + why.answer.slice(1));
+            setText(answer, upperUnlessName(why.answer, name));
             reasons.replaceChildren(...why.because.map((reason) => h("li", {}, h("time", { datetime: reason.at, title: moment(reason.at), text: clock(reason.at) }),
                 h("div", {}, h("span", { text: reason.text }), h("dl", { class: "figures" }, ...Object.entries(reason.figures).flatMap(([key, value]) => pair(...figure(key, value))))))));
         } catch (error) {

@@ -19,7 +19,7 @@ export function open(main) {
     const glyph = h("span", { class: "verdict-glyph" });
     const sub = h("p", { class: "verdict-sub" });
     const guarantee = h("span", { class: "chip" });
-    const add = h("button", { type: "button", class: "primary", onclick: () => addMachine() }, icon("plus"), "Add a machine");
+    const add = h("button", { type: "button", onclick: () => addMachine() }, icon("plus"), "Add a machine…");
     const notes = h("ul", { class: "notes" });
     const waiting = h("section", { class: "panel waiting", "aria-labelledby": "waiting-title", hidden: true },
         h("h2", { id: "waiting-title", text: "Waiting to be added" }), h("ul", { class: "waiting-list" }));
@@ -31,13 +31,13 @@ export function open(main) {
         h("thead", {}, h("tr", {},
             h("th", { scope: "col", text: "Node" }), h("th", { scope: "col", text: "State" }),
             h("th", { scope: "col" }, h("abbr", { title: "Suspicion φ: how unlikely such a silence is while the node lives. At the threshold it is reported.", text: "Suspicion φ" })),
-            h("th", { scope: "col", text: "CPU" }), h("th", { scope: "col", text: "Memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" })),
-            h("th", { scope: "col", text: "Temp." }), h("th", { scope: "col", text: "Version" }))),
+            h("th", { scope: "col", text: "CPU, memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" }), ", temp."))),
         rows);
     const drawing = picture();
     const broken = h("p", { class: "broken" });
     const legend = h("ul", { class: "legend", "aria-hidden": "true" },
         ...[["up", "hears"], ["probing", "probes"], ["down", "hears nothing"]].map(([state, text]) => h("li", { "data-state": state, text })));
+    const watch = h("section", { class: "panel watch", "aria-labelledby": "watch-title", hidden: true }, h("div", { class: "panel-head" }, h("h2", { id: "watch-title", text: "Who watches whom" })), drawing.element, legend, broken);
     const events = eventList();
     const help = h("section", { class: "panel help", hidden: true });
 
@@ -45,10 +45,11 @@ export function open(main) {
         h("header", { class: "verdict" }, glyph, h("div", { class: "verdict-words" }, heading, sub), h("div", { class: "verdict-side" }, add)),
         notes, waiting, help,
         h("div", { class: "columns" },
-            h("section", { class: "panel grow", "aria-labelledby": "nodes-title" }, h("div", { class: "panel-head" }, h("h2", { id: "nodes-title", text: "Nodes" }), count, filter), table),
-            h("section", { class: "panel watch", "aria-labelledby": "watch-title" }, h("div", { class: "panel-head" }, h("h2", { id: "watch-title", text: "Who watches whom" })), drawing.element, legend, broken)),
-        h("section", { class: "panel", "aria-labelledby": "recent-title" },
-            h("div", { class: "panel-head" }, h("h2", { id: "recent-title", text: "What happened last" }), h("a", { href: "#/events", text: "All events" })), events));
+            h("div", { class: "column grow" },
+                h("section", { class: "panel", "aria-labelledby": "nodes-title" }, h("div", { class: "panel-head" }, h("h2", { id: "nodes-title", text: "Nodes" }), count, filter), table),
+                h("section", { class: "panel recent", "aria-labelledby": "recent-title" },
+                    h("div", { class: "panel-head" }, h("h2", { id: "recent-title", text: "What happened last" }), h("a", { href: "#/events", text: "All events" })), events)),
+            watch));
 
     function render(what) {
         const { status, nodes } = store;
@@ -68,9 +69,10 @@ export function open(main) {
             filter.hidden = nodes.length <= 12;
         }
         if (isTold || what.has("phi") || what.has("edges")) {
+            watch.hidden = nodes.length < 2;  // alone there is nobody to watch
             drawing.update(nodes, store.edges);
-            const told = brokenWatches(store.edges.filter((edge) => nodes.some((node) => node.name === edge.from && node.state === "alive")));
-            setText(broken, told.length === 0 ? "" : `${list(told.slice(0, 4))}${told.length > 4 ? ` and ${told.length - 4} more` : ""}.`);
+            const told = brokenWatches(nodes, store.edges);
+            setText(broken, told.length === 0 ? "" : `${list(told.slice(0, 4))}${told.length > 4 ? ` and ${told.length - 4} more` : ""}`);
         }
         if (what.has("waiting")) showWaiting(waiting);
         if (what.has("event")) updateEvents(events, store.events.slice(-12).reverse());
@@ -81,7 +83,7 @@ export function open(main) {
         const suspects = nodes.filter((node) => node.state === "suspect");
         const members = nodes.filter((node) => node.state !== "left");
         let tone = "ok";
-        let text = `All ${members.length} nodes are alive`;
+        let text = members.length === 2 ? "Both nodes are alive" : `All ${members.length} nodes are alive`;
         if (status.state === "alone") text = "This node is a cluster of one";
         if (status.state === "joining") [tone, text] = ["warn", "This machine is not in a cluster yet"];
         else if (status.state === "removed") [tone, text] = ["bad", "This node was removed from its cluster"];
@@ -114,27 +116,24 @@ function nodeRow(node) {
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
     const suspicion = suspicionBar();
-    const cpu = meter("CPU");
-    const memory = meter("Memory");
+    const cpu = meter("CPU", "cpu");
+    const memory = meter("Memory", "mem");
     const load = h("span", { class: "load" });
     const heat = h("span", {});
-    const version = h("span", {});
     const row = h("tr", {},
         h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own), place),
         h("td", { class: "cell-state" }, chip, since),
         h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
-        h("td", { class: "cell-cpu", "data-label": "CPU" }, cpu.element),
-        h("td", { class: "cell-memory", "data-label": "Memory" }, memory.element),
-        h("td", { class: "cell-load", "data-label": "Load" }, load),
-        h("td", { class: "cell-heat", "data-label": "Temp." }, heat),
-        h("td", { class: "cell-version", "data-label": "Version" }, version));
+        h("td", { class: "cell-use", "data-label": "CPU, memory" }, cpu.element, memory.element),
+        h("td", { class: "cell-load", "data-label": "Load, temperature" }, load, heat));
     let shown = node;
     row.parts = {
         update(node) {
             shown = node;
             setAttribute(row, "data-state", node.state);
+            setAttribute(row, "data-self", node.self ? "yes" : null);
             own.hidden = !node.self;
-            setText(place, node.address.includes(":") ? `[${node.address}]:${node.port}` : `${node.address}:${node.port}`);
+            setText(place, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}${node.version ? ` · ${node.version}` : ""}`);
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);
             cpu.update(node.load?.cpu);
@@ -142,9 +141,8 @@ function nodeRow(node) {
             const load3 = node.load ? [node.load.load1, node.load.load5, node.load.load15] : null;
             setText(load, load3 ? load3.map((value) => value.toFixed(2)).join("  ") : "–");
             const degrees = node.load?.temperature;
-            setText(heat, degrees === null || degrees === undefined ? "–" : `${Math.round(degrees)} °C`);
-            setAttribute(heat, "class", degrees >= 80 ? "is-bad" : degrees >= 70 ? "is-warn" : null);
-            setText(version, node.version);
+            setText(heat, degrees === null || degrees === undefined ? "" : `${Math.round(degrees)} °C`);
+            setAttribute(heat, "class", `heat ${degrees >= 80 ? "is-bad" : degrees >= 70 ? "is-warn" : ""}`);
             row.parts.tick();
         },
         tick() {
@@ -154,11 +152,11 @@ function nodeRow(node) {
     return row;
 }
 
-function meter(label) {
+function meter(label, short) {
     const fill = h("span", { class: "bar-fill" });
     const bar = h("span", { class: "bar small", role: "meter", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
     const text = h("span", { class: "bar-text" });
-    const element = h("span", { class: "meter" }, bar, text);
+    const element = h("span", { class: "meter" }, h("span", { class: "meter-name", "aria-hidden": "true", text: short }), bar, text);
     return {
         element,
         update(share) {

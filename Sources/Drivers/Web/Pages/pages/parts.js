@@ -27,7 +27,7 @@ export function updateSuspicion(part, node) {
     const share = known ? Math.min(node.phi / node.threshold, 1) : 0;
     part.element.dataset.level = !known ? "unknown" : share >= 1 ? "bad" : share >= 0.6 ? "warn" : "ok";
     part.fill.style.setProperty("--share", share.toFixed(3));
-    setText(part.text, known ? `${phiText(node.phi)} / ${node.threshold}` : node.self ? "itself" : "not watched from here");
+    setText(part.text, known ? `${phiText(node.phi)} / ${node.threshold}` : node.self ? "–" : "not watched from here");
     part.bar.hidden = !known;
     setAttribute(part.bar, "aria-label", `Suspicion of ${node.name}`);
     setAttribute(part.bar, "aria-valuemax", node.threshold);
