@@ -110,7 +110,8 @@ let package = Package(
         tests("YAMLTests", ["YAML"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
-            "FuzzTargets", ["Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery"],
+            "FuzzTargets",
+            ["Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "BrambleAPI"],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),

@@ -252,7 +252,7 @@ extension BrambleClient {
 
     /// One request, one bounded answer.
     private func ask(_ request: HTTPRequest, timeout: Duration? = nil) async throws(ClientError) -> [UInt8] {
-        // Touched by the transfer's thread alone until it has finished, and read by nobody before.
+        // Touched by the transfer's thread alone, which hands over the body at the end.
         final class Answer: @unchecked Sendable { var body: [UInt8] = [] }
         let answer = Answer()
         let transfer = try HTTPTransfer(request, to: peer, timeout: timeout ?? self.timeout) { bytes, _, _ in
@@ -260,15 +260,15 @@ extension BrambleClient {
             answer.body.append(contentsOf: bytes)
             return true
         }
-        let outcome = await withTaskCancellationHandler {
+        let (outcome, body) = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                transfer.start { continuation.resume(returning: $0) }
+                transfer.start { continuation.resume(returning: ($0, answer.body)) }
             }
         } onCancel: {
             transfer.cancel()
         }
-        if let error = failure(outcome, body: answer.body) { throw error }
-        return answer.body
+        if let error = failure(outcome, body: body) { throw error }
+        return body
     }
 
     /// A stream of server-sent events; `read` turns one into a value, or skips it.

@@ -13,11 +13,11 @@ public struct ServerSentEvent: Equatable, Sendable {
 }
 
 /// Turns the bytes of a `text/event-stream` into events, whatever pieces they arrive in.
-struct EventStreamParser: Sendable {
-    enum Failure: Error, Equatable { case lineTooLong, eventTooLong }
+package struct EventStreamParser: Sendable {
+    package enum Failure: Error, Equatable { case lineTooLong, eventTooLong }
 
     /// Longest line, and longest event, in bytes: 1 MiB, the limit of bodies in the HTTP API.
-    static let limit = 1 << 20
+    package static let limit = 1 << 20
 
     private var line: [UInt8] = []
     private var lastWasReturn = false
@@ -26,10 +26,10 @@ struct EventStreamParser: Sendable {
     private var data: [UInt8]?
     private var lastID = ""
 
-    init() {}
+    package init() {}
 
     /// Events that these bytes complete, in order.
-    mutating func feed(_ bytes: some Sequence<UInt8>) throws(Failure) -> [ServerSentEvent] {
+    package mutating func feed(_ bytes: some Sequence<UInt8>) throws(Failure) -> [ServerSentEvent] {
         var complete: [ServerSentEvent] = []
         for byte in bytes {
             // A line ends with LF, CR or CR LF.
