@@ -30,7 +30,11 @@ enum YAMLParser {
         config.diag = diag
         config.flags = FYPCF_QUIET
         guard let parser = fy_parser_create(&config) else { throw builder.noMemory }
-        defer { fy_parser_destroy(parser) }
+        defer {
+            // The errors collected are not let go with the rest (libfyaml 0.7).
+            fy_diag_reset_error(diag)
+            fy_parser_destroy(parser)
+        }
         let isSet = base.withMemoryRebound(to: CChar.self, capacity: bytes.count) {
             fy_parser_set_string(parser, $0, bytes.count) == 0
         }
