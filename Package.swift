@@ -111,7 +111,10 @@ let package = Package(
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
             "FuzzTargets",
-            ["Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "BrambleAPI"],
+            [
+                "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "YAML",
+                "BrambleAPI",
+            ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),

@@ -237,11 +237,11 @@ private final class Pinger: @unchecked Sendable {
     }
 }
 
-enum EchoReply {
+package enum EchoReply {
     /// The sequence number of an echo reply that answers one of our requests; nil for anything else on the socket.
     ///
     /// - Parameter identifier: nil where the kernel has chosen and checked it.
-    static func sequence(
+    package static func sequence(
         in packet: some Collection<UInt8>, isV6: Bool, hasIPHeader: Bool, identifier: UInt16?, secret: [UInt8]
     ) -> UInt16? {
         var bytes = Array(packet)
