@@ -112,7 +112,7 @@ struct ServiceDiscoveryTests {
         #expect(try await one.namespace.wait { await a.sightings == [Self.sighting(2), Self.sighting(3)] })
         // Enough is known: members are let go, and only those that wait are kept.
         await a.look(for: .waitingMachines)
-        #expect(try await one.namespace.wait(seconds: 20) { await a.sightings.isEmpty })
+        #expect(try await one.namespace.wait(seconds: 40) { await a.sightings.isEmpty })
         for discovery in [a, b, c] { await discovery.stop() }
     }
 
@@ -174,7 +174,7 @@ struct ServiceDiscoveryTests {
         #expect(await b.sightings.isEmpty)
         try network.plug(two, number: 2)
         await b.announce(addresses: try two.addresses(2))
-        #expect(try await two.namespace.wait(seconds: 20) { await b.sightings == [Self.sighting(1)] })
+        #expect(try await two.namespace.wait(seconds: 40) { await b.sightings == [Self.sighting(1)] })
         #expect(try await one.namespace.wait { await a.sightings == [Self.sighting(2)] })
         #expect(await b.trouble == nil)
         await a.stop()
@@ -224,7 +224,7 @@ struct ServiceDiscoveryTests {
         let c = try two.discovery(3, addresses: try two.addresses(2))
         await c.start()
         #expect(
-            try await one.namespace.wait(seconds: 20) {
+            try await one.namespace.wait(seconds: 40) {
                 await a.sightings.map(\.announcement.id) == [AnnouncementTests.id(3)]
             })
         await a.stop()
@@ -299,7 +299,7 @@ struct ServiceDiscoveryTests {
         #expect(trouble?.problem == "multicast DNS cannot start: another program keeps UDP port 5353 to itself")
         #expect(trouble?.remedy.contains("disallow-other-stacks=no") == true)
         kill(avahi.process, SIGKILL)
-        #expect(try await two.namespace.wait(seconds: 20) { await b.sightings == [Self.sighting(1)] })
+        #expect(try await two.namespace.wait(seconds: 40) { await b.sightings == [Self.sighting(1)] })
         #expect(await b.trouble == nil)
         await a.stop()
         await b.stop()

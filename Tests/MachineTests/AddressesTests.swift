@@ -95,7 +95,7 @@ struct AddressesTests {
             _ line: String, until isMeant: (NetworkState) -> Bool, sourceLocation: SourceLocation = #_sourceLocation
         ) async throws {
             try namespace.shell(line)
-            for _ in 0..<500 {
+            for _ in 0..<3000 {
                 if seen.withLock({ $0.last }).map(isMeant) == true { return }
                 try await namespace.loop.sleep(for: .milliseconds(10))
             }
@@ -132,7 +132,7 @@ struct AddressesTests {
         try namespace.shell(
             "(for i in $(seq 1 2000); do echo addr add 10.$((i / 250)).$((i % 250)).1/32 dev eth0; echo addr del 10.$((i / 250)).$((i % 250)).1/32 dev eth0; done; echo addr add 10.99.0.1/24 dev eth0) | ip -batch -"
         )
-        for _ in 0..<500 where last.withLock({ $0?.addresses.map(\.address) }) != [IPAddress("10.99.0.1")!] {
+        for _ in 0..<3000 where last.withLock({ $0?.addresses.map(\.address) }) != [IPAddress("10.99.0.1")!] {
             try await namespace.loop.sleep(for: .milliseconds(10))
         }
         #expect(addresses.current.addresses.map(\.address) == [IPAddress("10.99.0.1")!])

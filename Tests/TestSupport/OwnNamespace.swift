@@ -43,7 +43,7 @@ package final class OwnNamespace: Sendable {
 
     /// Calls until it is true, at most `seconds`; false when it never was.
     package func wait(
-        seconds: Double = 10, until isTrue: @escaping () async throws -> Bool
+        seconds: Double = 30, until isTrue: @escaping () async throws -> Bool
     ) async throws -> Bool {
         let end = SystemClock.monotonicNanoseconds + Int64(seconds * 1e9)
         while SystemClock.monotonicNanoseconds < end {
