@@ -185,6 +185,26 @@ struct SessionTests {
         #expect(again.received.last == [9])
     }
 
+    @Test("two members whose sides of a partition each changed the key meet under the one before")
+    func twoNewKeys() {
+        let a = network.add("a", at: "10.0.0.1", key: key.rotated(), older: [key])
+        let b = network.add("b", at: "10.0.0.2", key: key.rotated(), older: [key])
+        network.send([1], a, b)
+        network.run(for: .seconds(2))
+        network.send([2], a, b)
+        network.run(for: .milliseconds(50))
+        #expect(b.received == [[2]] && b.openedUnder == [1])
+    }
+
+    @Test("at an address that somebody named, nothing is said under an older key")
+    func noOldKeyForStrangers() {
+        let a = network.add("a", at: "10.0.0.1", key: key.rotated(), older: [key])
+        let b = network.add("b", at: "10.0.0.2", key: key)
+        network.knock(a, b)
+        network.run(for: .seconds(5))
+        #expect(b.opened.isEmpty && b.sessions.counters[.foreign] == 4)
+    }
+
     @Test("a silent peer is knocked at every other second while something is sent to it, not more often, and not else")
     func silence() {
         let (a, b) = pair()

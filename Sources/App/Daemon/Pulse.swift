@@ -152,8 +152,11 @@ actor Pulse {
         guard now >= nextTickAt else { return }
         counters.worstLatenessMs = max(counters.worstLatenessMs, (now - nextTickAt).milliseconds)
         carryOut(core.tick(now: now, drained: isDrained))
-        if sessions.profile.incarnation != core.version.incarnation {
-            sessions.profile.incarnation = core.version.incarnation
+        // The generation, too, grows when the others remember a later life than our disk does.
+        let version = core.version
+        if sessions.profile.incarnation != version.incarnation || sessions.profile.generation != version.generation {
+            sessions.profile.incarnation = version.incarnation
+            sessions.profile.generation = version.generation
         }
         sessions.tick(now: now, into: &outputs)
         settle(stamp: now)

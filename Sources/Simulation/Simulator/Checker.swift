@@ -49,7 +49,8 @@ package struct Violation: Sendable {
 ///
 /// A verdict “s is down” is justified when s did not run through the whole window before it, or when those who really could
 /// not talk to s are at least 60 % of all who could have an opinion, and more than those who could. An observer's own
-/// pause is never a reason, nor is loss of up to a quarter. Only the first verdict on each version of s is judged:
+/// pause is never a reason, nor is loss of up to a quarter. Who could talk to s only counts if the decider could hear him,
+/// too. Only the first verdict on each version of s is judged:
 /// later ones pass it on.
 struct NobodyReachableIsDeclaredDown: Checker {
     private struct Story: Hashable {
@@ -93,7 +94,6 @@ struct NobodyReachableIsDeclaredDown: Checker {
             return "n\(observer.number) knew that it was unplugged itself"
         }
         let observers = Self.observers(of: subject, verdict, in: cluster)
-        let near = reachable(from: observer.number, in: cluster) { window.wasGood($0, $1) }
         let notFar = reachable(from: observer.number, in: cluster) { window.wasEverGood($0, $1) }
         var witnesses: [Int] = []
         var complainants: [Int] = []
@@ -101,7 +101,9 @@ struct NobodyReachableIsDeclaredDown: Checker {
             let number = machine.number
             let isDecider = number == observer.number
             if window.wasGood(number, subject.number) {
-                if near.contains(number), isDecider || window.ranThroughout(number) { witnesses.append(number) }
+                // Observers tell each other directly: one that the decider cannot hear cannot defend.
+                let isHeard = window.ranThroughout(number) && window.wasGood(number, observer.number)
+                if isDecider || isHeard { witnesses.append(number) }
             } else if notFar.contains(number) {
                 complainants.append(number)
             }

@@ -61,6 +61,7 @@ struct SimulatedTransport {
         /// Cluster keys by version; the highest is proved, all are understood.
         var keys: [UInt32: [UInt8]]
         var newestKey: UInt32 { keys.keys.max() ?? 1 }
+        var olderKeys: [UInt32] { keys.keys.sorted().dropLast() }
     }
     enum Output {
         case transmit(SimulatedPacket)
@@ -98,6 +99,7 @@ struct SimulatedTransport {
     private struct Attempt {
         var index: UInt32
         var endpoint: Endpoint
+        var isToMember: Bool
         var keyVersion: UInt32
         var packet: SimulatedPacket
         var isHello = false
@@ -117,6 +119,7 @@ struct SimulatedTransport {
     /// Stands for the secret that makes this process's cookies.
     private let boot: UInt32
     private var attempts: [UInt32: Attempt] = [:]
+    private var olderTurn = 0
     private var attemptAt: [Endpoint: UInt32] = [:]
     private var answered: [UInt32: SimulatedPacket] = [:]
     private var sessions: [UInt32: Session] = [:]
@@ -146,23 +149,24 @@ struct SimulatedTransport {
     mutating func send(_ bytes: [UInt8], to peer: NodeID, via endpoint: Endpoint, now: Instant) -> [SimulatedPacket] {
         precondition(bytes.count <= Packet.maximumPayload, "a datagram of \(bytes.count) bytes cannot be sent")
         guard let all = peers[peer], let session = all.first else {
-            return knock(endpoint, now: now).map { [$0] } ?? []
+            return knock(endpoint, isToMember: true, now: now).map { [$0] } ?? []
         }
         let data = packet(to: endpoint, .data(bytes, session: session.remoteIndex))
         guard now >= session.nextRevival, all.allSatisfy({ now - $0.lastReceived >= Self.silentBeforeKnock }) else {
             return [data]
         }
         session.nextRevival = now + Self.silentBeforeKnock
-        return [data] + (knock(endpoint, now: now).map { [$0] } ?? [])
+        return [data] + (knock(endpoint, isToMember: true, now: now).map { [$0] } ?? [])
     }
 
-    mutating func knock(_ endpoint: Endpoint, now: Instant) -> SimulatedPacket? {
+    mutating func knock(_ endpoint: Endpoint, isToMember: Bool = false, now: Instant) -> SimulatedPacket? {
         guard attemptAt[endpoint] == nil, attempts.count < Self.maximumAttempts else { return nil }
         let index = freshIndex()
         let version = identity.newestKey
         let knock = packet(to: endpoint, .knock(secret: identity.keys[version] ?? [], index: index))
         attempts[index] = Attempt(
-            index: index, endpoint: endpoint, keyVersion: version, packet: knock, nextTry: now + Self.retryAfter[0])
+            index: index, endpoint: endpoint, isToMember: isToMember, keyVersion: version, packet: knock,
+            nextTry: now + Self.retryAfter[0])
         attemptAt[endpoint] = index
         return knock
     }
@@ -179,6 +183,7 @@ struct SimulatedTransport {
                 continue
             }
             attempt.nextTry = now + Self.retryAfter[attempt.tries]
+            useOlderKey(&attempt)
             attempts[index] = attempt
             packets.append(attempt.packet)
         }
@@ -193,6 +198,18 @@ struct SimulatedTransport {
             packets.append(packet(to: session.lastPath, .data([], session: session.remoteIndex)))
         }
         return packets
+    }
+
+    /// A member that does not answer may not have our newest key.
+    private mutating func useOlderKey(_ attempt: inout Attempt) {
+        let older = identity.olderKeys
+        guard attempt.isToMember, !attempt.isHello, !older.isEmpty, attempt.tries >= Self.retryAfter.count / 2 else {
+            return
+        }
+        olderTurn += 1
+        attempt.keyVersion = older[olderTurn % older.count]
+        attempt.packet = packet(
+            to: attempt.endpoint, .knock(secret: identity.keys[attempt.keyVersion] ?? [], index: attempt.index))
     }
 
     mutating func forget(_ peer: NodeID) {

@@ -54,6 +54,7 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
     private let cookieKey = Secret.random(32)
 
     private var attempts: [UInt32: Attempt] = [:]
+    private var olderTurn = 0
     private var attemptAt: [Endpoint: UInt32] = [:]
     private var answered: [[UInt8]: Answered] = [:]
     private var sessions: [UInt32: Session] = [:]
@@ -72,8 +73,10 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
     private final class Attempt {
         let index: UInt32
         let endpoint: Endpoint
-        let key: ClusterKey
-        let salt: [UInt8]
+        /// Sent to an address of a known member, not to one that anybody may have named.
+        let isToMember: Bool
+        var key: ClusterKey
+        var salt: [UInt8]
         let ephemeral = EphemeralKey()
         /// What is sent until it is answered: the knock, then the hello.
         var packet: [UInt8]
@@ -82,9 +85,13 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
         var tries = 0
         var nextTry: Instant
 
-        init(index: UInt32, endpoint: Endpoint, key: ClusterKey, salt: [UInt8], packet: [UInt8], nextTry: Instant) {
+        init(
+            index: UInt32, endpoint: Endpoint, isToMember: Bool, key: ClusterKey, salt: [UInt8], packet: [UInt8],
+            nextTry: Instant
+        ) {
             self.index = index
             self.endpoint = endpoint
+            self.isToMember = isToMember
             self.key = key
             self.salt = salt
             self.packet = packet
@@ -147,7 +154,7 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
         }
         guard let session = peers[peer]?.first, !isSpent(session, now: now) else {
             counters.withoutSession += 1
-            knock(via, now: now, into: &outputs)
+            knock(via, isToMember: true, now: now, into: &outputs)
             return
         }
         transmit(session.seal(payload), to: via, into: &outputs)
@@ -158,7 +165,7 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
             // It may have restarted, and be unable to tell us: behind a cluster key that we do not have yet, or because
             // what we send is too short to be knocked at for. Two who only use dead sessions would never meet again.
             session.nextRevival = now + limits.silentBeforeKnock
-            knock(via, now: now, into: &outputs)
+            knock(via, isToMember: true, now: now, into: &outputs)
         }
     }
 
@@ -168,6 +175,12 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
 
     /// Begins a handshake with whoever is there, unless one is under way.
     package mutating func knock(_ endpoint: Endpoint, now: Instant, into outputs: inout [Output]) {
+        knock(endpoint, isToMember: false, now: now, into: &outputs)
+    }
+
+    private mutating func knock(
+        _ endpoint: Endpoint, isToMember: Bool, now: Instant, into outputs: inout [Output]
+    ) {
         guard attemptAt[endpoint] == nil, endpoint.port > 0, !endpoint.address.isUnspecified,
             !endpoint.address.isMulticastOrBroadcast
         else { return }
@@ -176,16 +189,31 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
             return
         }
         let index = freshIndex()
-        let salt = RandomBytes.make(Packet.saltSize)
-        let key = ring.current
-        let header = Packet.header(.knock, tag: key.tag.value, sender: index, salt: salt)
-        let padding = [UInt8](repeating: 0, count: Packet.knockPadding)
+        let (salt, packet) = makeKnock(index: index, key: ring.current)
         let attempt = Attempt(
-            index: index, endpoint: endpoint, key: key, salt: salt, packet: seal(padding, header: header, key: key),
+            index: index, endpoint: endpoint, isToMember: isToMember, key: ring.current, salt: salt, packet: packet,
             nextTry: now + (limits.retryAfter.first ?? .zero))
         attempts[index] = attempt
         attemptAt[endpoint] = index
         transmit(attempt.packet, to: endpoint, into: &outputs)
+    }
+
+    private func makeKnock(index: UInt32, key: ClusterKey) -> (salt: [UInt8], packet: [UInt8]) {
+        let salt = RandomBytes.make(Packet.saltSize)
+        let header = Packet.header(.knock, tag: key.tag.value, sender: index, salt: salt)
+        let padding = [UInt8](repeating: 0, count: Packet.knockPadding)
+        return (salt, seal(padding, header: header, key: key))
+    }
+
+    /// A member that does not answer may not have our newest key: it was away when the key changed, or a removal on its
+    /// side of a partition made another. The second half of the tries uses older keys, in turn.
+    private mutating func useOlderKey(_ attempt: Attempt) {
+        guard attempt.isToMember, attempt.helloHash == nil, !ring.older.isEmpty,
+            attempt.tries >= limits.retryAfter.count / 2
+        else { return }
+        olderTurn += 1
+        attempt.key = ring.older[olderTurn % ring.older.count]
+        (attempt.salt, attempt.packet) = makeKnock(index: attempt.index, key: attempt.key)
     }
 
     /// Drops every key shared with a peer: it was removed.
@@ -205,6 +233,7 @@ package struct Sessions: ~Copyable, @unchecked Sendable {
                 continue
             }
             attempt.nextTry = now + limits.retryAfter[attempt.tries]
+            useOlderKey(attempt)
             transmit(attempt.packet, to: attempt.endpoint, into: &outputs)
         }
         if now >= nextSweep {
