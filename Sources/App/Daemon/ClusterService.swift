@@ -18,6 +18,8 @@ final class ClusterService: BrambleService {
     struct WaitingMachineInfo: Sendable {
         var name: String
         var id: NodeID
+        /// What `bramble doctor` finds on the machine; blocking.
+        var examine: @Sendable () -> [DoctorCheck]
     }
 
     private let stage = Locked(Stage.starting)
@@ -281,8 +283,21 @@ final class ClusterService: BrambleService {
     // MARK: Health
 
     func doctor() async -> [DoctorCheck] {
-        guard let member else { return [] }
-        return await member.doctor()
+        switch current {
+        case .member(let member): return await member.doctor()
+        case .waiting(let machine):
+            let waits = DoctorCheck(
+                check: "cluster", state: .warn, text: "this machine has no cluster key and waits to be added",
+                remedy: "on a member: bramble node add \(machine.name); or copy cluster.key here; or: bramble init")
+            return await [waits] + worker.run { machine.examine() }
+        case .starting: return []
+        case .removed(_, let cluster, _, _):
+            return [
+                DoctorCheck(
+                    check: "cluster", state: .warn, text: "this node was removed from the cluster “\(cluster)”",
+                    remedy: "restart it: it then waits to be added again")
+            ]
+        }
     }
 
     func metrics() async -> String {

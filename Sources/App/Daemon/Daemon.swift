@@ -130,7 +130,9 @@ actor Stages {
     func touch() async { _ = await member?.pulse.isAlone }
 
     private func wait() async throws {
-        service.enter(.waiting(.init(name: configuration.name.description, id: home.identity.id)))
+        let examine = { @Sendable [home, configuration] in DoctorCheck.all(home, configuration) }
+        service.enter(
+            .waiting(.init(name: configuration.name.description, id: home.identity.id, examine: examine)))
         let room = try WaitingRoom(home: home, configuration: configuration, loop: loop, worker: worker) {
             [weak self] key, members in
             Task { await self?.keyFound(key, members) }

@@ -221,11 +221,9 @@ final class Member: Sendable {
         throw APIError(problem: failure.problem, remedy: failure.remedy)
     }
 
-    /// What `bramble doctor` finds on the machine itself. Blocking, so on the worker's thread.
-    func examineMachine() async -> [DoctorProbes.Finding] {
-        let probes = DoctorProbes(
-            dataDirectory: home.directory.path, hostsFile: configuration.hostsFile, port: configuration.port)
-        return await worker.run { probes.run() }
+    /// What `bramble doctor` finds on the machine itself.
+    func examineMachine() async -> [DoctorCheck] {
+        await worker.run { [home, configuration] in DoctorCheck.all(home, configuration) }
     }
 
     /// Machines without a key, found by discovery.

@@ -1,10 +1,24 @@
 import BrambleAPI
 import Crypto
+import Machine
 import Membership
 import Node
 import Primitives
 import Reactor
 import Transport
+
+extension DoctorCheck {
+    /// What is to be found on the machine itself. Blocking: for the worker's thread.
+    static func all(_ home: Home, _ configuration: Configuration) -> [DoctorCheck] {
+        DoctorProbes(
+            dataDirectory: home.directory.path, hostsFile: configuration.hostsFile, port: configuration.port
+        ).run().map { finding in
+            DoctorCheck(
+                check: finding.check, state: State(rawValue: finding.state.rawValue) ?? .warn, text: finding.text,
+                remedy: finding.remedy)
+        }
+    }
+}
 
 /// What a member tells about itself: waiting machines, health checks, metrics.
 extension Member {
@@ -149,11 +163,7 @@ extension Member {
                 trouble?.problem ?? "machines on this network are found by multicast DNS", trouble?.remedy ?? "")
         }
 
-        checks += await examineMachine().map { finding in
-            DoctorCheck(
-                check: finding.check, state: DoctorCheck.State(rawValue: finding.state.rawValue) ?? .warn,
-                text: finding.text, remedy: finding.remedy)
-        }
+        checks += await examineMachine()
 
         let figures = await pulse.figures()
         let late = figures.counters.worstLatenessMs

@@ -43,13 +43,16 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
     // Touched on the loop's own thread only.
     private var watches: [UInt64: Watch] = [:]
     private var timers: [Timer] = []
+    /// Written once, before `init` returns.
     private nonisolated(unsafe) var thread = pthread_t()
+    private let running = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
 
     package init(name: String) {
         self.name = name
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
         wakeup = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
         precondition(epoll >= 0 && wakeup >= 0, "the kernel refuses epoll or eventfd: too many open files")
+        sem_init(running, 0, 0)
         var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: 0))
         epoll_ctl(epoll, EPOLL_CTL_ADD, wakeup, &event)
         start()
@@ -57,6 +60,8 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
     deinit {
         close(epoll)
         close(wakeup)
+        sem_destroy(running)
+        running.deallocate()
     }
 
     // MARK: Executor
@@ -161,11 +166,13 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         var created = pthread_t()
         let code = pthread_create(&created, nil, eventLoopThread, retained)
         precondition(code == 0, "the kernel refuses another thread: \(code)")
-        thread = created
+        // Until the thread has written down which one it is: everybody asks `isOnLoop`.
+        while sem_wait(running) != 0 {}
     }
 
     fileprivate func run() {
         thread = pthread_self()
+        sem_post(running)
         name.withCString { clinux_name_this_thread($0) }
         var events = [epoll_event](repeating: epoll_event(), count: 64)
         while true {
