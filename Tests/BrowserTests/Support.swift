@@ -19,14 +19,7 @@ func withDashboard(
         do {
             if logIn { try await browser.logIn(at: address) }
             try await body(browser, address)
-            let foreign = try await browser.requests().filter {
-                !$0.hasPrefix("\(address)/") && !$0.hasPrefix("data:") && !$0.hasPrefix("chrome")
-            }
-            #expect(foreign == [], "the page asked for something from elsewhere")
-            let said = try await browser.consoleErrors().filter { text in
-                !complaints.contains { text.contains($0) }
-            }
-            #expect(said == [], "the console has complaints")
+            try await browser.expectNothingForeign(at: address, complaints: complaints)
         } catch {
             await browser.quit()
             throw error
@@ -56,6 +49,18 @@ func withServer(
 }
 
 extension Browser {
+    func expectNothingForeign(at address: String, complaints: [String]) async throws {
+        let asked = try await requests()
+        let own = asked.filter { $0.hasPrefix("\(address)/") }
+        #expect(own.contains("\(address)/assets/style.css"), "requests are seen at all")
+        let foreign = asked.filter {
+            !$0.hasPrefix("\(address)/") && !$0.hasPrefix("data:") && !$0.hasPrefix("chrome")
+        }
+        #expect(foreign == [], "the page asked for something from elsewhere")
+        let said = try await consoleErrors().filter { text in !complaints.contains { text.contains($0) } }
+        #expect(said == [], "the console has complaints")
+    }
+
     func logIn(at address: String, password: String = "correct horse") async throws {
         try await open("\(address)/login")
         try await type("admin", into: "#user")

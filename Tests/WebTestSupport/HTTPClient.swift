@@ -42,7 +42,7 @@ package final class RawConnection: @unchecked Sendable {
     private var buffer: [UInt8] = []
 
     /// - Parameter source: the address to come from, for limits by address.
-    package init(to address: WebAddress, from source: IPAddress? = nil, timeout: Duration = .seconds(10)) throws {
+    package init(to address: WebAddress, from source: IPAddress? = nil, timeout: Duration = .seconds(45)) throws {
         switch address {
         case .unix(let path):
             descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)

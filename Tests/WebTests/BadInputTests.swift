@@ -224,7 +224,7 @@ struct BadInputTests {
             }
             let reply = try await request("GET", "/health", at: address)
             #expect(reply.status == 200)
-            try await waitUntil(.seconds(20)) { server.openConnections == 0 }
+            try await waitUntil(.seconds(60)) { server.openConnections == 0 }
         }
     }
 

@@ -24,13 +24,13 @@ struct CrowdTests {
             let lasted = try await blocking {
                 let connection = try RawConnection(to: address)
                 let start = SystemClock.now
-                for letter in "GET /health HTTP/1.1\r\nHost: a-very-slow-client-that-never-ends" {
+                for letter in "GET /health HTTP/1.1\r\nHost: a-very-slow-client-that-never-ends-and-goes-on-and-on" {
                     do { try connection.send(String(letter)) } catch { break }
                     usleep(200_000)
                 }
                 return SystemClock.now - start
             }
-            #expect(lasted > .milliseconds(1400) && lasted < .seconds(6))
+            #expect(lasted > .milliseconds(1400) && lasted < .seconds(12))
         }
     }
 
@@ -44,13 +44,13 @@ struct CrowdTests {
                     "POST /v1/nodes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nContent-Length: 1000\r\n\r\n"
                 )
                 let start = SystemClock.now
-                for _ in 0..<40 {
+                for _ in 0..<70 {
                     do { try connection.send(" ") } catch { break }
                     usleep(200_000)
                 }
                 return SystemClock.now - start
             }
-            #expect(lasted > .milliseconds(1400) && lasted < .seconds(6))
+            #expect(lasted > .milliseconds(1400) && lasted < .seconds(12))
         }
         #expect(cluster.change { $0.changes } == [])
     }
@@ -63,7 +63,7 @@ struct CrowdTests {
                 let question = "GET /v1/edges HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n"
                 for _ in 0..<200 { do { try connection.send(question) } catch { break } }
                 while server.openConnections == 0 { usleep(1000) }
-                let end = SystemClock.now + .seconds(10)
+                let end = SystemClock.now + .seconds(45)
                 while server.openConnections > 0 {
                     guard SystemClock.now < end else { throw TooLate() }
                     usleep(10_000)
@@ -103,13 +103,13 @@ struct CrowdTests {
             #expect(local.status == 200, "the operator at the machine is not behind them")
             let start = SystemClock.now
             let reply = try await blocking {
-                let connection = try RawConnection(to: address, timeout: .seconds(30))
+                let connection = try RawConnection(to: address, timeout: .seconds(60))
                 try connection.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
                 return try connection.readReply()
             }
             #expect(reply.status == 200)
-            #expect(SystemClock.now - start < .seconds(20))
-            try await waitUntil(.seconds(30)) { server.openConnections <= 1 }
+            #expect(SystemClock.now - start < .seconds(30))
+            try await waitUntil(.seconds(60)) { server.openConnections <= 1 }
             withExtendedLifetime(held) {}
         }
     }

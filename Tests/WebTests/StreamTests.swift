@@ -89,7 +89,7 @@ struct StreamTests {
                     _ = try quick.readEvent()
                     read += 1
                 }
-                let end = SystemClock.now + .seconds(10)
+                let end = SystemClock.now + .seconds(45)
                 while server.openConnections > 1 {
                     guard SystemClock.now < end else { throw TooLate() }
                     cluster.happen("stalled", "node2", by: [], detail: [:])
@@ -204,7 +204,7 @@ struct StreamTests {
                 return told
             }
             try await moving
-            #expect(told >= seconds * 2 && told <= seconds * 4 + 2)
+            #expect(told >= 2 && told <= seconds * 4 + 2)
         }
     }
 

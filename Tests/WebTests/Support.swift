@@ -50,7 +50,7 @@ final class TestClock: Sendable {
 struct TooLate: Error {}
 
 /// Looks every few milliseconds; throws when it has not come true in time.
-func waitUntil(_ limit: Duration = .seconds(10), _ condition: @escaping @Sendable () -> Bool) async throws {
+func waitUntil(_ limit: Duration = .seconds(45), _ condition: @escaping @Sendable () -> Bool) async throws {
     try await blocking {
         let end = SystemClock.now + limit
         while !condition() {

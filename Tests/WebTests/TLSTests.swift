@@ -47,18 +47,18 @@ struct TLSTests {
             guard case .tcp(let endpoint) = address else { return }
             let base = "https://127.0.0.1:\(endpoint.port)"
             let nodes = try await run(
-                "curl", "-sS", "--max-time", "10", "--cacert", trust, "-H", "Authorization: Bearer secret",
+                "curl", "-sS", "--max-time", "40", "--cacert", trust, "-H", "Authorization: Bearer secret",
                 "\(base)/v1/nodes")
             #expect(nodes.status == 0 && nodes.output.contains("node2"))
             let login = try await run(
-                "curl", "-sSi", "--max-time", "10", "--cacert", trust, "-H", "Origin: \(base)", "--json",
+                "curl", "-sSi", "--max-time", "40", "--cacert", trust, "-H", "Origin: \(base)", "--json",
                 #"{"user":"admin","password":"correct horse"}"#, "\(base)/login")
             #expect(login.output.contains("; Secure"))
             #expect(login.output.contains(#""encrypted":true"#))
             let old = try await run(
-                "curl", "-sS", "--max-time", "10", "--cacert", trust, "--tls-max", "1.1", "\(base)/health")
+                "curl", "-sS", "--max-time", "40", "--cacert", trust, "--tls-max", "1.1", "\(base)/health")
             #expect(old.status != 0)
-            let stranger = try await run("curl", "-sS", "--max-time", "10", "\(base)/health")
+            let stranger = try await run("curl", "-sS", "--max-time", "40", "\(base)/health")
             #expect(stranger.status == 60, "curl does not know the certificate")
         }
     }
@@ -81,7 +81,7 @@ struct TLSTests {
                 _ = try connection.receive()
                 return SystemClock.now - start
             }
-            #expect(lasted < .seconds(5))
+            #expect(lasted < .seconds(12))
             try await waitUntil { server.openConnections == 0 }
         }
     }

@@ -1031,7 +1031,7 @@ function chart() {
 }
 
 """####),
-        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "00daefdfc8cc2695", content: ####"""
+        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "f4d1872bf9d3bf23", content: ####"""
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
 import { addMachine, addWaiting } from "/assets/pages/membership.js";
@@ -1131,8 +1131,10 @@ export function open(main) {
         const [word, meaning] = guarantees[status.guarantee] ?? [status.guarantee, ""];
         setText(guarantee, `guarantee: ${word}`);
         setAttribute(guarantee, "title", meaning);
-        keyed(notes, status.notes, (note) => note, (note) => h("li", {}, icon("info"), h("span", { text: note[0].toUpperCase() + note.slice(1) })), () => {});
         const isAlone = status.state === "alone";
+        // How to add the second machine is told at length below.
+        const told = status.notes.filter((note) => !(isAlone && note.includes("cluster.key")));
+        keyed(notes, told, (note) => note, (note) => h("li", {}, icon("info"), h("span", { text: note[0].toUpperCase() + note.slice(1) })), () => {});
         if (help.hidden === isAlone) {
             help.hidden = !isAlone;
             if (isAlone) help.replaceChildren(...firstSteps());
@@ -1227,7 +1229,7 @@ function firstSteps() {
 }
 
 """####),
-        Asset(path: "pages/parts.js", type: "text/javascript; charset=utf-8", tag: "50412c1883715dad", content: ####"""
+        Asset(path: "pages/parts.js", type: "text/javascript; charset=utf-8", tag: "66ee11b9aa1df9bc", content: ####"""
 // Parts that several pages show.
 import { h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
 import { clock, day, moment, phi as phiText, stateWords } from "/assets/format.js";
@@ -1253,7 +1255,7 @@ export function suspicionBar() {
     return { element: h("span", { class: "suspicion" }, bar, text), bar, fill, text };
 }
 export function updateSuspicion(part, node) {
-    const known = node.phi !== null && node.phi !== undefined;
+    const known = !node.self && node.phi !== null && node.phi !== undefined;  // nobody suspects itself
     const share = known ? Math.min(node.phi / node.threshold, 1) : 0;
     part.element.dataset.level = !known ? "unknown" : share >= 1 ? "bad" : share >= 0.6 ? "warn" : "ok";
     part.fill.style.setProperty("--share", share.toFixed(3));
@@ -1293,7 +1295,7 @@ export function pair(name, value) {
 }
 
 """####),
-        Asset(path: "picture.js", type: "text/javascript; charset=utf-8", tag: "ddbb9e715477ecdf", content: ####"""
+        Asset(path: "picture.js", type: "text/javascript; charset=utf-8", tag: "3068307d8931cc70", content: ####"""
 // Who watches whom: the nodes on a ring, a line for each pair of which one watches the other. Each half of a line tells
 // what the node at that end hears of the other, so a link that works one way only is seen as such.
 import { s, setAttribute, setText } from "/assets/dom.js";
@@ -1405,10 +1407,10 @@ function paint(element, node, radius) {
     setAttribute(element, "data-state", node.state);
     setAttribute(element, "data-self", node.self ? "yes" : null);
     const [, , gauge, , mark] = element.children;
-    const share = node.state === "left" || node.phi === null || node.phi === undefined ? 0 : Math.min(node.phi / node.threshold, 1);
+    const share = node.self || node.state === "left" || node.phi === null || node.phi === undefined ? 0 : Math.min(node.phi / node.threshold, 1);
     setAttribute(gauge, "stroke-dasharray", `${(share * 100).toFixed(1)} 100`);
     setAttribute(mark, "d", marks[node.state] ?? "");
-    setText(element.querySelector("title"), `${node.name}${node.self ? " (this node)" : ""}: ${node.state}${node.phi === null || node.phi === undefined ? "" : `, φ ${phiText(node.phi)} of ${node.threshold}`}`);
+    setText(element.querySelector("title"), `${node.name}${node.self ? " (this node)" : ""}: ${node.state}${node.self || node.phi === null || node.phi === undefined ? "" : `, φ ${phiText(node.phi)} of ${node.threshold}`}`);
 }
 
 /** One entry for each pair of nodes, with what either end says. */

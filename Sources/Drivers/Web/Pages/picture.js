@@ -109,10 +109,10 @@ function paint(element, node, radius) {
     setAttribute(element, "data-state", node.state);
     setAttribute(element, "data-self", node.self ? "yes" : null);
     const [, , gauge, , mark] = element.children;
-    const share = node.state === "left" || node.phi === null || node.phi === undefined ? 0 : Math.min(node.phi / node.threshold, 1);
+    const share = node.self || node.state === "left" || node.phi === null || node.phi === undefined ? 0 : Math.min(node.phi / node.threshold, 1);
     setAttribute(gauge, "stroke-dasharray", `${(share * 100).toFixed(1)} 100`);
     setAttribute(mark, "d", marks[node.state] ?? "");
-    setText(element.querySelector("title"), `${node.name}${node.self ? " (this node)" : ""}: ${node.state}${node.phi === null || node.phi === undefined ? "" : `, φ ${phiText(node.phi)} of ${node.threshold}`}`);
+    setText(element.querySelector("title"), `${node.name}${node.self ? " (this node)" : ""}: ${node.state}${node.self || node.phi === null || node.phi === undefined ? "" : `, φ ${phiText(node.phi)} of ${node.threshold}`}`);
 }
 
 /** One entry for each pair of nodes, with what either end says. */

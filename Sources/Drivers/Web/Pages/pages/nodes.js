@@ -97,8 +97,10 @@ export function open(main) {
         const [word, meaning] = guarantees[status.guarantee] ?? [status.guarantee, ""];
         setText(guarantee, `guarantee: ${word}`);
         setAttribute(guarantee, "title", meaning);
-        keyed(notes, status.notes, (note) => note, (note) => h("li", {}, icon("info"), h("span", { text: note[0].toUpperCase() + note.slice(1) })), () => {});
         const isAlone = status.state === "alone";
+        // How to add the second machine is told at length below.
+        const told = status.notes.filter((note) => !(isAlone && note.includes("cluster.key")));
+        keyed(notes, told, (note) => note, (note) => h("li", {}, icon("info"), h("span", { text: note[0].toUpperCase() + note.slice(1) })), () => {});
         if (help.hidden === isAlone) {
             help.hidden = !isAlone;
             if (isAlone) help.replaceChildren(...firstSteps());

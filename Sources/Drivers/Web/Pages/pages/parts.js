@@ -23,7 +23,7 @@ export function suspicionBar() {
     return { element: h("span", { class: "suspicion" }, bar, text), bar, fill, text };
 }
 export function updateSuspicion(part, node) {
-    const known = node.phi !== null && node.phi !== undefined;
+    const known = !node.self && node.phi !== null && node.phi !== undefined;  // nobody suspects itself
     const share = known ? Math.min(node.phi / node.threshold, 1) : 0;
     part.element.dataset.level = !known ? "unknown" : share >= 1 ? "bad" : share >= 0.6 ? "warn" : "ok";
     part.fill.style.setProperty("--share", share.toFixed(3));
