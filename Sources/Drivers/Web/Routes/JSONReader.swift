@@ -1,18 +1,18 @@
-import BrambleAPI
+package import BrambleAPI
 
 /// Where and why a text is not JSON.
-struct JSONProblem: Error, Equatable {
-    var line: Int
-    var column: Int
-    var text: String
+package struct JSONProblem: Error, Equatable {
+    package var line: Int
+    package var column: Int
+    package var text: String
 }
 
 /// Reads JSON (RFC 8259) strictly: no duplicate names, nothing after the value, bounded depth. For what clients send, so
 /// that an error can name its place; answers are written by Foundation.
-struct JSONReader {
+package struct JSONReader {
     static let depthLimit = 32
 
-    static func read(_ bytes: [UInt8]) throws(JSONProblem) -> JSONValue {
+    package static func read(_ bytes: [UInt8]) throws(JSONProblem) -> JSONValue {
         guard String(validating: bytes, as: UTF8.self) != nil else {
             throw JSONProblem(line: 1, column: 1, text: "the text is not UTF-8")
         }
