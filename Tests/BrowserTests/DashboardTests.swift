@@ -318,6 +318,23 @@ struct DashboardTests {
         await browser.quit()
     }
 
+    @Test("a node that was removed says so, and shows no nodes of a cluster that it left")
+    func removed() async throws {
+        let cluster = FakeCluster(names: ["apple", "cherry"])
+        try await withDashboard(cluster) { browser, _ in
+            cluster.change { state in
+                state.phase = .removed
+                state.nodes = []
+                state.edges = []
+                state.notes = ["this node was removed from “orchard” by cherry"]
+            }
+            try await browser.wait(
+                until: "document.querySelector('h1').textContent === 'This node was removed from its cluster'")
+            try await browser.wait(until: "document.querySelectorAll('.nodes tbody tr, .dot').length === 0")
+            #expect(try await browser.text(".notes").contains("by cherry"))
+        }
+    }
+
     @Test("a session that ends leads to the login page")
     func sessionEnds() async throws {
         let clock = TestClock()

@@ -183,12 +183,13 @@ package final class FakeCluster: BrambleService {
             state.statusCalls += 1
             let alive = state.nodes.count { $0.state == .alive }
             return ClusterStatus(
-                cluster: state.cluster, node: state.nodes[0].name,
+                cluster: state.cluster, node: state.nodes.first?.name ?? "",
                 state: state.phase == .member && state.nodes.count == 1 ? .alone : state.phase,
                 nodes: .init(alive: alive, down: state.nodes.count - alive),
                 guarantee: state.nodes.count >= 3
                     ? "majority" : state.nodes.count == 2 ? "single-fault" : "best-effort",
-                uptimeSeconds: 4321, id: state.nodes[0].id, code: "QRST UVWX YZAB", version: "0.1.0", notes: state.notes
+                uptimeSeconds: 4321, id: state.nodes.first?.id ?? "", code: "QRST UVWX YZAB", version: "0.1.0",
+                notes: state.notes
             )
         }
     }

@@ -416,7 +416,7 @@ circle { fill: #7a45a5 }
 </html>
 
 """####),
-        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "18fb63e6f207b2a7", content: ####"""
+        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "c1bf73b8d7197e66", content: ####"""
 // What the node tells as it changes, kept for all pages: one event stream a browser tab.
 import { get } from "/assets/api.js";
 
@@ -427,6 +427,8 @@ const historyStep = 500;
 export const store = {
     status: null,
     nodes: [],
+    /** False until the nodes were told once; a node that is in no cluster knows none. */
+    isComplete: false,
     edges: [],
     waiting: [],
     events: [],
@@ -475,7 +477,10 @@ export function connect() {
     });
     source.addEventListener("error", lost);
     on("status", (value) => { store.status = value; });
-    on("nodes", (value) => { store.nodes = value; });
+    on("nodes", (value) => {
+        store.nodes = value;
+        store.isComplete = true;
+    });
     on("edges", (value) => { store.edges = value; });
     on("waiting", (value) => { store.waiting = value; });
     on("phi", (value) => {
@@ -859,7 +864,7 @@ export async function removeNode(node) {
 }
 
 """####),
-        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "6282d827eb75ccdb", content: ####"""
+        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "d3247461153a9989", content: ####"""
 // One node: why it is as it is, its figures, its watches, its past.
 import { get } from "/assets/api.js";
 import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
@@ -915,7 +920,7 @@ export function open(main, name) {
     const again = setInterval(askWhy, 10000);
 
     function render(what) {
-        if (!store.nodes.length) return;
+        if (!store.isComplete) return;
         const node = find();
         gone.hidden = Boolean(node);
         body.hidden = !node;
@@ -1031,7 +1036,7 @@ function chart() {
 }
 
 """####),
-        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "f4d1872bf9d3bf23", content: ####"""
+        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "7a13860d6908ec1a", content: ####"""
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
 import { addMachine, addWaiting } from "/assets/pages/membership.js";
@@ -1087,7 +1092,7 @@ export function open(main) {
 
     function render(what) {
         const { status, nodes } = store;
-        if (!status || !nodes.length) return;
+        if (!status || !store.isComplete) return;
         const isTold = what.has("nodes") || what.has("status");
         if (isTold) tellVerdict(status, nodes);
         if (what.has("time") || isTold) {

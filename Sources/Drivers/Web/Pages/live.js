@@ -8,6 +8,8 @@ const historyStep = 500;
 export const store = {
     status: null,
     nodes: [],
+    /** False until the nodes were told once; a node that is in no cluster knows none. */
+    isComplete: false,
     edges: [],
     waiting: [],
     events: [],
@@ -56,7 +58,10 @@ export function connect() {
     });
     source.addEventListener("error", lost);
     on("status", (value) => { store.status = value; });
-    on("nodes", (value) => { store.nodes = value; });
+    on("nodes", (value) => {
+        store.nodes = value;
+        store.isComplete = true;
+    });
     on("edges", (value) => { store.edges = value; });
     on("waiting", (value) => { store.waiting = value; });
     on("phi", (value) => {

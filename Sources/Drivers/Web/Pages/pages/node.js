@@ -53,7 +53,7 @@ export function open(main, name) {
     const again = setInterval(askWhy, 10000);
 
     function render(what) {
-        if (!store.nodes.length) return;
+        if (!store.isComplete) return;
         const node = find();
         gone.hidden = Boolean(node);
         body.hidden = !node;

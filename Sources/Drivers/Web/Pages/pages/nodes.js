@@ -53,7 +53,7 @@ export function open(main) {
 
     function render(what) {
         const { status, nodes } = store;
-        if (!status || !nodes.length) return;
+        if (!status || !store.isComplete) return;
         const isTold = what.has("nodes") || what.has("status");
         if (isTold) tellVerdict(status, nodes);
         if (what.has("time") || isTold) {
