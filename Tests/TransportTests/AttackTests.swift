@@ -190,6 +190,7 @@ struct AttackTests {
         let sent = network.captured.filter { $0.kind == .knock }.count
         for _ in 0..<100 {
             network.send([1], b, a)
+            network.send([2], a, b)
             network.inject(
                 Packet.dataHeader(receiver: 7, counter: 0) + RandomBytes.make(100), from: b.endpoint, to: a.endpoint)
             network.run(for: .milliseconds(100))

@@ -68,7 +68,7 @@ package struct DatagramSocket: ~Copyable {
     package mutating func drain(limit: Int = 1_024, _ handle: (RawSpan, Endpoint, Instant) -> Void) -> Bool {
         var left = limit
         var isDrained = true
-        let clocks = (wall: SystemClock.wallNanoseconds, own: SystemClock.now)
+        let clocks = Self.readClocks()
         var from = clinux_endpoint()
         var stamp: Int64 = 0
         for one in sockets {
@@ -93,6 +93,19 @@ package struct DatagramSocket: ~Copyable {
             }
         }
         return isDrained
+    }
+
+    /// Both clocks at one moment. Whoever is preempted between the two readings would take the pause for an age.
+    private static func readClocks() -> (wall: Int64, own: Instant) {
+        var best: (wall: Int64, own: Instant, gap: Duration)?
+        for _ in 0..<4 {
+            let before = SystemClock.now
+            let wall = SystemClock.wallNanoseconds
+            let gap = SystemClock.now - before
+            if best == nil || gap < best!.gap { best = (wall, before, gap) }
+            if gap < .microseconds(20) { break }
+        }
+        return (best!.wall, best!.own)
     }
 
     /// The kernel stamps with the wall clock. What counts is how long ago that was; where the wall clock jumped in

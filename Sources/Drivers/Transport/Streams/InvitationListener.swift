@@ -23,6 +23,8 @@ package actor InvitationListener {
     private var lastNumber: UInt64 = 0
     private var timer: EventLoop.Registration?
     private var isTaken = false
+    /// The invitation that is being stored.
+    private var taking: Task<Void, Never>?
     private var isStopped = false
 
     /// - Parameter accepted: stores the key; false when that failed, and another invitation may come. On success the
@@ -43,11 +45,13 @@ package actor InvitationListener {
         loop.perform { self.assumeIsolated { $0.listen() } }
     }
 
-    /// The port is free afterwards. What was answered last is sent before.
-    package func stop() {
+    /// The port is free afterwards. An invitation that is being stored is answered before, so do not wait for this
+    /// from within `accepted`.
+    package func stop() async {
         guard !isStopped else { return }
         isStopped = true
         listener.stop(on: loop)
+        await taking?.value
         for number in connections.keys.sorted() { end(number) }
         if let timer { loop.cancel(timer) }
         timer = nil
@@ -103,7 +107,7 @@ package actor InvitationListener {
         else { return answer(.unreadable, on: connection.number) }
         isTaken = true
         let (number, remote) = (connection.number, connection.remote)
-        Task {
+        taking = Task {
             let isStored = await accepted(key, invitation, inviter, remote)
             if !isStored { isTaken = false }
             answer(isStored ? .accepted : .failed, on: number)
