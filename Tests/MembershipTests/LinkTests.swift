@@ -180,7 +180,7 @@ struct LinkTests {
         network.run(for: .seconds(1))
         network.clearLog()
         network.partition([0], 1..<5)
-        network.run(for: .seconds(4))
+        network.run(for: .seconds(3))
         let own = network.log.filter { $0.observer == 0 }.map(\.notice)
         #expect(own.contains(.isolated(silentEdges: 4, of: 4)))
         #expect(network.failures().allSatisfy { $0.observer != 0 })

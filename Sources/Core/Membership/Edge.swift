@@ -75,7 +75,10 @@ struct Edge: Sendable {
 
     // Differences seen in its heartbeats. Real time.
     var viewDiffersSince: Int64?
-    var nextSync: Int64 = Span.never
+    var theirViewHash: UInt64 = 0
+    /// Theirs and ours when we last tried to put them right.
+    var comparedHashes: UInt64 = 0
+    var comparedAt: Int64 = Span.never
     var syncDelay: Int64 = 0
     var factsDifferSince: Int64?
     var nextFacts: Int64 = Span.never

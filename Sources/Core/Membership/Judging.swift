@@ -42,7 +42,7 @@ extension Membership {
         let silence = silence(of: edge)
         return Figures(
             Accusation(
-                observer: id, phi: edge.detector.phi(silence: silence), silence: .nanoseconds(silence),
+                observer: id, phi: edge.wasUp ? edge.detector.phi(silence: silence) : 0, silence: .nanoseconds(silence),
                 unansweredProbes: edge.probesSent, isOneWay: edge.hears(at: attended)))
     }
 
@@ -391,19 +391,31 @@ extension Membership {
         effects.append(.probeReach)
     }
 
-    /// Half of our edges or more, and two at least, silent at once, without the others agreeing that those died.
+    /// Half of our edges or more, and two at least, silent at once, without the others agreeing that those died. At once
+    /// means that they were heard last within two heartbeats of each other: who was silent before died by itself.
     mutating func noticeIsolation() {
         guard hasNetwork else { return }
-        var (silent, all, hasContact) = (0, 0, false)
+        var lastHeard = Int64.min
+        var (heard, hasContact) = (0, false)
         for place in links.indices where links[place].isWatched && links[place].wasUp {
             guard table.isPresent(links[place].slot) else { continue }
-            all += 1
             switch links[place].state {
-            case .probing, .down: silent += 1
-            case .up: hasContact = hasContact || (isIsolated && links[place].isFresh(at: attended, within: 2.5))
+            case .probing, .down: lastHeard = max(lastHeard, links[place].lastTwoWay)
+            case .up:
+                heard += 1
+                hasContact = hasContact || (isIsolated && links[place].isFresh(at: attended, within: 2.5))
             case .opening: break
             }
         }
+        var silent = 0
+        if lastHeard != .min {
+            for place in links.indices where links[place].isWatched && links[place].wasUp {
+                guard table.isPresent(links[place].slot), links[place].state == .probing || links[place].state == .down
+                else { continue }
+                if isIsolated || lastHeard - links[place].lastTwoWay <= 2 * interval { silent += 1 }
+            }
+        }
+        let all = heard + silent
         let isMost = silent >= 2 && 2 * silent >= all
         if !isMost {
             silentSince = nil

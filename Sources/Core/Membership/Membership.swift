@@ -91,6 +91,8 @@ package struct Membership: Sendable {
     var nextPersist = Span.never
     var nextSecond = Span.never
     var trustsSaved = false
+    /// How many absent members were knocked on, to go on with the next.
+    var knocked = 0
     /// Claims of old failures that contradict what we see, until the claimed one had time to refute them (real time).
     var claims: [(update: Update, at: Int64)] = []
     /// The random member probed this second, where not everybody is watched.
@@ -200,7 +202,7 @@ enum Span {
     /// How often a large cluster's edges may change.
     static let topology = 100 * millisecond
     /// How long an edge may take to open before its observer asks around.
-    static let opening = 5 * second
+    static let opening = 2 * second
     /// An accusation that is not repeated is void after this.
     static let accusation = 5 * second
     /// A refuted observer that still hears nothing asks around after this, doubled each time up to the limit.
@@ -208,7 +210,7 @@ enum Span {
     static let longestReview = 60 * second
     /// Most edges silent for this long: isolated; and isolated for the second: what cannot be reached is shown as down.
     static let isolation = second
-    static let loneVerdict = 5 * second
+    static let loneVerdict = 2 * second
     /// A reach target's answer counts for this long.
     static let reach = 300 * millisecond
     /// A failure claimed to be older than the first, of a node that we hold alive, waits the second for a refutation.

@@ -303,9 +303,9 @@ extension Membership {
 
     /// What a heartbeat says of the sender's view and facts, against ours.
     mutating func noteDifferences(_ beat: Heartbeat, _ place: Int) {
+        links[place].theirViewHash = beat.viewHash
         if beat.viewHash == table.viewHash {
             links[place].viewDiffersSince = nil
-            links[place].syncDelay = Span.sync
         } else if links[place].viewDiffersSince == nil {
             links[place].viewDiffersSince = now
         }
@@ -323,13 +323,18 @@ extension Membership {
 
     /// Every tick: views that have differed for a second, while no news is under way, are put right.
     mutating func compareViews(_ place: Int) {
-        guard let since = links[place].viewDiffersSince, now - since >= Span.differsView, now >= links[place].nextSync,
+        guard let since = links[place].viewDiffersSince, now - since >= Span.differsView,
             now - viewChangedAt >= Span.second / 2 || now - since >= 5 * Span.second, links[place].state == .up
         else { return }
         // One of the two asks; the other only if that does not help.
         guard id < links[place].peer || now - since >= 3 * Span.differsView else { return }
-        links[place].syncDelay = min(max(links[place].syncDelay * 2, Span.sync), Span.longestSync)
-        links[place].nextSync = now + links[place].syncDelay
+        // A difference that does not go away by comparing is not compared every second for ever.
+        let hashes = links[place].theirViewHash ^ table.viewHash &* 31
+        let isSame = hashes == links[place].comparedHashes
+        guard now - links[place].comparedAt >= (isSame ? links[place].syncDelay : Span.sync) else { return }
+        links[place].comparedHashes = hashes
+        links[place].comparedAt = now
+        links[place].syncDelay = isSame ? min(links[place].syncDelay * 2, Span.longestSync) : Span.sync
         send(.digest(ViewDigest(buckets: table.buckets)), to: links[place].peer)
     }
 
@@ -369,18 +374,24 @@ extension Membership {
         nextSecond = now + (isFirst ? Int64(chance.unit() * 1e9) : Span.second)
         guard hasNetwork else { return }
         table.forget(goneBefore: now - config.forgetAfter.nanoseconds, keeping: config.maximumAbsent)
-        if attended >= 2 * Span.opening, !trustsSaved {
+        if attended >= Span.lingering, !trustsSaved {
             trustsSaved = true
             table.trustSaved()
         }
         if isFirst {
             // Back after a restart: whoever we knew may be waiting for us as we for it.
             for slot in table.absent.prefix(32) { knock(slot) }
-        } else if let slot = chance.pick(from: table.absent) {
-            knock(slot)
+        } else {
+            // In turn, so that in a small cluster nobody waits longer than a second.
+            for _ in 0..<min(table.absent.count, Self.knocksPerSecond) {
+                knocked += 1
+                knock(table.absent[knocked % table.absent.count])
+            }
         }
         if rings != nil { probeAnybody() }
     }
+
+    private static let knocksPerSecond = 8
 
     /// Without a session this begins a handshake; with one, the answer revives the member.
     private mutating func knock(_ slot: Int) {

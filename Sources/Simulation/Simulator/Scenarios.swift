@@ -18,14 +18,16 @@ extension Scenario {
         findsCrashes: { $0 <= 16 ? .milliseconds(1000) : $0 <= 64 ? .seconds(2) : .seconds(3) },
         returnsWithin: .seconds(2)
     ) { draft in
-        for moment in draft.moments(every: .seconds(5), to: .seconds(8)) {
+        let end = draft.end - .seconds(2)
+        // One after the other: a node that loses all others at once thinks itself cut off first, and rightly.
+        for moment in draft.moments(every: .seconds(5), to: .seconds(8)) where moment < end - .seconds(1) {
             let victim = draft.node()
             draft.add(
                 .powerCut(victim), until: .boot(victim), at: moment, for: draft.duration(.seconds(3), .seconds(5)))
         }
         // The last one stays off.
         let last = draft.node()
-        draft.add(.powerCut(last), at: draft.end - .seconds(2))
+        draft.add(.powerCut(last), at: end)
         draft.plan.retired = [last]
     }
 

@@ -456,6 +456,10 @@ package final class SimulatedCluster {
         timeline.add(.started(machine.number, generation: machine.generation), at: now)
         for index in checkers.indices { report(checkers[index].claim, checkers[index].started(machine, in: self)) }
         queue.schedule(.pulse(machine: machine.number, pulse: machine.pulse), at: now)
+        if history.isNow(.unplugged(machine.number)) {
+            // As a daemon finds out when it looks at its interfaces.
+            queue.schedule(.event(.network(isUp: false), machine: machine.number, boot: machine.boot), at: now)
+        }
         guard nodes <= Self.largest || machine.number >= nodes else { return }
         for delay in [5 + discoveryChance.below(40), 1000 + discoveryChance.below(100)] {
             queue.schedule(.announce(machine: machine.number, boot: machine.boot), at: now + .milliseconds(delay))
