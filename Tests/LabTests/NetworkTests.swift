@@ -25,7 +25,7 @@ struct NetworkTests {
         let host = cluster["n2"].host
         try host.require(
             ["ip", "-batch", "-"],
-            input: "addr add 10.77.0.102/24 dev eth0\naddr del \(host.address)/24 dev eth0\n")
+            input: "addr del \(host.address)/24 dev eth0\naddr add 10.77.0.102/24 dev eth0\n")
         for name in ["n1", "n3"] {
             let isShown = eventually(within: .seconds(20)) {
                 let node = ((try? cluster[name].nodes()) ?? []).first { $0.name == "n2" }
@@ -101,6 +101,7 @@ struct NetworkTests {
                 try sender.send(packet + packet + packet, to: target, port: 7771)
             }
         }
+        for length in [6, 10, 20] { try socket.send(Array(recorded[0].prefix(length)), to: target, port: 7771) }
         for size in [0, 1, 2, 7, 13, 64, 500, 1200, 1472, 9000, 60_000] {
             try socket.send((0..<size).map { _ in UInt8.random(in: 0...255, using: &random) }, to: target, port: 7771)
         }
