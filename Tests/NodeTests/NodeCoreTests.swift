@@ -134,6 +134,25 @@ struct NodeCoreTests {
         #expect(bus.cores[NodeBus.id(2)]!.applicants.isEmpty)
     }
 
+    @Test("a machine that has met nobody takes the cluster that approved it, though it asks for approval itself")
+    func newcomer() throws {
+        var bus = NodeBus()
+        var decided = SharedFacts()
+        _ = try decided.set(FactKey.user("admin"), to: [1], by: NodeBus.id(1))
+        bus.start(1, needsApproval: true, facts: decided)
+        bus.start(2, needsApproval: true)
+        bus.sight(2, at: 1)
+        bus.run(for: .seconds(1))
+        #expect(alive(1, in: bus) == ["node1"])
+        try bus.order(1) { (core, now) throws(NodeCore.Refusal) in
+            try core.approve(NodeBus.id(2), note: "yes", now: now)
+        }
+        bus.sight(2, at: 1)
+        bus.run(for: .seconds(2))
+        #expect(alive(1, in: bus) == ["node1", "node2"])
+        #expect(alive(2, in: bus) == ["node1", "node2"])
+    }
+
     @Test("who is no member cannot tell a node that it was removed")
     func forgedRefusal() {
         var bus = bus(2)

@@ -86,8 +86,12 @@ package struct NodeCore: Sendable {
         if isMember(peer) { return .accept }
         // A copied card must carry the key of today; members that were away get the new one after they are let in.
         if keyVersion < currentKeyVersion { return .refuseOldKey }
-        return needsApproval && facts[FactKey.approved(peer)] == nil ? .waitForApproval : .accept
+        return needsApproval && !isNewcomer && facts[FactKey.approved(peer)] == nil ? .waitForApproval : .accept
     }
+
+    /// It has met nobody and holds nothing that an operator decided, not even the first password. It takes the cluster
+    /// that takes it: with `admit: approve` on every machine, two would else hold each other at the door for ever.
+    private var isNewcomer: Bool { facts.entries.isEmpty && membership.records.count <= 1 }
 
     private var needsApproval: Bool {
         config.needsApproval || facts[FactKey.admission].map { $0.elementsEqual("approve".utf8) } ?? false
