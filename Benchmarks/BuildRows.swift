@@ -98,7 +98,8 @@ struct SimulatorRows {
     private func run(_ scenario: String, nodes: Int) throws -> Outcome {
         progress("simulating \(scenario) with \(nodes) nodes")
         // It ends with 1 when a claim was violated; the figures are there all the same.
-        let command = "'\(program)' run --scenario \(scenario) --nodes \(nodes) --seed \(seed) --seconds 3 --json || test $? = 1"
+        let simulation = "'\(program)' run --scenario \(scenario) --nodes \(nodes) --seed \(seed) --seconds 3 --json"
+        let command = "\(simulation) || test $? = 1"
         guard let text = shell(command) else { throw LabError("\(command) failed") }
         return try JSONDecoder().decode(Outcome.self, from: Data(text.utf8))
     }

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("nodes know who is alive", .serialized, .enabled(if: Lab.isAvailable, "no lab: \(Lab.obstacle ?? "")"))
 @LabThread
-struct MembershipTests {
+struct LivenessTests {
     @Test("five machines with one key find each other by DNS-SD and write each other's names into /etc/hosts")
     func fiveFindEachOther() throws {
         let cluster = try Cluster("n1", "n2", "n3", "n4", "n5")
