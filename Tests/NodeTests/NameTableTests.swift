@@ -38,6 +38,22 @@ struct NameTableTests {
         #expect(table.conflicts.isEmpty)
     }
 
+    @Test(
+        "taking nodes in one by one gives the table that all of them give, or says that it cannot", arguments: 0..<100)
+    func incremental(seed: UInt64) {
+        var chance = SeededGenerator(seed: seed)
+        var records: [MemberRecord] = []
+        var table = NameTable([])
+        for number in 1...12 {
+            let name = "pi\(chance.below(20))" + (chance.chance(0.2) ? "-2" : "")
+            records.append(record(UInt64(number), name, birth: UInt32(chance.below(100))))
+            if !table.take(records.last!) { table = NameTable(records, former: table) }
+            let whole = NameTable(records)
+            #expect(table.names == whole.names)
+            #expect(Set(table.conflicts.map(\.renamed)) == Set(whole.conflicts.map(\.renamed)))
+        }
+    }
+
     @Test("what a node went by is known after its removal, suffix and all")
     func former() {
         let before = NameTable([record(1, "pi", birth: 1), record(2, "pi", birth: 2)])

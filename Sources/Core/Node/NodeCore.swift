@@ -301,14 +301,15 @@ package struct NodeCore: Sendable {
                 result.append(.sendReliably(NodeMessage.facts(facts.encoded(), wantsReply: true).encoded, to: peer))
             case .notify(let notice):
                 result.append(.notify(.membership(notice)))
-                if notice.changesNames { result += rename() }
+                if let node = notice.mayRename { result += rename(node) }
             case .persist: result.append(.persistMembers(membership.records))
             }
         }
         return result
     }
 
-    private mutating func rename() -> [NodeEffect] {
+    private mutating func rename(_ node: NodeID) -> [NodeEffect] {
+        if let record = membership.record(of: node), names.take(record) { return [] }
         let table = NameTable(membership.records, former: names)
         defer { names = table }
         return table.conflicts.filter { !names.conflicts.contains($0) }.map { .notify(.nameConflict($0)) }
@@ -316,10 +317,11 @@ package struct NodeCore: Sendable {
 }
 
 extension Notice {
-    fileprivate var changesNames: Bool {
+    /// The node whose name, and with it perhaps another's, may be a new one.
+    fileprivate var mayRename: NodeID? {
         switch self {
-        case .joined, .profileChanged, .removed, .left, .failed, .restarted: true
-        case .suspect, .alive, .isolated, .rejoined, .stalled, .pathLost, .pathBack: false
+        case .joined(let node), .profileChanged(let node), .removed(let node): node
+        default: nil
         }
     }
 }
