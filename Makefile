@@ -44,12 +44,12 @@ test: ## Build and run every test, those with real nodes too
 	$(AS_ROOT) $(DEBUG)/bramblePackageTests.xctest --testing-library swift-testing --filter '^LabTests\.'
 
 sim: ## One simulation: SCENARIO= NODES= SEED= SECONDS= BUG= (a fresh seed without)
-	$(SWIFT) build -c release --product bramble-sim
+	$(SWIFT) build $(RELEASE) --product bramble-sim
 	.build/release/bramble-sim run $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(NODES),--nodes $(NODES)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BUG),--bug $(BUG))
 
 soak: ## Fresh simulations one after the other: MINUTES= (default 10) SCENARIO= NODES=
-	$(SWIFT) build -c release --product bramble-sim
+	$(SWIFT) build $(RELEASE) --product bramble-sim
 	.build/release/bramble-sim soak --for $$(( $(or $(MINUTES),10) * 60 )) \
 		$(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(NODES),--nodes $(NODES))
 
@@ -66,7 +66,7 @@ check: lint test ## Everything the gate runs
 
 bench: build ## Measure, beside serf, and write docs/benchmarks.md
 	@deploy/setup.sh packages.txt build lab bench
-	$(SWIFT) build -c release --product bramble-bench
+	$(SWIFT) build $(RELEASE) --product bramble-bench
 	@$(AS_ROOT) .build/release/bramble-bench --bramble bin/bramble --simulator bin/bramble-sim --write docs/benchmarks.md $(BENCH)
 
 deb: build ## Pack dist/bramble_VERSION_ARCH.deb
