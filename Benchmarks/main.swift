@@ -109,7 +109,7 @@ let notes = [
         + "three others. By multicast DNS alone it waits for announcements; serf's own search crashes in Debian's build.",
     "“a member again” for Bramble: the restarted process exchanges heartbeats with every other; for serf: it lists all "
         + "as alive.",
-    "Simulator figures come from `bin/bramble-sim run --scenario steady|mass-crash --nodes N --seed 1 --seconds 3`.",
+    "Simulator figures come from `bin/bramble-sim run --scenario steady|mass-crash --nodes N --seed 1` (steady: three seconds).",
 ]
 
 if CommandLine.arguments.contains("--help") || CommandLine.arguments.contains("-h") {
