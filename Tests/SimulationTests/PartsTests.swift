@@ -91,13 +91,14 @@ struct PartsTests {
         let quiet = history.window(from: at(3), to: at(4))
         #expect(quiet.wasGood(0, 1) && quiet.ranThroughout(2))
         let early = history.window(from: at(0.5), to: at(1.5))
-        #expect(!early.wasGood(0, 1) && !early.wasGood(1, 0) && early.wasEverGood(0, 1) && early.wasGood(0, 2))
+        #expect(
+            !early.wasGood(0, 1) && !early.wasGood(1, 0) && early.wasEverGood(from: 0, to: 1) && early.wasGood(0, 2))
         let inside = history.window(from: at(1.2), to: at(1.8))
-        #expect(!inside.wasEverGood(0, 1))
+        #expect(!inside.wasEverGood(from: 0, to: 1) && inside.wasEverGood(from: 1, to: 0))
         let late = history.window(from: at(5.5), to: at(7))
         #expect(!late.ranThroughout(2) && late.wasGood(2, 0))
-        #expect(!late.wasGood(3, 0) && late.wasEverGood(3, 0))
-        #expect(!history.window(from: at(6.5), to: at(7)).wasEverGood(3, 0))
+        #expect(!late.wasGood(3, 0) && late.wasEverGood(from: 3, to: 0))
+        #expect(!history.window(from: at(6.5), to: at(7)).wasEverGood(from: 3, to: 0))
     }
 
     @Test("faults are drawn before the run, from a stream of their own: more nodes' packets cannot change them")

@@ -94,7 +94,7 @@ struct NobodyReachableIsDeclaredDown: Checker {
             return "n\(observer.number) knew that it was unplugged itself"
         }
         let observers = Self.observers(of: subject, verdict, in: cluster)
-        let notFar = reachable(from: observer.number, in: cluster) { window.wasEverGood($0, $1) }
+        let audible = heard(by: observer.number, in: cluster) { window.wasEverGood(from: $0, to: $1) }
         var witnesses: [Int] = []
         var complainants: [Int] = []
         for machine in observers where machine.number != subject.number && machine.isUp {
@@ -104,7 +104,7 @@ struct NobodyReachableIsDeclaredDown: Checker {
                 // Observers tell each other directly: one that the decider cannot hear cannot defend.
                 let isHeard = window.ranThroughout(number) && window.wasGood(number, observer.number)
                 if isDecider || isHeard { witnesses.append(number) }
-            } else if notFar.contains(number) {
+            } else if audible.contains(number) {
                 complainants.append(number)
             }
         }
@@ -127,14 +127,15 @@ struct NobodyReachableIsDeclaredDown: Checker {
         return cluster.machines.filter { ids.contains($0.id) }
     }
 
-    private func reachable(
-        from start: Int, in cluster: SimulatedCluster, over isGood: (Int, Int) -> Bool
+    /// Whose word may have come to this node, by way of others too.
+    private func heard(
+        by start: Int, in cluster: SimulatedCluster, over wasGood: (_ source: Int, _ target: Int) -> Bool
     ) -> Set<Int> {
         var found: Set<Int> = [start]
         var frontier = [start]
         while let next = frontier.popLast() {
             for machine in cluster.machines where machine.isUp && !found.contains(machine.number) {
-                if isGood(next, machine.number) {
+                if wasGood(machine.number, next) {
                     found.insert(machine.number)
                     frontier.append(machine.number)
                 }
@@ -293,9 +294,13 @@ struct RemovedStaysRemoved: Checker {
     }
 
     mutating func finished(in cluster: SimulatedCluster) -> [Finding] {
-        cluster.machines.filter { $0.isRemoved && $0.isUp }.map {
-            Finding(text: "n\($0.number) was removed and still runs as a member", machines: [$0.number])
-        }
+        // One that knows nobody at a valid address any more cannot be told.
+        cluster.machines.filter { removed in
+            removed.isRemoved && removed.isUp
+                && cluster.membersNow.contains { member in
+                    removed.record(of: member.id)?.profile.addresses.contains(member.endpoint) ?? false
+                }
+        }.map { Finding(text: "n\($0.number) was removed and still runs as a member", machines: [$0.number]) }
     }
 }
 
@@ -460,19 +465,17 @@ struct RestartedIsBack: Checker {
 /// When all faults are over, all views are the truth, soon and from then on.
 struct Heals: Checker {
     let claim: String
-    let bound: Duration
     private var isDecided = false
 
     init(within bound: Duration) {
-        self.bound = bound
         claim = "all nodes agree with the truth within \(bound.forPeople) after everything has healed"
     }
 
     mutating func sampled(in cluster: SimulatedCluster) -> [Finding] {
-        guard !isDecided, cluster.now - cluster.healsAt >= bound else { return [] }
+        guard !isDecided, cluster.now - cluster.healsAt >= cluster.healBound else { return [] }
         isDecided = true
         guard cluster.figures.healMilliseconds == nil, let difference = cluster.disagreement() else { return [] }
-        return [Finding(text: difference, machines: [])]
+        return [Finding(text: "\(cluster.healBound.forPeople) after healing \(difference)", machines: [])]
     }
 
     mutating func finished(in cluster: SimulatedCluster) -> [Finding] {

@@ -3,7 +3,9 @@ import Primitives
 /// What was wrong with machines and links, and when: the truth that verdicts are judged by.
 struct History {
     enum Trouble: Hashable {
-        case off(Int), paused(Int), unplugged(Int), lossy(Int), cut(from: Int, to: Int), divided([Int]), storm
+        case off(Int), paused(Int), unplugged(Int), cut(from: Int, to: Int), divided([Int]), storm
+        /// Does not hear, cannot be heard: for the most part at least.
+        case deaf(Int), mute(Int)
     }
     private struct Spell {
         var trouble: Trouble
@@ -49,20 +51,25 @@ struct History {
         private var covered = Badness()
 
         private struct Badness {
-            var machines: Set<Int> = []
-            var links: Set<[Int]> = []
-            var divisions: [[Int]] = []
-            var everywhere = false
+            private var deaf: Set<Int> = []
+            private var mute: Set<Int> = []
+            private var cuts: Set<[Int]> = []
+            private var divisions: [[Int]] = []
+            private var everywhere = false
 
-            func includes(_ a: Int, _ b: Int) -> Bool {
-                everywhere || machines.contains(a) || machines.contains(b) || links.contains([a, b])
-                    || links.contains([b, a]) || divisions.contains { $0[a] != $0[b] }
+            func includes(from source: Int, to target: Int) -> Bool {
+                everywhere || mute.contains(source) || deaf.contains(target) || cuts.contains([source, target])
+                    || divisions.contains { $0[source] != $0[target] }
             }
             mutating func add(_ trouble: Trouble) {
                 switch trouble {
                 case .off, .paused: break
-                case .unplugged(let machine), .lossy(let machine): machines.insert(machine)
-                case .cut(let source, let target): links.insert([source, target])
+                case .unplugged(let machine):
+                    deaf.insert(machine)
+                    mute.insert(machine)
+                case .deaf(let machine): deaf.insert(machine)
+                case .mute(let machine): mute.insert(machine)
+                case .cut(let source, let target): cuts.insert([source, target])
                 case .divided(let groups): divisions.append(groups)
                 case .storm: everywhere = true
                 }
@@ -82,8 +89,10 @@ struct History {
         func ranThroughout(_ machine: Int) -> Bool { !absent.contains(machine) }
         func wasUnpluggedThroughout(_ machine: Int) -> Bool { unplugged.contains(machine) }
         /// Both ways, all the time.
-        func wasGood(_ a: Int, _ b: Int) -> Bool { !touched.includes(a, b) }
-        /// At one moment at least, both ways.
-        func wasEverGood(_ a: Int, _ b: Int) -> Bool { !covered.includes(a, b) }
+        func wasGood(_ a: Int, _ b: Int) -> Bool {
+            !touched.includes(from: a, to: b) && !touched.includes(from: b, to: a)
+        }
+        /// This way, at one moment at least.
+        func wasEverGood(from source: Int, to target: Int) -> Bool { !covered.includes(from: source, to: target) }
     }
 }

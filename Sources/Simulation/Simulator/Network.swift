@@ -7,6 +7,7 @@ struct Network {
     var weather = Weather.calm
     private var ingressLoss: [Double]
     private var egressLoss: [Double]
+    private var isPlugged: [Bool]
     private var group: [Int]
     private var cuts: Set<Link> = []
     private var chance: SeededGenerator
@@ -15,6 +16,7 @@ struct Network {
         ingressLoss = Array(repeating: 0, count: machines)
         egressLoss = ingressLoss
         group = Array(repeating: 0, count: machines)
+        isPlugged = Array(repeating: true, count: machines)
         self.chance = chance
     }
 
@@ -23,6 +25,7 @@ struct Network {
     mutating func cut(from source: Int, to target: Int) { cuts.insert(Link(source: source, target: target)) }
     mutating func mend(from source: Int, to target: Int) { cuts.remove(Link(source: source, target: target)) }
     mutating func partition(_ groups: [Int]) { group = groups }
+    mutating func plug(_ machine: Int, _ isIn: Bool) { isPlugged[machine] = isIn }
     mutating func setLoss(ingress: Double, egress: Double, at machine: Int) {
         ingressLoss[machine] = ingress
         egressLoss[machine] = egress
@@ -32,6 +35,7 @@ struct Network {
         cuts = []
         for machine in group.indices {
             group[machine] = 0
+            isPlugged[machine] = true
             ingressLoss[machine] = 0
             egressLoss[machine] = 0
         }
@@ -40,12 +44,13 @@ struct Network {
     // MARK: Truth
 
     func isCut(from source: Int, to target: Int) -> Bool {
-        group[source] != group[target] || ingressLoss[target] >= 1 || egressLoss[source] >= 1
+        group[source] != group[target] || !isPlugged[source] || !isPlugged[target] || ingressLoss[target] >= 1
+            || egressLoss[source] >= 1
             || cuts.contains(Link(source: source, target: target))
     }
     /// A router that only the first part of a partition still has.
     func reachesGateway(_ machine: Int) -> Bool {
-        group[machine] == 0 && ingressLoss[machine] < 0.5 && egressLoss[machine] < 0.5
+        group[machine] == 0 && isPlugged[machine] && ingressLoss[machine] < 0.5 && egressLoss[machine] < 0.5
     }
     private func loss(from source: Int, to target: Int) -> Double {
         1 - (1 - egressLoss[source]) * (1 - weather.loss) * (1 - ingressLoss[target])

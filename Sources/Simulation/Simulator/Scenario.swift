@@ -21,6 +21,10 @@ package struct Scenario: Sendable {
     /// The network is whole and everybody runs: three seconds up to 64 nodes.
     func healBound(_ nodes: Int) -> Duration { nodes <= 64 ? .seconds(3) : .seconds(8) }
 
+    /// Where nodes hold different cluster keys after removals in a partition: older keys are tried in turn, on one absent
+    /// member a second.
+    static let partedKeysBound = Duration.seconds(15)
+
     func checkers(nodes: Int) -> [any Checker] {
         let isSmall = nodes <= 64
         var checkers: [any Checker] = [

@@ -18,7 +18,9 @@ package final class SimulatedCluster {
     /// Faults begin and end.
     package let faultsFrom: TrueTime
     package let healsAt: TrueTime
-    package let endsAt: TrueTime
+    package private(set) var endsAt: TrueTime
+    /// How soon after healing all has to be well again.
+    private(set) var healBound: Duration
 
     private(set) var machines: [SimulatedMachine] = []
     private(set) var history = History()
@@ -43,6 +45,8 @@ package final class SimulatedCluster {
         case sync(machine: Int, boot: Int)
         case event(NodeEvent, machine: Int, boot: Int)
         case announce(machine: Int, boot: Int)
+        case sighting(Endpoint, machine: Int, boot: Int)
+        case lookAround(machine: Int, boot: Int)
         case departed(machine: Int, boot: Int)
         case sample
     }
@@ -68,7 +72,8 @@ package final class SimulatedCluster {
         scenario.draw(&draft)
         plan = draft.plan
         healsAt = draft.end
-        endsAt = healsAt + scenario.healBound(nodes) + .seconds(2)
+        healBound = scenario.healBound(nodes)
+        endsAt = healsAt + healBound + .seconds(2)
         bug?.plant(in: &nodeConfig)
         checkers = scenario.checkers(nodes: nodes)
         listeners = checkers.contains { $0.listens }
@@ -166,6 +171,13 @@ package final class SimulatedCluster {
             if machines[number].boot == boot { deliver(.event(event), to: machines[number]) }
         case .announce(let number, let boot):
             if machines[number].boot == boot { announce(machines[number]) }
+        case .sighting(let endpoint, let number, let boot):
+            if machines[number].boot == boot {
+                machines[number].saw(endpoint)
+                deliver(.event(.sighted(endpoint)), to: machines[number])
+            }
+        case .lookAround(let number, let boot):
+            if machines[number].boot == boot { lookAround(machines[number]) }
         case .departed(let number, let boot):
             if machines[number].boot == boot { halt(machines[number], as: .left, losingUnsynced: false) }
         case .sample: sample()
@@ -393,7 +405,18 @@ package final class SimulatedCluster {
     private func sight(_ endpoint: Endpoint, at machine: SimulatedMachine, from source: Int) {
         guard network.fate(from: source, to: machine.number).first != nil else { return }
         let delay = Duration.milliseconds(20 + discoveryChance.below(100))
-        queue.schedule(.event(.sighted(endpoint), machine: machine.number, boot: machine.boot), at: now + delay)
+        queue.schedule(.sighting(endpoint, machine: machine.number, boot: machine.boot), at: now + delay)
+    }
+
+    /// A sighting is told once, a handshake can fail: what is still known is tried again, as the daemon does.
+    private func lookAround(_ machine: SimulatedMachine) {
+        if machine.state == .running {
+            for endpoint in machine.sightings where endpoint != machine.endpoint {
+                process(.event(.sighted(endpoint)), at: machine)
+            }
+        }
+        let pause = Duration.seconds(machine.core?.peerCount ?? 0 == 0 ? 1 : 5)
+        queue.schedule(.lookAround(machine: machine.number, boot: machine.boot), at: now + pause)
     }
 
     // MARK: Faults
@@ -425,14 +448,11 @@ package final class SimulatedCluster {
         case .merge: endPartition()
         case .loss(let ingress, let egress, let number):
             network.setLoss(ingress: ingress, egress: egress, at: number)
-            if max(ingress, egress) > Weather.tolerableLoss {
-                history.begin(.lossy(number), at: now)
-            } else {
-                history.end(.lossy(number), at: now)
-            }
+            note(.deaf(number), lasts: ingress > Weather.tolerableLoss)
+            note(.mute(number), lasts: egress > Weather.tolerableLoss)
         case .weather(let weather):
             network.weather = weather
-            if weather.isTolerable { history.end(.storm, at: now) } else { history.begin(.storm, at: now) }
+            note(.storm, lasts: !weather.isTolerable)
         case .unplug(let number): setPlugged(machines[number], false)
         case .plug(let number): setPlugged(machines[number], true)
         case .renumber(let number): renumber(machines[number])
@@ -445,6 +465,10 @@ package final class SimulatedCluster {
         }
     }
 
+    private func note(_ trouble: History.Trouble, lasts: Bool) {
+        if lasts { history.begin(trouble, at: now) } else { history.end(trouble, at: now) }
+    }
+
     private func start(_ machine: SimulatedMachine) {
         guard [.spare, .off, .left].contains(machine.state) else { return }
         if machine.state == .spare, let member = membersNow.first(where: { $0.clusterSecret == machine.clusterSecret })
@@ -455,6 +479,7 @@ package final class SimulatedCluster {
         history.end(.off(machine.number), at: now)
         timeline.add(.started(machine.number, generation: machine.generation), at: now)
         for index in checkers.indices { report(checkers[index].claim, checkers[index].started(machine, in: self)) }
+        if history.isNow(.unplugged(machine.number)) { process(.event(.network(isUp: false)), at: machine) }
         queue.schedule(.pulse(machine: machine.number, pulse: machine.pulse), at: now)
         if history.isNow(.unplugged(machine.number)) {
             // As a daemon finds out when it looks at its interfaces.
@@ -464,6 +489,7 @@ package final class SimulatedCluster {
         for delay in [5 + discoveryChance.below(40), 1000 + discoveryChance.below(100)] {
             queue.schedule(.announce(machine: machine.number, boot: machine.boot), at: now + .milliseconds(delay))
         }
+        queue.schedule(.lookAround(machine: machine.number, boot: machine.boot), at: now + .seconds(1))
     }
 
     private func halt(_ machine: SimulatedMachine, as end: SimulatedMachine.State, losingUnsynced: Bool) {
@@ -504,13 +530,8 @@ package final class SimulatedCluster {
     }
 
     private func setPlugged(_ machine: SimulatedMachine, _ isPlugged: Bool) {
-        let loss = isPlugged ? 0.0 : 1.0
-        network.setLoss(ingress: loss, egress: loss, at: machine.number)
-        if isPlugged {
-            history.end(.unplugged(machine.number), at: now)
-        } else {
-            history.begin(.unplugged(machine.number), at: now)
-        }
+        network.plug(machine.number, isPlugged)
+        note(.unplugged(machine.number), lasts: !isPlugged)
         // The kernel says so over netlink.
         let delay = Duration.milliseconds(1 + machine.chance.below(30))
         queue.schedule(
@@ -521,6 +542,7 @@ package final class SimulatedCluster {
         addressBook[machine.endpoint] = nil
         machine.renumber(to: freshEndpoint())
         addressBook[machine.endpoint] = machine.number
+        machine.isUnannounced = true
         guard machine.isUp else { return }
         deliver(.event(.addressesChanged([machine.endpoint])), to: machine)
         queue.schedule(.announce(machine: machine.number, boot: machine.boot), at: now + .milliseconds(50))
@@ -555,6 +577,10 @@ package final class SimulatedCluster {
 
     private func heal() {
         hasHealed = true
+        if haveKeysParted {
+            healBound = Scenario.partedKeysBound
+            endsAt = healsAt + healBound + .seconds(2)
+        }
         network.heal()
         history.endAll(at: now) {
             switch $0 {
@@ -569,9 +595,30 @@ package final class SimulatedCluster {
                 queue.schedule(
                     .event(.network(isUp: true), machine: machine.number, boot: machine.boot),
                     at: now + .milliseconds(1))
+                // Multicast DNS asks again ever more rarely; what a node did while it was cut off, it would find out in
+                // minutes. That is not what is tested here.
+                if machine.isUnannounced || machine.core?.records.count ?? 0 <= 1 {
+                    let delay = Duration.milliseconds(discoveryChance.below(1000))
+                    queue.schedule(.announce(machine: machine.number, boot: machine.boot), at: now + delay)
+                }
             } else if machine.state == .off, !plan.retired.contains(machine.number) {
                 start(machine)
             }
+        }
+    }
+
+    /// Removals during a partition, or while a node was away: not everybody has everybody's newest key.
+    private var haveKeysParted: Bool {
+        let ours = machines.filter { $0.isUp && !$0.isRemoved && $0.clusterSecret == machines[0].clusterSecret }
+        return Set(ours.map(\.newestKey.secret)).count > 1
+    }
+
+    /// Never let in before the key changed: it needs the new one carried to it.
+    private func isLockedOut(_ machine: SimulatedMachine) -> Bool {
+        let others = machines.filter { $0.number != machine.number && $0.clusterSecret == machine.clusterSecret }
+        guard others.contains(where: { $0.newestKey.version > machine.newestKey.version }) else { return false }
+        return !others.contains { other in
+            other.record(of: machine.id) != nil || other.disk.members.contains { $0.id == machine.id }
         }
     }
 
@@ -586,6 +633,9 @@ package final class SimulatedCluster {
     }
 
     private func sample() {
+        if scenario.spares > 0, hasHealed {
+            for machine in machines { machine.isLockedOut = isLockedOut(machine) }
+        }
         for index in checkers.indices { report(checkers[index].claim, checkers[index].sampled(in: self)) }
         let areAllStarted = now.nanoseconds > Self.startsWithin.nanoseconds
         if (figures.formedMilliseconds == nil && areAllStarted) || (hasHealed && figures.healMilliseconds == nil) {
@@ -614,7 +664,7 @@ package final class SimulatedCluster {
 
     func number(of id: NodeID) -> Int? { numbers[id] }
     func machine(_ id: NodeID) -> SimulatedMachine? { numbers[id].map { machines[$0] } }
-    var membersNow: [SimulatedMachine] { machines.filter { $0.state == .running && !$0.isRemoved && !$0.isLeaving } }
+    var membersNow: [SimulatedMachine] { machines.filter(\.isMember) }
     func noteDetection(_ latency: Duration) { figures.detections.append(latency.milliseconds) }
     func noteWrongVerdict() { figures.falseVerdicts += 1 }
     func noteSuspicion() { figures.suspicions += 1 }
@@ -638,13 +688,13 @@ package final class SimulatedCluster {
             guard let machine = machine(record.id), machine.clusterSecret == observer.clusterSecret else {
                 return "n\(observer.number) lists \(record.id), who has another cluster key"
             }
-            known += machine.state == .running && !machine.isRemoved ? 1 : 0
+            known += machine.isMember ? 1 : 0
             if let truth = machine.contradicts(record, rank: rank) {
                 return "n\(observer.number) has n\(machine.number) as \(rank) "
                     + "\(record.version.generation).\(record.version.incarnation), but it \(truth)"
             }
         }
-        let expected = all.count { $0.state == .running && !$0.isRemoved && $0.clusterSecret == observer.clusterSecret }
+        let expected = all.count { $0.isMember && $0.clusterSecret == observer.clusterSecret }
         return known < expected ? "n\(observer.number) knows \(known) of \(expected) running nodes" : nil
     }
 

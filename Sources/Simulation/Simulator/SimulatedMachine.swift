@@ -56,6 +56,8 @@ final class SimulatedMachine {
     var pending = PendingWrites()
     /// An operator removed it, whether it knows or not.
     var isRemoved = false
+    /// Its key is out of date, and nobody knows it.
+    var isLockedOut = false
     var isSyncing = false
     /// It said goodbye and does not listen any more.
     var isLeaving = false
@@ -69,6 +71,10 @@ final class SimulatedMachine {
     var streams: [NodeID: Stream] = [:]
     var inbox: [Arrival] = []
     var inboxBytes = 0
+    /// Where multicast DNS says that somebody is, in the order seen. Kept by the daemon, and told to its core again and again.
+    private(set) var sightings: [Endpoint] = []
+    /// Nobody heard its present address: what multicast DNS knows of it is out of date until it is asked again.
+    var isUnannounced = false
     var traffic = Traffic()
     /// When it last gave a frame to a stream.
     var lastFrameAt = TrueTime.zero
@@ -96,6 +102,8 @@ final class SimulatedMachine {
         disk = Disk(generation: firstGeneration)
     }
 
+    /// One that the others have to know as alive.
+    var isMember: Bool { state == .running && !isRemoved && !isLeaving && !isLockedOut }
     var isUp: Bool { state == .running || state == .paused }
     /// The boot counter the running daemon started with.
     private(set) var generation: UInt32 = 0
@@ -144,6 +152,13 @@ final class SimulatedMachine {
         streams = [:]
         inbox = []
         inboxBytes = 0
+        sightings = []
+    }
+
+    func saw(_ endpoint: Endpoint) {
+        guard !sightings.contains(endpoint) else { return }
+        if sightings.count >= 64 { sightings.removeFirst() }
+        sightings.append(endpoint)
     }
 
     func sync() {
@@ -183,6 +198,7 @@ final class SimulatedMachine {
 
     /// What is really so, when a record says otherwise.
     func contradicts(_ record: MemberRecord, rank: MemberRank) -> String? {
+        if isLockedOut { return "was never let in" }
         if isRemoved { return rank == .removed ? nil : "was removed" }
         switch state {
         case .running, .paused:
