@@ -173,7 +173,7 @@ extension Membership {
         let message = Message.ask(subject: subject, version: table[slot].version)
         for other in others {
             let hasAnswered =
-                suspicions[place].isAccused(by: other) || suspicions[place].opinion(of: other)?.opinion != nil
+                suspicions[place].opinion(of: other).map { $0.opinion != nil } ?? suspicions[place].isAccused(by: other)
             guard !isRepeated || !hasAnswered else { continue }
             send(message, to: other)
             suspicions[place].noteAsked(other, at: attended)
@@ -213,6 +213,8 @@ extension Membership {
             suspicions[place].accuse(
                 by: observer, version: evidence.version, figures: evidence.figures, at: attended)
         } else {
+            // Its withdrawal may have been lost.
+            if evidence.opinion != .none { suspicions[place].withdraw(by: observer) }
             suspicions[place].note(evidence.opinion, by: observer, at: attended)
         }
     }

@@ -203,8 +203,8 @@ enum Span {
     static let topology = 100 * millisecond
     /// How long an edge may take to open before its observer asks around.
     static let opening = 2 * second
-    /// An accusation that is not repeated is void after this.
-    static let accusation = 5 * second
+    /// An accusation that is not repeated is void after this; it is repeated every second.
+    static let accusation = 5 * second / 2
     /// A refuted observer that still hears nothing asks around after this, doubled each time up to the limit.
     static let review = 2 * second
     static let longestReview = 60 * second

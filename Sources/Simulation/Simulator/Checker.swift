@@ -69,7 +69,8 @@ struct NobodyReachableIsDeclaredDown: Checker {
     ) -> [Finding] {
         if case .suspect = notice { cluster.noteSuspicion() }
         guard case .failed(let id, let verdict) = notice, let subject = cluster.machine(id) else { return [] }
-        guard let version = observer.record(of: id)?.version,
+        // What a node thinks that was removed, or is going, is nobody's business.
+        guard observer.isMember, let version = observer.record(of: id)?.version,
             judged.insert(Story(subject: id, version: version)).inserted,
             subject.state == .running, subject.claimedGeneration == version.generation
         else { return [] }

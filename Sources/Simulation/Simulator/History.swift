@@ -4,8 +4,8 @@ import Primitives
 struct History {
     enum Trouble: Hashable {
         case off(Int), paused(Int), unplugged(Int), cut(from: Int, to: Int), divided([Int]), storm
-        /// Does not hear, cannot be heard: for the most part at least.
-        case deaf(Int), mute(Int)
+        /// Hears less than it should, is heard less: wholly, or in part.
+        case deaf(Int, wholly: Bool), mute(Int, wholly: Bool)
     }
     private struct Spell {
         var trouble: Trouble
@@ -67,8 +67,8 @@ struct History {
                 case .unplugged(let machine):
                     deaf.insert(machine)
                     mute.insert(machine)
-                case .deaf(let machine): deaf.insert(machine)
-                case .mute(let machine): mute.insert(machine)
+                case .deaf(let machine, _): deaf.insert(machine)
+                case .mute(let machine, _): mute.insert(machine)
                 case .cut(let source, let target): cuts.insert([source, target])
                 case .divided(let groups): divisions.append(groups)
                 case .storm: everywhere = true
@@ -82,7 +82,10 @@ struct History {
             default: break
             }
             touched.add(trouble)
-            if covers { covered.add(trouble) }
+            switch trouble {
+            case .deaf(_, wholly: false), .mute(_, wholly: false), .storm: break  // now and then a word gets through
+            default: if covers { covered.add(trouble) }
+            }
         }
 
         /// It ran all the time, never paused.

@@ -448,8 +448,11 @@ package final class SimulatedCluster {
         case .merge: endPartition()
         case .loss(let ingress, let egress, let number):
             network.setLoss(ingress: ingress, egress: egress, at: number)
-            note(.deaf(number), lasts: ingress > Weather.tolerableLoss)
-            note(.mute(number), lasts: egress > Weather.tolerableLoss)
+            for wholly in [false, true] {
+                let limit = wholly ? 0.99 : Weather.tolerableLoss
+                note(.deaf(number, wholly: wholly), lasts: ingress > limit)
+                note(.mute(number, wholly: wholly), lasts: egress > limit)
+            }
         case .weather(let weather):
             network.weather = weather
             note(.storm, lasts: !weather.isTolerable)
