@@ -51,6 +51,58 @@ struct DisseminationTests {
         #expect(sizes == [1024, 1024, 2502 - 2048])
     }
 
+    @Test("news rides on the next three heartbeats to each peer, in case its datagram was lost")
+    func riding() {
+        var z = OneCore()
+        for name in ["a", "b"] { z.meet(name) }
+        z.advance(by: .seconds(1), beating: ["a", "b"])
+        z.forgetLog()
+        z.updates(OneCore.update("c", .failed, 4, profile: OneCore.profile("c")), from: "a")
+        z.advance(by: .milliseconds(1000), beating: ["a", "b"])
+        let rides = z.messages(to: "b").filter { message in
+            guard case .heartbeat(let beat) = message else { return false }
+            return beat.updates.contains { $0.id == OneCore.id("c") }
+        }
+        #expect(rides.count == 3)
+    }
+
+    @Test("views that differ for a second are compared, and ever more rarely if that does not help")
+    func comparing() {
+        var z = OneCore()
+        z.meet("a")
+        z.advance(by: .seconds(2), beating: ["a"])
+        z.forgetLog()
+        var moments: [Double] = []
+        let start = z.now
+        for _ in 0..<430 {
+            z.stall(for: .milliseconds(25))
+            if Int((z.now - start).milliseconds) % 100 == 0 { z.beat("a", viewHash: 99) }
+            z.tick()
+            if z.messages(to: "a").contains(where: { if case .digest = $0 { true } else { false } }) {
+                moments.append((z.now - start).seconds.rounded())
+            }
+            z.forgetLog()
+        }
+        // Of two the one with the smaller ID asks; z is the larger one, and only steps in after three seconds.
+        #expect(moments == [3, 4, 6, 10])
+    }
+
+    @Test("news that was lost to everybody is found by comparing")
+    func lostNews() {
+        var network = TinyNetwork(nodes: 3)
+        network.run(for: .seconds(1))
+        network.cut([0], [1, 2])
+        var gone = TinyNetwork.record(30)
+        gone.rank = .failed
+        network.tell(0, .learned([gone]))
+        network.run(for: .milliseconds(330))
+        network.heal()
+        #expect(network.nodes[1].core.record(of: gone.id) == nil)
+        network.run(for: .seconds(3))
+        #expect((0..<3).allSatisfy { network.nodes[$0].core.record(of: gone.id)?.rank == .failed })
+        #expect(Set(network.nodes.map { $0.core.table.viewHash }).count == 1)
+    }
+
     @Test("a node that was cut off for a while and missed a join learns it by itself")
     func missedJoin() {
         var network = TinyNetwork(nodes: 6, areAcquainted: false)
@@ -169,6 +221,37 @@ struct LargeClusterTests {
             #expect(network.nodes[0].core.interval == Int64(expected) * 1_000_000)
             #expect(network.nodes[0].core.links.count { $0.isWatched } <= (count <= 16 ? 15 : 10))
         }
+    }
+
+    @Test("each second one random member that is not watched is probed; three silences make an edge, an answer none")
+    func randomProbe() {
+        var z = OneCore(knowing: (0..<40).map { TinyNetwork.record($0) })
+        z.advance(by: .milliseconds(100))
+        var asked: [NodeID: Int] = [:]
+        func collect() {
+            for one in z.sent {
+                guard case .ping(let nonce, _) = one.message, nonce != 0,
+                    !z.core.links.contains(where: { $0.peer == one.to && !$0.isBackstop })
+                else { continue }
+                asked[one.to, default: 0] += 1
+                if asked.count == 1, asked[one.to] == 2 {
+                    // The first one answers at its second probe.
+                    z.handle(
+                        .received(
+                            .pong(nonce: nonce, sender: OneCore.version(1, 0)), from: one.to, path: one.via,
+                            stamp: z.now))
+                }
+            }
+            z.forgetLog()
+        }
+        z.forgetLog()
+        for _ in 0..<80 where asked.count < 2 || !z.core.links.contains(where: \.isBackstop) {
+            z.advance(by: .milliseconds(100))
+            collect()
+        }
+        let opened = z.core.links.filter(\.isBackstop).map(\.peer)
+        #expect(opened.count == 1 && asked[opened[0]] == 3)
+        #expect(asked.values.sorted() == [1, 2, 3], "the next one is asked already")
     }
 
     @Test("a node that none of its observers can see is found by the random probe, and no living one is")

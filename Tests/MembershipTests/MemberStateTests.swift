@@ -168,6 +168,43 @@ struct MemberStateTests {
         #expect(z.rank("b") == .alive, "its own word above the claim is enough")
     }
 
+    @Test("a member that tells itself older than we hold it is told what we hold")
+    func outdatedAboutItself() {
+        var z = OneCore()
+        for name in ["a", "b"] { z.meet(name) }
+        z.updates(Core.update("b", .alive, 5), from: "a")
+        z.forgetLog()
+        z.updates(Core.update("b", .alive, 2), from: "b")
+        #expect(z.updates(to: "b").contains { $0.id == Core.id("b") && $0.version == Core.version(1, 5) })
+        #expect(z.version("b") == Core.version(1, 5))
+    }
+
+    @Test("an absence is dated by whoever saw it first")
+    func ages() {
+        var z = OneCore()
+        z.meet("a")
+        z.updates(Core.update("b", .alive, 0), Core.update("b", .failed, 0, age: 2), from: "a")
+        z.updates(Core.update("b", .failed, 0, age: 50), Core.update("b", .failed, 0, age: 1), from: "a")
+        let since = z.core.members.first { $0.id == Core.id("b") }?.since
+        #expect(since == z.now - .seconds(50))
+    }
+
+    @Test("a heartbeat that says it does not hear us is answered at once, not at the next interval")
+    func quickAnswer() {
+        var z = OneCore()
+        for name in ["a", "b"] { z.meet(name) }
+        z.advance(by: .milliseconds(305), beating: ["b"])
+        z.forgetLog()
+        z.beat("a", hears: false)
+        guard case .heartbeat(let beat)? = z.messages(to: "a").first else {
+            Issue.record("\(z.sent)")
+            return
+        }
+        #expect(beat.flags.contains(.hears))
+        z.beat("a", hears: false)
+        #expect(z.messages(to: "a").count == 1, "and not again within 20 ms")
+    }
+
     // MARK: ourselves
 
     @Test("a report about us is refuted above it, and everybody is told at once")

@@ -249,7 +249,7 @@ struct TinyNetwork {
             case .send(let message, let peer, let endpoint):
                 datagrams += 1
                 if let weigh { bytes += weigh(message) }
-                let receiver = number(of: peer)
+                guard let receiver = numbers[peer] else { continue }  // somebody who is not here
                 // Addresses that belong to nobody, or to somebody else, swallow what is sent there.
                 guard addresses(of: receiver).contains(endpoint), !deadNets.contains(Self.net(of: endpoint)),
                     let source = addresses(of: sender).first(where: { Self.net(of: $0) == Self.net(of: endpoint) })
@@ -261,7 +261,7 @@ struct TinyNetwork {
                 transmit(
                     Packet(message: message, from: sender, path: source, stamp: now), to: receiver)
             case .sendReliably(let message, let peer):
-                let receiver = number(of: peer)
+                guard let receiver = numbers[peer] else { continue }  // somebody who is not here
                 guard !cuts.contains([sender, receiver]), !cuts.contains([receiver, sender]) else { continue }
                 push(now + .milliseconds(3), .stream(receiver, sender, message))
             case .notify(let notice): log.append(Line(at: elapsed, observer: sender, notice: notice))

@@ -349,7 +349,9 @@ extension Membership {
 
     mutating func take(_ delta: ViewDelta, from peer: NodeID) {
         for update in delta.updates { apply(update, from: peer) }
-        if delta.wanted != 0 { sendRecords(of: delta.wanted, wanting: 0, to: peer) }
+        // A stream may have held this up for long; if heartbeats say that we agree by now, there is nothing to give.
+        let agrees = edgeIndex(of: peer).map { links[$0].theirViewHash == table.viewHash } ?? false
+        if delta.wanted != 0, !agrees { sendRecords(of: delta.wanted, wanting: 0, to: peer) }
     }
 
     private mutating func sendRecords(of buckets: UInt32, wanting wanted: UInt32, to peer: NodeID) {
