@@ -52,6 +52,13 @@ package final class ReachProber: @unchecked Sendable {
         loop.perform { [weak self] in self?.watchPingers() }
     }
     /// Before it is let go.
+    /// Questions that wait for an answer now, two sockets each at most.
+    package func underWay() async -> Int {
+        await withCheckedContinuation { continuation in
+            loop.perform { continuation.resume(returning: self.attempts.count) }
+        }
+    }
+
     package func close() {
         loop.perform { [self] in
             isClosed = true

@@ -30,7 +30,7 @@ package final class WebServer: Sendable {
 
     private struct State {
         var listeners: [HTTPListener] = []
-        var sweeper: Task<Void, Never>?
+        var isRunning = false
     }
     private let application: WebApplication
     private let configuration: Configuration
@@ -83,25 +83,32 @@ package final class WebServer: Sendable {
         }
         let started = listeners
         application.counters.withLock { $0 = { started.map(\.figures) } }
-        let sweeper = Task { [loop] in
-            while (try? await loop.sleep(for: .seconds(1))) != nil {
-                for listener in started { listener.sweep() }
-            }
-        }
         state.withLock { state in
             state.listeners = started
-            state.sweeper = sweeper
+            state.isRunning = true
         }
+        sweepInASecond()
         for listener in started { Log.info("web: listening on \(listener.address)") }
+    }
+
+    /// Ends connections that are past a deadline. On the loop's own timer: a task would wait for the shared pool, and slow
+    /// clients are a way to keep that busy.
+    private func sweepInASecond() {
+        loop.schedule(after: .seconds(1)) { [weak self] in
+            guard let self else { return }
+            let (listeners, isRunning) = state.withLock { ($0.listeners, $0.isRunning) }
+            guard isRunning else { return }
+            for listener in listeners { listener.sweep() }
+            sweepInASecond()
+        }
     }
 
     /// Ends streams, refuses what is under way, closes the sockets.
     package func stop() async {
-        let (listeners, sweeper) = state.withLock { state in
+        let listeners = state.withLock { state in
             defer { state = State() }
-            return (state.listeners, state.sweeper)
+            return state.listeners
         }
-        sweeper?.cancel()
         for listener in listeners {
             // Waits for the library's thread: not on a thread of the pool.
             await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
