@@ -31,6 +31,8 @@ struct Report {
     var figures: [Figure] = []
     var notes: [String] = []
     var machine: String
+    /// What else the machine was doing: figures of a busy one are worse on both sides.
+    var load: String
     var date: String
     var revision: String
     var command: String
@@ -48,6 +50,7 @@ struct Report {
         lab (network namespaces on one bridge), in the same run; compare ratios of one run rather than figures of two.
 
         - machine: \(machine)
+        - load average of the machine when it began: \(load)
         - date: \(date), revision \(revision)
 
         \(table)

@@ -52,6 +52,7 @@ func complain(_ text: String) {
 
 func measure(_ options: Options) -> Int32 {
     let start = monotonicSeconds()
+    let load = firstLine("cut -d ' ' -f 1 /proc/loadavg")
     let progress: (String) -> Void = { complain("  [\(decimal(monotonicSeconds() - start, 0)) s] \($0)") }
     let lab = Rows(
         program: absolute(options.bramble), effort: options.isQuick ? .quick : .full, progress: progress)
@@ -81,7 +82,7 @@ func measure(_ options: Options) -> Int32 {
             + "\(firstLine("awk '/MemTotal/ {printf \"%.0f GiB\", $2 / 1048576}' /proc/meminfo")), "
             + "Linux \(firstLine("uname -r")), \(firstLine(". /etc/os-release; echo $PRETTY_NAME")), "
             + firstLine("serf version | head -n 1 | sed 's/^/serf /'"),
-        date: firstLine("date -u +%Y-%m-%d"), revision: firstLine("git rev-parse --short HEAD"),
+        load: load, date: firstLine("date -u +%Y-%m-%d"), revision: firstLine("git rev-parse --short HEAD"),
         command: options.isQuick ? "make bench BENCH=--quick" : "make bench",
         minutes: (monotonicSeconds() - start) / 60)
     print(report.table)
