@@ -87,12 +87,15 @@ struct SimulatorRows {
             traffic = Figure(trafficClaim, bramble: tooSlow, target: "within 20 %", isMet: false)
         }
         let found = crash?.detection.maxMs.map { $0 / 1000 }
-        let all = crash.map { $0.ok && $0.detection.count == 100 && $0.falseVerdicts == 0 } ?? false
+        // Each of the 900 that are left finds each of the 100.
+        let all = crash.map { $0.ok && $0.detection.count == 900 * 100 && $0.falseVerdicts == 0 } ?? false
         return [
             traffic,
             Figure(
                 "simulated: 1,000 nodes, 100 die at once: all found; others accused",
-                bramble: crash.map { "\($0.detection.count) of 100 in \(seconds(found)); \($0.falseVerdicts)" }
+                bramble: crash.map {
+                    "\($0.detection.count / 900) of 100 by each in \(seconds(found)); \($0.falseVerdicts)"
+                }
                     ?? tooSlow,
                 target: "all, ≤ 3 s; 0", isMet: all && found ?? .infinity <= 3),
         ]

@@ -215,8 +215,9 @@ struct Rows {
                     right.allSatisfy({ contender.believes($0, alive: right) })
                 else { throw LabError("\(contender.name) did not notice the partition; nothing to heal") }
             }
-            try lab.heal()
+            // Before: they may agree again while the last link is still being mended.
             let moment = monotonicSeconds()
+            try lab.heal()
             let delays = contenders.map { contender -> Double? in
                 var last = 0.0
                 for (observers, subjects) in [(left, right), (right, left)] {
