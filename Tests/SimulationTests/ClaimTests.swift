@@ -48,7 +48,7 @@ struct PlantedBugTests {
         Hunt(bug: .noAttendedClock, scenario: "pauses", nodes: 3, seconds: 15, patience: 40),
         Hunt(bug: .singleObserverVerdict, scenario: "black-hole", nodes: 4, seconds: 15, patience: 6),
         Hunt(bug: .failedNodesForgotten, scenario: "partition", nodes: 4, seconds: 15, patience: 6),
-        Hunt(bug: .incarnationNotMonotone, scenario: "everything", nodes: 5, seconds: 20, patience: 20),
+        Hunt(bug: .incarnationNotMonotone, scenario: "everything", nodes: 5, seconds: 30, patience: 20),
         Hunt(bug: .generationNotPersisted, scenario: "restart", nodes: 3, seconds: 10, patience: 6),
     ]
 

@@ -20,17 +20,22 @@ package struct ByteReader: Sendable {
         defer { position += count }
         return bytes[position..<position + count]
     }
-    @inlinable package mutating func integer<Value: FixedWidthInteger>(
+    /// At most 64 bits.
+    @inlinable @inline(__always) package mutating func integer<Value: FixedWidthInteger>(
         _: Value.Type = Value.self
     ) throws(Failure) -> Value {
-        let end = position + Value.bitWidth / 8
-        guard end <= bytes.endIndex else { throw .truncated }
-        var value: Value = 0
-        while position < end {
-            value = value << 8 | Value(truncatingIfNeeded: bytes[position])
-            position += 1
+        Value(truncatingIfNeeded: try word(bytes: MemoryLayout<Value>.size))
+    }
+    /// The loop is not generic: it stays fast also where a caller cannot be specialised.
+    @usableFromInline mutating func word(bytes count: Int) throws(Failure) -> UInt64 {
+        guard count <= remaining else { throw .truncated }
+        let start = position - bytes.startIndex
+        position += count
+        return bytes.withUnsafeBufferPointer { buffer in
+            var word: UInt64 = 0
+            for index in start..<start + count { word = word << 8 | UInt64(buffer[index]) }
+            return word
         }
-        return value
     }
     /// Bytes with a 16-bit length in front, at most `limit` of them.
     package mutating func blob(limit: Int) throws(Failure) -> [UInt8] {

@@ -8,8 +8,7 @@ package enum Fault: Equatable, Sendable {
     case kill(Int)
     /// Starts a machine, or the daemon on it; a spare machine thereby joins.
     case boot(Int)
-    /// The daemon does not run (SIGSTOP, a stuck card, swapping); a virtual machine may stand still with its clock.
-    case pause(Int, for: Duration, clockStops: Bool)
+    case pause(Int, for: Duration, Pause)
     /// Nothing gets through in this direction.
     case cut(from: Int, to: Int)
     case mend(from: Int, to: Int)
@@ -36,6 +35,16 @@ package enum Fault: Equatable, Sendable {
     case remove(Int, by: Int)
     /// Ends everything above that can end: links, weather, pauses; machines that are off start, but for those retired.
     case heal
+}
+
+/// Ways to stand still.
+package enum Pause: CaseIterable, Sendable {
+    /// The daemon alone does not run (SIGSTOP, a stuck card, swapping): what comes in waits in its socket.
+    case stopped
+    /// The whole machine sleeps: the network card too, so that nothing waits, but the clock since boot goes on.
+    case suspended
+    /// A virtual machine stands still with its clock, and its network.
+    case frozen
 }
 
 /// How every link behaves while nothing particular is wrong with it.
@@ -80,8 +89,7 @@ extension Fault: CustomStringConvertible {
         case .powerCut(let machine): "n\(machine) loses power"
         case .kill(let machine): "n\(machine) is killed"
         case .boot(let machine): "n\(machine) starts"
-        case .pause(let machine, let duration, let clockStops):
-            "n\(machine) is paused for \(duration.forPeople)\(clockStops ? ", its clock too" : "")"
+        case .pause(let machine, let duration, let pause): "n\(machine) is \(pause) for \(duration.forPeople)"
         case .cut(let source, let target): "nothing gets from n\(source) to n\(target)"
         case .mend(let source, let target): "n\(source) reaches n\(target) again"
         case .partition(let groups):

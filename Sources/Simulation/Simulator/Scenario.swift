@@ -86,6 +86,7 @@ struct FaultDraft {
         }
         return moments
     }
+    mutating func pause() -> Pause { chance.pick(from: Pause.allCases)! }
     mutating func someNodes(_ count: Int) -> [Int] {
         var all = Array(0..<nodes)
         chance.shuffle(&all)

@@ -59,7 +59,7 @@ extension Scenario {
             let atOnce = draft.chance.chance(0.2) ? 1 + draft.chance.below(draft.nodes) : 1
             let length = draft.anyDuration(.milliseconds(50), .seconds(10))
             for node in draft.someNodes(atOnce) {
-                draft.add(.pause(node, for: length, clockStops: draft.chance.chance(0.3)), at: moment)
+                draft.add(.pause(node, for: length, draft.pause()), at: moment)
                 if draft.chance.chance(0.2) {
                     let step = draft.duration(.seconds(-3), .seconds(3))
                     draft.add(.wallClockStep(node, step), at: moment + length / 2)
@@ -176,7 +176,7 @@ extension Scenario {
             case 1: draft.add(.clockJump(node, draft.anyDuration(.milliseconds(50), .seconds(3600))), at: moment)
             default:
                 let length = draft.duration(.milliseconds(50), .seconds(1))
-                draft.add(.pause(node, for: length, clockStops: false), at: moment)
+                draft.add(.pause(node, for: length, .stopped), at: moment)
                 draft.add(
                     .wallClockStep(node, draft.duration(.seconds(-86_400), .seconds(86_400))), at: moment + length / 2)
             }

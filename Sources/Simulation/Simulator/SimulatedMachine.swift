@@ -61,6 +61,8 @@ final class SimulatedMachine {
     var isSyncing = false
     /// It said goodbye and does not listen any more.
     var isLeaving = false
+    /// Paused together with its network card.
+    var isOffline = false
     /// Counts processes, so that events meant for an earlier one are dropped.
     var boot = 0
     /// Counts pulse loops: a pause ends one, its end begins another.
