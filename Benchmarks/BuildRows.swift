@@ -29,24 +29,39 @@ struct BuildRows {
         }
         progress("a clean debug build")
         let clean = try timeBuild(in: copy)
-        // A private line at the bottom, which everything stands on, and one in a leaf.
+        // A line in a function: of the module that everything stands on, of the membership core, of a leaf.
         var slowest = 0.0
-        for file in ["Sources/Core/Primitives/NodeName.swift", "Sources/App/Daemon/Configuration.swift"] {
-            guard shell("printf '\\nprivate let lineOfTheBenchmark = 1\\n' >> '\(copy)/\(file)'") != nil else {
-                throw LabError("no \(file) to edit")
-            }
+        for file in [
+            "Sources/Core/Primitives/NodeName.swift", "Sources/Core/Membership/Membership.swift",
+            "Sources/App/Daemon/Configuration.swift",
+        ] {
+            let line = "        assert(MemoryLayout<Int>.size > 0)"
+            try edit(
+                "sed -i '0,/^        let .*[^{(]$/s//&\\n\(line)/' '\(copy)/\(file)' && grep -q '\(line)' '\(copy)/\(file)'"
+            )
             progress("a build after an edit of \(file)")
             slowest = max(slowest, try timeBuild(in: copy))
         }
+        // What everybody may use is another matter: all that could see it is compiled again.
+        try edit("printf '\\npackage let benchmark = 1\\n' >> '\(copy)/Sources/Core/Primitives/NodeName.swift'")
+        progress("a build after a new declaration at the bottom")
+        let declaration = try timeBuild(in: copy)
         return [
             Figure(
                 "clean debug build", peer: nil, bramble: clean, target: "≤ 120 s", limit: 120, unit: wholeSeconds),
             Figure(
-                "build after a one-line edit, slowest of two files", peer: nil, bramble: slowest, target: "≤ 10 s",
-                limit: 10, unit: wholeSeconds),
+                "build after a one-line edit in a function, slowest of three files", peer: nil, bramble: slowest,
+                target: "≤ 10 s", limit: 10, unit: wholeSeconds),
+            Figure(
+                "build after a new declaration in the module at the bottom", peer: nil, bramble: declaration,
+                target: "",
+                limit: .infinity, unit: wholeSeconds),
         ]
     }
 
+    private func edit(_ command: String) throws {
+        guard shell(command) != nil else { throw LabError("an edit did not work: \(command)") }
+    }
     private func timeBuild(in directory: String) throws -> Double {
         let start = monotonicSeconds()
         guard shell("swift build --package-path '\(directory)' 2>&1") != nil else {
