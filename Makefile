@@ -1,6 +1,6 @@
 # One word per habit. Each installs the Debian packages it needs first (packages.txt) and says which.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test check sim soak fuzz golden bench demo docs fmt lint deb install clean
+.PHONY: help setup build quick test check sim soak fuzz golden bench demo docs fmt lint deb install clean
 
 SWIFT ?= swift
 DEBUG := .build/debug
@@ -42,6 +42,9 @@ test: ## Build and run every test, those with real nodes too
 	$(SWIFT) test $(STRICT) --skip-build --filter '^BrowserTests\.'
 	@[ -z "$(AS_ROOT)" ] || echo "The lab needs root: its tests run with sudo."
 	$(AS_ROOT) $(DEBUG)/bramblePackageTests.xctest --testing-library swift-testing --filter '^LabTests\.'
+
+quick: ## Build and test one target alone: T=MachineTests (or several, with commas)
+	BRAMBLE_ONLY=$(T) $(SWIFT) test $(STRICT) --scratch-path .build/quick-$(T) $(if $(FILTER),--filter $(FILTER))
 
 sim: ## One simulation: SCENARIO= NODES= SEED= SECONDS= BUG= (a fresh seed without)
 	$(SWIFT) build $(RELEASE) --product bramble-sim

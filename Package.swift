@@ -51,6 +51,7 @@ let package = Package(
         core("Primitives"),
         core("Wire", ["Primitives"]),
         core("Membership", ["Primitives"]),
+        core("Replication", ["Primitives", "Wire"]),
         core("Node", ["Primitives", "Wire", "Membership"]),
 
         // Platform: thin Swift over the machine and its C libraries, shared by the drivers.
@@ -135,4 +136,20 @@ if Context.environment["BRAMBLE_FUZZ"] != nil {
         .target(name: "CFuzz", path: "Tests/Fuzz/CFuzz"),
         tool("bramble-fuzz", ["CFuzz", "FuzzTargets"], path: "Tests/Fuzz/bramble-fuzz"),
     ]
+}
+
+// One target and what it needs, for a quick loop while working on it: make quick T=MachineTests
+if let only = Context.environment["BRAMBLE_ONLY"] {
+    var wanted = Set(only.split(separator: ",").map { String($0) })
+    var isComplete = false
+    while !isComplete {
+        let needed = package.targets.filter { wanted.contains($0.name) }.flatMap(\.dependencies).compactMap {
+            dependency in
+            if case .byNameItem(let name, _) = dependency { name } else { nil }
+        }
+        isComplete = wanted.isSuperset(of: needed)
+        wanted.formUnion(needed)
+    }
+    package.targets.removeAll { !wanted.contains($0.name) }
+    package.products = []
 }

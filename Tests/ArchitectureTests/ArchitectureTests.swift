@@ -10,6 +10,7 @@ struct ArchitectureTests {
         "Primitives": [],
         "Wire": ["Primitives"],
         "Membership": ["Primitives"],
+        "Replication": ["Primitives", "Wire"],
         "Node": ["Primitives", "Wire", "Membership"],
         "Logging": [],
         "Reactor": ["Primitives"],
@@ -30,7 +31,7 @@ struct ArchitectureTests {
         "Simulator": ["Primitives", "Wire", "Membership", "Node"],
         "bramble-sim": ["Simulator", "Primitives"],
     ]
-    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Node"]
+    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Node"]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [
         "COpenSSL": "Crypto", "CAvahi": "Discovery", "CMicrohttpd": "Web", "CFyaml": "YAML", "CCurl": "BrambleAPI",
