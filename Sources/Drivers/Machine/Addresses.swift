@@ -24,8 +24,8 @@ package struct NetworkState: Equatable, Sendable {
 extension NetworkState {
     /// Chooses from all there is.
     ///
-    /// Of interfaces that are enabled, the addresses that are valid everywhere (no link-local, tentative, deprecated or
-    /// temporary ones), and none of bridges that container and virtual machine managers make: those have the same
+    /// Of interfaces that are enabled, the addresses that are valid everywhere (no link-local, tentative, deprecated,
+    /// temporary or floating ones), and none of bridges that container and virtual machine managers make: those have the same
     /// address on every host. Interfaces with a carrier hide those without. Where nothing is left: IPv4 link-local
     /// (two machines on one cable, no DHCP), else loopback, which is not up. Addresses given by the operator are taken
     /// as they are; then up means that one of them is there with a carrier.
@@ -33,7 +33,7 @@ extension NetworkState {
     /// Order: local networks before tunnels, IPv4 before IPv6, then as the kernel numbers the interfaces.
     static func choose(links: [NetworkLink], addresses: [NetworkAddress], configured: [IPAddress]) -> NetworkState {
         let links = Dictionary(links.map { ($0.index, $0) }) { first, _ in first }
-        let present = addresses.filter { links[$0.link]?.isEnabled == true && !$0.isUnready }
+        let present = addresses.filter { links[$0.link]?.isEnabled == true && !$0.isUnready && !$0.isFloating }
         func state(_ chosen: [NetworkAddress], isUp: Bool) -> NetworkState {
             NetworkState(
                 addresses: chosen.prefix(maximumAddresses).map {

@@ -12,6 +12,10 @@ struct NetworkLink: Equatable, Sendable {
     var hardwareType: UInt16
     var flags: UInt32
     var address: [UInt8] = []
+    /// What a macvlan or VLAN lies on; 0 for none.
+    var parent: Int32 = 0
+    /// IFLA_IFALIAS: a note that whoever made the link left on it.
+    var alias = ""
     /// What is burnt in, whatever was set since; empty where the driver does not tell.
     var permanentAddress: [UInt8] = []
 
@@ -29,6 +33,10 @@ struct NetworkAddress: Equatable, Sendable {
     /// RT_SCOPE_…: 0 is everywhere, 253 this link, 254 this host.
     var scope: UInt8
     var flags: UInt32
+    /// IFA_PROTO: who added it, as far as they said; 0 where the kernel (before 5.18) does not keep it.
+    var origin: UInt8 = 0
+    /// IFA_LABEL: version 4 only; the interface's name where nobody gave another.
+    var label = ""
 }
 
 /// Reads interfaces and addresses over rtnetlink, which shows the network namespace this process is in. (/sys shows the
@@ -67,9 +75,37 @@ enum Netlink {
         return handle
     }
 
-    private struct Message {
+    struct Message {
         var type: UInt16
+        var flags: UInt16 = 0
+        var sequence: UInt32 = 0
+        /// Of the socket that asked for the change; mostly the number of its process. 0 is the kernel itself.
+        var port: UInt32 = 0
         var body: [UInt8]
+    }
+
+    /// The messages of one datagram, in order; what does not fit its own length ends the reading.
+    static func messages(in datagram: ArraySlice<UInt8>) -> [Message] {
+        var result: [Message] = []
+        var rest = datagram
+        while rest.count >= 16 {
+            let length = Int(rest.native(UInt32.self, at: 0))
+            guard length >= 16, length <= rest.count else { break }
+            let start = rest.startIndex
+            result.append(
+                Message(
+                    type: rest.native(UInt16.self, at: 4), flags: rest.native(UInt16.self, at: 6),
+                    sequence: rest.native(UInt32.self, at: 8), port: rest.native(UInt32.self, at: 12),
+                    body: Array(rest[(start + 16)..<(start + length)])))
+            rest = rest.dropFirst(min(rest.count, (length + 3) & ~3))
+        }
+        return result
+    }
+    /// What a message of type NLMSG_ERROR says: 0 is success, else a number of errno.
+    static func errorCode(_ message: Message) -> Int32 {
+        guard message.body.count >= 4 else { return EIO }
+        let code = message.body[...].native(Int32.self, at: 0)
+        return code == .min ? EIO : -code
     }
 
     private static func dump(
@@ -91,29 +127,18 @@ enum Netlink {
             let count = recv(socket, &buffer, buffer.count, 0)
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { throw SystemError() }
-            var rest = buffer[..<count]
-            while rest.count >= 16 {
-                let length = Int(rest.native(UInt32.self, at: 0))
-                guard length >= 16, length <= rest.count else { break }
-                let kind = rest.native(UInt16.self, at: 4)
-                if rest.native(UInt32.self, at: 8) == sequence {
-                    switch Int32(kind) {
-                    case NLMSG_DONE: return messages
-                    case NLMSG_ERROR:
-                        let code = length >= 20 ? -rest.native(Int32.self, at: 16) : EIO
-                        throw SystemError(code: code)
-                    default:
-                        let start = rest.startIndex
-                        messages.append(Message(type: kind, body: Array(rest[(start + 16)..<(start + length)])))
-                    }
+            for message in Self.messages(in: buffer[..<count]) where message.sequence == sequence {
+                switch Int32(message.type) {
+                case NLMSG_DONE: return messages
+                case NLMSG_ERROR: throw SystemError(code: errorCode(message))
+                default: messages.append(message)
                 }
-                rest = rest.dropFirst(min(rest.count, (length + 3) & ~3))
             }
         }
     }
 
     /// The attributes of a message after its fixed part: type and content.
-    private static func attributes(_ bytes: ArraySlice<UInt8>) -> [(type: UInt16, value: ArraySlice<UInt8>)] {
+    static func attributes(_ bytes: ArraySlice<UInt8>) -> [(type: UInt16, value: ArraySlice<UInt8>)] {
         var result: [(UInt16, ArraySlice<UInt8>)] = []
         var rest = bytes
         while rest.count >= 4 {
@@ -129,9 +154,9 @@ enum Netlink {
         String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
     }
 
-    /// From RTM_NEWLINK: ifinfomsg, then IFLA_… attributes.
-    private static func link(_ message: Message) -> NetworkLink? {
-        guard message.type == UInt16(RTM_NEWLINK), message.body.count >= 16 else { return nil }
+    /// From RTM_NEWLINK or RTM_DELLINK: ifinfomsg, then IFLA_… attributes.
+    static func link(_ message: Message) -> NetworkLink? {
+        guard message.type == UInt16(RTM_NEWLINK) || message.type == UInt16(RTM_DELLINK), message.body.count >= 16 else { return nil }
         let body = message.body[...]
         var link = NetworkLink(
             index: body.native(Int32.self, at: 4), hardwareType: body.native(UInt16.self, at: 2),
@@ -140,6 +165,8 @@ enum Netlink {
             switch Int(type) {
             case Int(IFLA_IFNAME): link.name = text(value)
             case Int(IFLA_ADDRESS): link.address = Array(value)
+            case Int(IFLA_LINK): if value.count == 4 { link.parent = value.native(Int32.self, at: 0) }
+            case Int(IFLA_IFALIAS): link.alias = text(value)
             case Int(IFLA_PERM_ADDRESS): link.permanentAddress = Array(value)
             case Int(IFLA_LINKINFO):
                 link.kind = attributes(value).first { Int($0.type) == Int(IFLA_INFO_KIND) }.map { text($0.value) }
@@ -149,17 +176,21 @@ enum Netlink {
         return link
     }
 
-    /// From RTM_NEWADDR: ifaddrmsg, then IFA_… attributes.
-    private static func address(_ message: Message) -> NetworkAddress? {
-        guard message.type == UInt16(RTM_NEWADDR), message.body.count >= 8 else { return nil }
+    /// From RTM_NEWADDR or RTM_DELADDR: ifaddrmsg, then IFA_… attributes.
+    static func address(_ message: Message) -> NetworkAddress? {
+        guard message.type == UInt16(RTM_NEWADDR) || message.type == UInt16(RTM_DELADDR), message.body.count >= 8 else { return nil }
         let body = message.body
         var flags = UInt32(body[2])
+        var origin: UInt8 = 0
+        var label = ""
         var remote: IPAddress?
         var local: IPAddress?
         for (type, value) in attributes(body.dropFirst(8)) {
             switch Int(type) {
             case Int(IFA_ADDRESS): remote = IPAddress(bytes: value)
             case Int(IFA_LOCAL): local = IPAddress(bytes: value)
+            case Int(CLINUX_IFA_PROTO): origin = value.first ?? 0
+            case Int(IFA_LABEL): label = text(value)
             case Int(IFA_FLAGS): if value.count == 4 { flags = value.native(UInt32.self, at: 0) }
             default: break
             }
@@ -168,18 +199,18 @@ enum Netlink {
         guard let address = local ?? remote else { return nil }
         return NetworkAddress(
             link: body[...].native(Int32.self, at: 4), address: address, prefixLength: body[1], scope: body[3],
-            flags: flags)
+            flags: flags, origin: origin, label: label)
     }
 }
 
 extension Array<UInt8> {
-    fileprivate mutating func append(native number: some FixedWidthInteger) {
+    mutating func append(native number: some FixedWidthInteger) {
         Swift.withUnsafeBytes(of: number) { append(contentsOf: $0) }
     }
 }
 extension ArraySlice<UInt8> {
     /// In the machine's byte order, as netlink has it; the caller has checked the length.
-    fileprivate func native<Number: FixedWidthInteger>(_ type: Number.Type, at offset: Int) -> Number {
+    func native<Number: FixedWidthInteger>(_ type: Number.Type, at offset: Int) -> Number {
         withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: type) }
     }
 }

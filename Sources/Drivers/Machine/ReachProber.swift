@@ -202,7 +202,7 @@ private final class Pinger: @unchecked Sendable {
         packet += secretBytes
         if !isV6 {
             // For version 6 the kernel does it: it alone knows the source address.
-            let sum = Self.checksum(packet)
+            let sum = InternetChecksum.of(packet)
             (packet[2], packet[3]) = (UInt8(sum >> 8), UInt8(sum & 0xFF))
         }
         _ = host.withSocketAddress(port: 0) {
@@ -233,8 +233,11 @@ private final class Pinger: @unchecked Sendable {
 
     private var secretBytes: [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: secret >> (8 * $0)) } }
 
-    /// RFC 1071.
-    static func checksum(_ bytes: [UInt8]) -> UInt16 {
+}
+
+/// RFC 1071. Over a message with its own sum in it, the result is 0.
+enum InternetChecksum {
+    static func of(_ bytes: [UInt8]) -> UInt16 {
         var sum: UInt32 = 0
         for index in stride(from: 0, to: bytes.count, by: 2) {
             sum += UInt32(bytes[index]) << 8 | (index + 1 < bytes.count ? UInt32(bytes[index + 1]) : 0)

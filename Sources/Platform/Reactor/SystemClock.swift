@@ -8,6 +8,8 @@ package enum SystemClock {
     package static var now: Instant { Instant(nanoseconds: read(CLOCK_BOOTTIME)) }
     /// CLOCK_MONOTONIC in nanoseconds: what events carry, so that those of nodes on one host compare.
     package static var monotonicNanoseconds: Int64 { read(CLOCK_MONOTONIC) }
+    /// How long the machine has slept since boot. Never more than that; less when this thread is held up in between.
+    package static var suspendedNanoseconds: Int64 { read(CLOCK_BOOTTIME) - read(CLOCK_MONOTONIC) }
     /// The wall clock, nanoseconds since 1970. For people to read; nothing is decided by it.
     package static var wallNanoseconds: Int64 { read(CLOCK_REALTIME) }
 
