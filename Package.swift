@@ -124,6 +124,10 @@ let package = Package(
             "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),
         tests("DiscoveryTests", ["Discovery", "Primitives", "Reactor", "TestSupport"]),
+        tests(
+            "TakeoverTests",
+            ["Machine", "Lab", "Primitives", "Reactor", "CLinux", "TestSupport", "takeover-host"]),
+        tool("takeover-host", ["Machine", "Primitives", "Reactor", "CLinux"], path: "Tests/TakeoverHost"),
         library("TestSupport", ["Reactor", "CLinux"], path: "Tests/TestSupport"),
         tests("ArchitectureTests", []),
         tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),

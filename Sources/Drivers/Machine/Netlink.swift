@@ -16,6 +16,8 @@ struct NetworkLink: Equatable, Sendable {
     var parent: Int32 = 0
     /// IFLA_IFALIAS: a note that whoever made the link left on it.
     var alias = ""
+    /// Settings of IPv4 on this interface, what sysctl(8) shows as net.ipv4.conf; by their IPV4_DEVCONF_… number less one.
+    var settings: [UInt32] = []
     /// What is burnt in, whatever was set since; empty where the driver does not tell.
     var permanentAddress: [UInt8] = []
 
@@ -168,6 +170,13 @@ enum Netlink {
             case Int(IFLA_LINK): if value.count == 4 { link.parent = value.native(Int32.self, at: 0) }
             case Int(IFLA_IFALIAS): link.alias = text(value)
             case Int(IFLA_PERM_ADDRESS): link.permanentAddress = Array(value)
+            case Int(IFLA_AF_SPEC):
+                let version4 = attributes(value).first { Int32($0.type) == AF_INET }
+                let all = version4.flatMap { attributes($0.value).first { Int($0.type) == Int(IFLA_INET_CONF) } }
+                guard let all else { break }
+                link.settings = stride(from: 0, to: all.value.count & ~3, by: 4).map {
+                    all.value.native(UInt32.self, at: $0)
+                }
             case Int(IFLA_LINKINFO):
                 link.kind = attributes(value).first { Int($0.type) == Int(IFLA_INFO_KIND) }.map { text($0.value) }
             default: break

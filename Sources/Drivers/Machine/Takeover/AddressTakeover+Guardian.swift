@@ -103,7 +103,7 @@ extension AddressTakeover {
     /// The kernel says whose socket asked for it: the number of the process, as a rule. One that has ended by now (`ip`)
     /// may have been started by a program that manages the network.
     private func culprit(_ port: UInt32, isWorthSearching: Bool) -> String? {
-        if port != 0, port < 1 << 22, let name = KernelSetting.read("/proc/\(port)/comm") {
+        if port != 0, port < 1 << 22, let name = firstLine("/proc/\(port)/comm") {
             return "\(name) (process \(port))"
         }
         guard isWorthSearching, let directory = opendir("/proc") else { return nil }
@@ -112,7 +112,7 @@ extension AddressTakeover {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            guard Int(name) != nil, let program = KernelSetting.read("/proc/\(name)/comm"),
+            guard Int(name) != nil, let program = firstLine("/proc/\(name)/comm"),
                 Self.managers.contains(where: { program.hasPrefix($0) })
             else { continue }
             return "perhaps \(program) (process \(name))"

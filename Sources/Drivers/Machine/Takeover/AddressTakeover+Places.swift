@@ -59,7 +59,7 @@ extension AddressTakeover {
                     try journal.note(.hardware(interface: upper.name, before: before))
                 }
                 if !upper.isEnabled { try journal.note(.wasDown(interface: upper.name)) }
-                try settle(home.name, upper: upper.name)
+                try settle(home, upper: upper, control)
                 try openSocket(for: address, on: upper.index)
             }
         } catch {
@@ -102,32 +102,41 @@ extension AddressTakeover {
             try control.removeLink(link.index)
         }
         try control.makeVirtual(name, on: home.index, hardware: FloatingAddress.virtualHardware(number))
-        try settle(home.name, upper: name)
         let index = if_nametoindex(name)
         guard index != 0 else { throw SystemError() }
-        return (Int32(index), name, false)
+        var made = NetworkLink(index: Int32(index), name: name, hardwareType: 1, flags: 0)
+        made.alias = LinkControl.alias
+        try settle(home, upper: made, control)
+        return (made.index, name, false)
     }
 
     /// Two interfaces on one network: each must answer for its own addresses only (measured: else both answer for all),
-    /// and the upper one must take packets whose answers leave by the lower one. Settings of the lower one are noted; the
-    /// upper ones of a virtual interface go with it.
-    private func settle(_ lower: String, upper: String) throws(SystemError) {
-        func set(_ interface: String, _ name: String, _ value: String) throws(SystemError) {
-            // A dot in an interface's name (a VLAN) is a slash in sysctl(8), but stays a dot in the path.
-            let path = "/proc/sys/net/ipv4/conf/\(interface)/\(name)"
-            guard let before = KernelSetting.read(path), before != value else { return }
-            if !interface.hasPrefix("bramble") {
-                try journal.note(.setting(path: path, before: before, after: value))
+    /// and the upper one must take packets whose answers leave by the lower one. What an interface of others was set to is
+    /// noted first.
+    private func settle(
+        _ lower: NetworkLink, upper: NetworkLink, _ control: LinkControl
+    ) throws(SystemError) {
+        let (loose, ignore, own) = (UInt32(2), UInt32(1), UInt32(2))
+        // The lower one asks for neighbours when we answer: not in the name of an address that is not its own.
+        let below = [
+            (IPV4_DEVCONF_ARP_IGNORE, ignore), (IPV4_DEVCONF_ARPFILTER, 1), (IPV4_DEVCONF_ARP_ANNOUNCE, own),
+        ]
+        let above = [
+            (IPV4_DEVCONF_ARP_IGNORE, ignore), (IPV4_DEVCONF_ARP_ANNOUNCE, own), (IPV4_DEVCONF_ACCEPT_LOCAL, 1),
+            // Not 0: the larger of this and of conf.all counts, so loose holds whatever conf.all says.
+            (IPV4_DEVCONF_RP_FILTER, loose),
+        ]
+        for (link, wanted) in [(lower, below), (upper, above)] {
+            let changes = wanted.map { (number: Int($0.0), value: $0.1) }.filter { number, value in
+                number > link.settings.count || link.settings[number - 1] != value
             }
-            try KernelSetting.write(value, to: path)
+            guard !changes.isEmpty else { continue }
+            for (number, value) in changes where link.alias != LinkControl.alias && number <= link.settings.count {
+                let before = link.settings[number - 1]
+                try journal.note(.setting(interface: link.name, number: number, before: before, after: value))
+            }
+            try control.setSettings(changes, of: link.index)
         }
-        try set(lower, "arp_ignore", "1")
-        try set(lower, "arp_filter", "1")
-        try set(upper, "arp_ignore", "1")
-        try set(upper, "arp_announce", "2")
-        try set(upper, "accept_local", "1")
-        // Loose. Not 0: the larger of this and of conf.all counts, so 2 holds whatever conf.all says.
-        try set(upper, "rp_filter", "2")
     }
 
     private func openSocket(for address: IPAddress, on link: Int32) throws(SystemError) {
@@ -191,17 +200,21 @@ extension AddressTakeover {
 
     /// The last change first. What has been changed by somebody else since stays as they want it.
     func undo(_ entries: [TakeoverJournal.Entry], _ control: LinkControl) {
+        guard !entries.isEmpty, let (there, _) = try? Netlink.snapshot() else { return }
         for entry in entries.reversed() {
             do throws(SystemError) {
                 switch entry {
-                case .setting(let path, let before, let after):
-                    if KernelSetting.read(path) == after { try KernelSetting.write(before, to: path) }
+                case .setting(let interface, let number, let before, let after):
+                    guard let link = there.first(where: { $0.name == interface }), number <= link.settings.count,
+                        link.settings[number - 1] == after
+                    else { continue }
+                    try control.setSettings([(number, before)], of: link.index)
                 case .hardware(let interface, let before):
-                    let index = Int32(if_nametoindex(interface))
-                    if index != 0 { try control.setHardware(before, of: index, isUp: true) }
+                    guard let link = there.first(where: { $0.name == interface }) else { continue }
+                    try control.setHardware(before, of: link.index, isUp: link.isEnabled)
                 case .wasDown(let interface):
-                    let index = Int32(if_nametoindex(interface))
-                    if index != 0 { try control.set(index, isUp: false) }
+                    guard let link = there.first(where: { $0.name == interface }) else { continue }
+                    try control.set(link.index, isUp: false)
                 }
             } catch {
                 Log.warning("cannot restore \(entry): \(error)")

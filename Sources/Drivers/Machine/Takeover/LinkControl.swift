@@ -142,6 +142,19 @@ final class LinkControl {
         }
     }
 
+    /// What `sysctl net.ipv4.conf.NAME` would, without /proc/sys, which the service's confinement makes read-only.
+    func setSettings(_ settings: [(number: Int, value: UInt32)], of index: Int32) throws(SystemError) {
+        var request = NetlinkRequest(RTM_NEWLINK, fixed: Self.header(index))
+        request.nest(IFLA_AF_SPEC) { families in
+            families.nest(AF_INET) { version4 in
+                version4.nest(IFLA_INET_CONF) { all in
+                    for one in settings { all.add(one.number, native: one.value) }
+                }
+            }
+        }
+        try socket.perform(request)
+    }
+
     /// ifinfomsg: family, type, index, flags, which flags.
     private static func header(_ index: Int32, flags: UInt32 = 0, change: UInt32 = 0) -> [UInt8] {
         var bytes: [UInt8] = [0, 0, 0, 0]

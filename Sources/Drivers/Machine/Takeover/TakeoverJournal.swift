@@ -7,8 +7,8 @@ import Logging
 /// All of it is gone after a reboot, so the file belongs to one boot, and to a place like /run: nothing waits for a disk.
 struct TakeoverJournal {
     enum Entry: Hashable {
-        /// A file under /proc/sys: what it said, and what we wrote.
-        case setting(path: String, before: String, after: String)
+        /// A setting of IPv4 on an interface, by its IPV4_DEVCONF_… number: what it was, and what we made it.
+        case setting(interface: String, number: Int, before: UInt32, after: UInt32)
         /// The hardware address of an interface that takes over another.
         case hardware(interface: String, before: HardwareAddress)
         /// An interface that was down.
@@ -45,14 +45,15 @@ struct TakeoverJournal {
 
     private static func subject(_ entry: Entry) -> String {
         switch entry {
-        case .setting(let path, _, _): path
+        case .setting(let interface, let number, _, _): "\(number) \(interface)"
         case .hardware(let interface, _): "hardware \(interface)"
         case .wasDown(let interface): "down \(interface)"
         }
     }
     private static func line(_ entry: Entry) -> String {
         switch entry {
-        case .setting(let path, let before, let after): "setting\t\(path)\t\(before)\t\(after)"
+        case .setting(let interface, let number, let before, let after):
+            "setting\t\(interface)\t\(number)\t\(before)\t\(after)"
         case .hardware(let interface, let before): "hardware\t\(interface)\t\(before)"
         case .wasDown(let interface): "down\t\(interface)"
         }
@@ -60,29 +61,22 @@ struct TakeoverJournal {
     static func entry(_ line: Substring) -> Entry? {
         let fields = line.split(separator: "\t", omittingEmptySubsequences: false).map { String($0) }
         switch (fields.first, fields.count) {
-        case ("setting", 4):
-            // Written by us, but read as root: it must not lead anywhere else.
-            guard fields[1].hasPrefix("/proc/sys/net/"), !fields[1].contains("/../") else { return nil }
-            return .setting(path: fields[1], before: fields[2], after: fields[3])
+        case ("setting", 5):
+            guard let number = Int(fields[2]), (1...255).contains(number), let before = UInt32(fields[3]),
+                let after = UInt32(fields[4])
+            else { return nil }
+            return .setting(interface: fields[1], number: number, before: before, after: after)
         case ("hardware", 3): return HardwareAddress(fields[2]).map { .hardware(interface: fields[1], before: $0) }
         case ("down", 2): return .wasDown(interface: fields[1])
         default: return nil
         }
     }
 
-    private static var bootID: String { KernelSetting.read("/proc/sys/kernel/random/boot_id") ?? "unknown" }
+    private static let bootID = firstLine("/proc/sys/kernel/random/boot_id") ?? "unknown"
 }
 
-/// One line under /proc/sys. Those under net are of the network namespace of the calling thread.
-enum KernelSetting {
-    static func read(_ path: String) -> String? {
-        guard let bytes = try? AtomicFile.read(path, limit: 4096) else { return nil }
-        return String(decoding: bytes.prefix { $0 != 10 }, as: UTF8.self)
-    }
-    static func write(_ value: String, to path: String) throws(SystemError) {
-        let file = open(path, O_WRONLY | O_CLOEXEC)
-        guard file >= 0 else { throw SystemError() }
-        defer { close(file) }
-        try AtomicFile.writeAll(Array(value.utf8), to: file)
-    }
+/// Of a small file of the kernel's.
+func firstLine(_ path: String) -> String? {
+    guard let bytes = try? AtomicFile.read(path, limit: 4096) else { return nil }
+    return String(decoding: bytes.prefix { $0 != 10 && $0 != 0 }, as: UTF8.self)
 }
