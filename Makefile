@@ -10,7 +10,7 @@ STRICT := -Xswiftc -warnings-as-errors
 FORMATTED := Sources Tests Lab Benchmarks Package.swift
 # Tests of one process share two threads, so what computes for long, or measures time, runs in a process of its own.
 # Every other target is in the first run, whatever is added.
-APART := SimulationTests|MembershipTests|BrowserTests|LabTests
+APART := SimulationTests|MembershipTests|BrowserTests|LabTests|TakeoverTests
 # The lab makes network namespaces, which takes root; everything else runs as whoever calls.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH)
 
@@ -41,7 +41,7 @@ test: ## Build and run every test, those with real nodes too
 	$(SWIFT) test $(STRICT) --skip-build --filter '^(SimulationTests|MembershipTests)\.'
 	$(SWIFT) test $(STRICT) --skip-build --filter '^BrowserTests\.'
 	@[ -z "$(AS_ROOT)" ] || echo "The lab needs root: its tests run with sudo."
-	$(AS_ROOT) $(DEBUG)/bramblePackageTests.xctest --testing-library swift-testing --filter '^LabTests\.'
+	$(AS_ROOT) $(DEBUG)/bramblePackageTests.xctest --testing-library swift-testing --filter '^(LabTests|TakeoverTests)\.'
 
 quick: ## Build and test one target alone: T=MachineTests (or several, with commas)
 	BRAMBLE_ONLY=$(T) $(SWIFT) test $(STRICT) --scratch-path .build/quick-$(T) $(if $(FILTER),--filter $(FILTER))

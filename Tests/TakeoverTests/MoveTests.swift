@@ -117,6 +117,20 @@ struct MoveTests {
         #expect(try !world.has("n1", world.floating))
     }
 
+    @Test("when nobody cleans up, the kernel itself takes the address off in the end")
+    func secondNet() throws {
+        let world = try World("n1", "n3")
+        try world.giveVersion6("n1")
+        let holder = try world.hold("n1", world.floating, "fd77::250")
+        holder.process.kill()
+        for address in [world.floating, "fd77::250"] {
+            #expect(try world.has("n1", address))
+            #expect(eventually(within: .seconds(60), every: .milliseconds(200)) {
+                (try? world.has("n1", address)) == false
+            })
+        }
+    }
+
     @Test("what a killed run has left is removed at the next start, and nothing else is")
     func leftovers() throws {
         let world = try World("n1", "n3")

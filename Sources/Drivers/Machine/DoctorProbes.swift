@@ -26,7 +26,7 @@ package struct DoctorProbes: Sendable {
     private let dataDirectory: String
     private let hostsFile: String?
     private let port: UInt16
-    private let root: String
+    let root: String
 
     /// - Parameters:
     ///   - hostsFile: nil when it is switched off.
@@ -42,7 +42,8 @@ package struct DoctorProbes: Sendable {
     package func run() -> [Finding] {
         [
             disk(), keyFile(), clock(now: SystemClock.wallNanoseconds / 1_000_000_000), memory(), ports(), hosts(),
-            multicastDNS(), card(), power(), temperature(), openFiles(),
+            multicastDNS(), card(), power(), temperature(), openFiles(), addressRights(),
+            gate(), virtualInterfaces(),
         ].compactMap { $0 }
     }
 

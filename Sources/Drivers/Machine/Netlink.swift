@@ -212,6 +212,35 @@ enum Netlink {
     }
 }
 
+/// The readers of this file as one, for a fuzzer.
+package enum NetlinkReading {
+    /// Reads everything that a datagram says about links and addresses; how many messages it held.
+    package static func read(_ bytes: [UInt8]) -> Int {
+        let messages = Netlink.messages(in: bytes[...])
+        for message in messages {
+            _ = Netlink.errorCode(message)
+            _ = Netlink.link(message)
+            _ = Netlink.address(message)
+        }
+        return messages.count
+    }
+
+    package static var examples: [[UInt8]] {
+        var link = NetlinkRequest(RTM_NEWLINK, fixed: [0, 0, 1, 0, 2, 0, 0, 0, 0x43, 0, 1, 0, 0, 0, 0, 0])
+        link.add(IFLA_IFNAME, text: "eth0")
+        link.add(IFLA_ADDRESS, [2, 0, 0, 0, 0, 1])
+        link.nest(IFLA_LINKINFO) { $0.add(IFLA_INFO_KIND, text: "macvlan") }
+        link.nest(IFLA_AF_SPEC) { families in
+            families.nest(AF_INET) { $0.add(IFLA_INET_CONF, [UInt8](repeating: 1, count: 132)) }
+        }
+        var address = NetlinkRequest(RTM_NEWADDR, fixed: [2, 32, 0, 0, 2, 0, 0, 0])
+        address.add(IFA_LOCAL, [10, 77, 0, 250])
+        address.add(IFA_LABEL, text: "eth0:bramble")
+        let all = [link, address].map { $0.encoded(sequence: 1, acknowledged: false) }
+        return all + [all[0] + all[1]]
+    }
+}
+
 extension Array<UInt8> {
     mutating func append(native number: some FixedWidthInteger) {
         Swift.withUnsafeBytes(of: number) { append(contentsOf: $0) }

@@ -60,3 +60,31 @@ extension FuzzTarget {
         return nil
     }
 }
+
+/// Who has which address, as anybody on the cable may say it: the frames that packet sockets hear.
+extension FuzzTarget {
+    static let neighbourFrame = FuzzTarget("neighbourFrame") {
+        let card: [UInt8] = [2, 0, 0, 0, 0, 9]
+        let arp: [UInt8] =
+            [255, 255, 255, 255, 255, 255] + card + [8, 6, 0, 1, 8, 0, 6, 4, 0, 2] + card + [10, 77, 0, 250]
+            + [255, 255, 255, 255, 255, 255, 10, 77, 0, 250]
+        let request = Array(arp[..<21]) + [1] + arp[22...]
+        return [arp, request] + NeighbourFrame.examples
+    } check: { bytes in
+        guard let claim = NeighbourFrame.claim(in: bytes) else { return nil }
+        if !claim.owner.isUsable { return "a claim by no single card: \(claim)" }
+        if claim.address.isUnspecified || claim.address.isMulticastOrBroadcast { return "a claim to \(claim.address)" }
+        // A claim is in the frame, byte for byte, not made up.
+        let wanted = claim.address.bytes
+        let isThere = bytes.indices.contains { bytes[$0...].starts(with: wanted) }
+        return isThere ? nil : "\(claim.address) is not in the frame"
+    }
+
+    /// What the kernel tells about links and addresses. It is trusted, but a reader must not crash on a newer one.
+    static let netlink = FuzzTarget("netlink") {
+        NetlinkReading.examples
+    } check: { bytes in
+        let count = NetlinkReading.read(bytes)
+        return count * 16 <= bytes.count ? nil : "\(count) messages in \(bytes.count) bytes"
+    }
+}

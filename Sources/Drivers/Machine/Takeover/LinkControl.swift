@@ -94,8 +94,8 @@ final class LinkControl {
     }
 
     /// Whether the kernel can make a macvlan: a request that lacks its parent is refused in one way where it can, and in
-    /// another where it does not know the kind.
-    func canMakeVirtual() -> Bool {
+    /// another where it does not know the kind. Nil where we may not ask.
+    func canMakeVirtual() -> Bool? {
         var request = NetlinkRequest(RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, fixed: Self.header(0))
         request.add(IFLA_IFNAME, text: "bramble-probe")
         Self.addMacvlan(to: &request)
@@ -103,7 +103,11 @@ final class LinkControl {
             try socket.perform(request)
             return true
         } catch {
-            return error.code == EINVAL
+            switch error.code {
+            case EINVAL: return true
+            case EOPNOTSUPP: return false
+            default: return nil
+            }
         }
     }
 

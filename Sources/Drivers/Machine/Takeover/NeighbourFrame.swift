@@ -93,6 +93,13 @@ package enum NeighbourFrame {
         return InternetChecksum.of(addresses + size + [0, 0, 0, 58] + message)
     }
 
+    /// What good input looks like, for a fuzzer to start from.
+    package static var examples: [[UInt8]] {
+        let hardware = HardwareAddress(bytes: [2, 0, 0, 0, 0, 9])!
+        let addresses = [IPAddress.v4(0x0A4D_00FA), .v6(high: 0xFD77_0000_0000_0000, low: 0x250)]
+        return addresses.flatMap { announcement(of: $0, at: hardware) + [probe(for: $0, from: hardware)] }
+    }
+
     // MARK: Others'
 
     /// What a frame from the network claims; nil when it is something else or damaged. A question claims its sender's own
