@@ -57,8 +57,9 @@ struct NeighbourFrameTests {
     func hardware() {
         #expect(HardwareAddress("00:00:5e:00:01:33") == FloatingAddress.virtualHardware(51))
         #expect(HardwareAddress("0:0:5E:0:1:33")?.description == "00:00:5e:00:01:33")
-        for text in ["", "00:00:5e:00:01", "00:00:5e:00:01:33:00", "00:00:5e:00:01:3g", "00:00:5e:00:01:", "1:2:3:4:5:+6"]
-        {
+        for text in [
+            "", "00:00:5e:00:01", "00:00:5e:00:01:33:00", "00:00:5e:00:01:3g", "00:00:5e:00:01:", "1:2:3:4:5:+6",
+        ] {
             #expect(HardwareAddress(text) == nil, "\(text)")
         }
         #expect(!HardwareAddress.broadcast.isUsable && !HardwareAddress("00:00:00:00:00:00")!.isUsable)

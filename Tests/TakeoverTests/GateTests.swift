@@ -24,7 +24,7 @@ struct GateTests {
         // A frozen process writes nothing more, so this is the last right that it can have asked for.
         pause(.milliseconds(20))
         let until = holder.until
-        #expect(client.wait(questions: 100))
+        #expect(client.ask(beyond: until))
         let kinds = address.contains(":") ? ["echo"] : ["echo", "arp"]
         for kind in kinds {
             let answered = client.answers(kind)
@@ -32,7 +32,6 @@ struct GateTests {
             let late = answered.filter { $0.askedAt > until + Self.lag }
             #expect(late.isEmpty, "\(kind): answered \(late.map { Double($0.askedAt - until) / 1e6 }) ms after the end")
         }
-        #expect(client.asked.last!.askedAt > until + 300_000_000)
         // The address is there all the same: it was the gate.
         #expect(try world.has("n1", address))
         guard signal == "SIGSTOP" else { return }
@@ -67,7 +66,8 @@ struct GateTests {
     @Test("others' tables stay as they are, and when somebody flushes all, ours come back")
     func flushed() throws {
         let world = try World("n1", "n3")
-        let others = "table inet mine {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n"
+        let others =
+            "table inet mine {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n"
         try world["n1"].require(["nft", "-f", "-"], input: others)
         let holder = try world.hold("n1", world.floating)
         #expect(try world["n1"].require("nft", "list", "table", "inet", "mine") == others)
@@ -80,7 +80,7 @@ struct GateTests {
         holder.process.freeze()
         pause(.milliseconds(20))
         let until = holder.until
-        #expect(client.wait(questions: 60))
+        #expect(client.ask(beyond: until))
         let late = client.answers("echo").filter { $0.askedAt > until + Self.lag }
         #expect(late.isEmpty, "\(late.map { Double($0.askedAt - until) / 1e6 }) ms after the end")
         holder.process.thaw()

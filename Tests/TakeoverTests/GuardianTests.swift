@@ -52,15 +52,17 @@ struct GuardianTests {
         let holder = try world.hold("n1", world.floating, "fd77::250", lease: 20_000)
         let sniffer = try world.lab.sniffer()
         try world.lab.unplug(world["n1"])
-        #expect(eventually(within: .seconds(20)) {
-            holder.lines("event").contains("carrier(interface: \"eth0\", isUp: false)")
-        })
+        #expect(
+            eventually(within: .seconds(20)) {
+                holder.lines("event").contains("carrier(interface: \"eth0\", isUp: false)")
+            })
         // Whatever was announced before that.
         _ = sniffer.frames()
         try world.lab.plug(world["n1"])
-        #expect(eventually(within: .seconds(20)) {
-            holder.lines("event").contains("carrier(interface: \"eth0\", isUp: true)")
-        })
+        #expect(
+            eventually(within: .seconds(20)) {
+                holder.lines("event").contains("carrier(interface: \"eth0\", isUp: true)")
+            })
         let isAnnounced = eventually(within: .seconds(20)) {
             sniffer.frames().contains { $0.count >= 42 && $0[12...13] == [8, 6] && $0[28..<32] == [10, 77, 0, 250] }
         }

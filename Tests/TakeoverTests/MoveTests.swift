@@ -16,17 +16,20 @@ struct MoveTests {
         #expect(try world.neighbour("n3", address) == world["n1"].hardwareAddress)
         first.process.freeze()
         // As a lease has it: only when the first one's right is over.
-        pause(.milliseconds(400))
+        first.outlive()
         _ = try world.hold("n2", address)
-        #expect(eventually(within: .seconds(20)) {
-            (try? world.neighbour("n3", address)) == world["n2"].hardwareAddress
-        })
+        #expect(
+            eventually(within: .seconds(20)) {
+                (try? world.neighbour("n3", address)) == world["n2"].hardwareAddress
+            })
         #expect(client.waitForAnswer())
     }
 
-    @Test("who has an address is asked before it is taken, and nobody else's table changes by it", arguments: [
-        "10.77.0.250", "fd77::250",
-    ])
+    @Test(
+        "who has an address is asked before it is taken, and nobody else's table changes by it",
+        arguments: [
+            "10.77.0.250", "fd77::250",
+        ])
     func probe(address: String) throws {
         let world = try World("n1", "n2", "n3")
         for host in ["n1", "n2", "n3"] { try world.giveVersion6(host) }
@@ -35,7 +38,7 @@ struct MoveTests {
         #expect(try world.probe("n2", address).hasPrefix("taken \(world["n1"].hardwareAddress) "))
         #expect(try world.neighbour("n1", world["n2"].address) == "")
         holder.process.freeze()
-        pause(.milliseconds(400))
+        holder.outlive()
         // The gate is closed, and a node that may not use the address must not say that it has it.
         #expect(try world.probe("n2", address) == "silence")
         holder.process.thaw()
@@ -57,11 +60,12 @@ struct MoveTests {
         let one = try world.hold("n1", world.floating)
         let two = try world.hold("n2", world.floating)
         for (holder, other) in [(one, "n2"), (two, "n1")] {
-            #expect(eventually(within: .seconds(20)) {
-                holder.lines("event").contains {
-                    $0.hasPrefix("conflict(\(world.floating), with: \(world[other].hardwareAddress)")
-                }
-            }, "\(holder.process.output)")
+            #expect(
+                eventually(within: .seconds(20)) {
+                    holder.lines("event").contains {
+                        $0.hasPrefix("conflict(\(world.floating), with: \(world[other].hardwareAddress)")
+                    }
+                }, "\(holder.process.output)")
         }
     }
 
@@ -123,11 +127,12 @@ struct MoveTests {
         try world.giveVersion6("n1")
         let holder = try world.hold("n1", world.floating, "fd77::250")
         holder.process.kill()
+        for address in [world.floating, "fd77::250"] { #expect(try world.has("n1", address)) }
         for address in [world.floating, "fd77::250"] {
-            #expect(try world.has("n1", address))
-            #expect(eventually(within: .seconds(60), every: .milliseconds(200)) {
-                (try? world.has("n1", address)) == false
-            })
+            #expect(
+                eventually(within: .seconds(60), every: .milliseconds(200)) {
+                    (try? world.has("n1", address)) == false
+                })
         }
     }
 

@@ -1,6 +1,7 @@
 import Glibc
 import Lab
 import Primitives
+import Reactor
 import Testing
 
 /// Hosts of a lab on one Ethernet, with processes that hold addresses and a client that asks for them.
@@ -18,8 +19,9 @@ final class World {
     init(_ names: String...) throws { lab = try Lab(names) }
     subscript(_ name: String) -> Host { lab[name] }
 
-    /// Starts a holder and waits until it holds. `lease` and `pace` in milliseconds.
-    func hold(_ host: String, _ addresses: String..., lease: Int = 300, pace: Int = 50) throws -> Holder {
+    /// Starts a holder and waits until it holds. `lease` and `pace` in milliseconds; the lease is long enough for a busy
+    /// test machine.
+    func hold(_ host: String, _ addresses: String..., lease: Int = 2000, pace: Int = 50) throws -> Holder {
         let process = try lab[host].spawn([Self.program, "hold", Self.journal, "\(lease)", "\(pace)"] + addresses)
         let holder = Holder(process: process)
         guard eventually(within: .seconds(30), { holder.lines("until").count >= 2 || !process.isRunning }),
@@ -61,6 +63,11 @@ final class Holder {
     }
     /// The end of the last right it asked the kernel for.
     var until: Int64 { lines("until").last.flatMap { Int64($0) } ?? 0 }
+    /// For one that is frozen or dead: waits until its right is over.
+    func outlive() {
+        pause(.milliseconds(20))
+        while SystemClock.now.nanoseconds < until + 50_000_000 { pause(.milliseconds(10)) }
+    }
 }
 
 @LabThread
@@ -90,6 +97,10 @@ final class Client {
     func wait(questions: Int) -> Bool {
         let before = asked.count
         return eventually(within: .seconds(60)) { asked.count >= before + questions }
+    }
+    /// Waits until it has asked for half a second after a moment, and has had time to hear.
+    func ask(beyond moment: Int64) -> Bool {
+        eventually(within: .seconds(60)) { (asked.last?.askedAt ?? 0) > moment + 500_000_000 }
     }
     /// Waits until a ping that is asked from now on is answered.
     func waitForAnswer() -> Bool {

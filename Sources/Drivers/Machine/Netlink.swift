@@ -158,7 +158,8 @@ enum Netlink {
 
     /// From RTM_NEWLINK or RTM_DELLINK: ifinfomsg, then IFLA_… attributes.
     static func link(_ message: Message) -> NetworkLink? {
-        guard message.type == UInt16(RTM_NEWLINK) || message.type == UInt16(RTM_DELLINK), message.body.count >= 16 else { return nil }
+        guard message.type == UInt16(RTM_NEWLINK) || message.type == UInt16(RTM_DELLINK), message.body.count >= 16
+        else { return nil }
         let body = message.body[...]
         var link = NetworkLink(
             index: body.native(Int32.self, at: 4), hardwareType: body.native(UInt16.self, at: 2),
@@ -187,7 +188,9 @@ enum Netlink {
 
     /// From RTM_NEWADDR or RTM_DELADDR: ifaddrmsg, then IFA_… attributes.
     static func address(_ message: Message) -> NetworkAddress? {
-        guard message.type == UInt16(RTM_NEWADDR) || message.type == UInt16(RTM_DELADDR), message.body.count >= 8 else { return nil }
+        guard message.type == UInt16(RTM_NEWADDR) || message.type == UInt16(RTM_DELADDR), message.body.count >= 8 else {
+            return nil
+        }
         let body = message.body
         var flags = UInt32(body[2])
         var origin: UInt8 = 0

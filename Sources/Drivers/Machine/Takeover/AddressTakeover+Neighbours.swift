@@ -27,7 +27,9 @@ extension AddressTakeover {
                 return .failed(error)
             }
         }
-        return await withCheckedContinuation { questions[address]?.waiting.append($0) ?? $0.resume(returning: .silence) }
+        return await withCheckedContinuation {
+            questions[address]?.waiting.append($0) ?? $0.resume(returning: .silence)
+        }
     }
 
     private func openProbeSocket(_ key: SocketKey, _ address: IPAddress) throws(TakeoverError) {

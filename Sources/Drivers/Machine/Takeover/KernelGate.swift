@@ -60,8 +60,9 @@ final class KernelGate {
     func forget(_ addresses: [IPAddress]) throws(SystemError) {
         for address in addresses { guarded[address] = nil }
         do throws(SystemError) {
-            try socket.transact(Self.elements(addresses.map { ($0, nil) }, set: "guarded", isDeletion: false)
-                + Self.elements(addresses.map { ($0, nil) }, set: "guarded", isDeletion: true))
+            try socket.transact(
+                Self.elements(addresses.map { ($0, nil) }, set: "guarded", isDeletion: false)
+                    + Self.elements(addresses.map { ($0, nil) }, set: "guarded", isDeletion: true))
         } catch {
             if error.code != ENOENT { throw error }
         }
@@ -101,8 +102,8 @@ final class KernelGate {
 
     private typealias Element = (address: IPAddress, milliseconds: UInt64?)
 
-    private static let inet = UInt8(1 /* NFPROTO_INET */)
-    private static let arp = UInt8(3 /* NFPROTO_ARP */)
+    private static let inet = UInt8(1)  // NFPROTO_INET
+    private static let arp = UInt8(3)  // NFPROTO_ARP
 
     private static func elements(_ all: [Element], set: String, isDeletion: Bool) -> [NetlinkRequest] {
         let version4 = all.filter { !$0.address.isV6 }
@@ -117,7 +118,9 @@ final class KernelGate {
             request.nest(NFTA_SET_ELEM_LIST_ELEMENTS.rawValue) { list in
                 for element in elements {
                     list.nest(NFTA_LIST_ELEM.rawValue) { item in
-                        item.nest(NFTA_SET_ELEM_KEY.rawValue) { $0.add(NFTA_DATA_VALUE.rawValue, element.address.bytes) }
+                        item.nest(NFTA_SET_ELEM_KEY.rawValue) {
+                            $0.add(NFTA_DATA_VALUE.rawValue, element.address.bytes)
+                        }
                         if let milliseconds = element.milliseconds {
                             item.add(NFTA_SET_ELEM_TIMEOUT.rawValue, network: milliseconds)
                         }
@@ -130,7 +133,7 @@ final class KernelGate {
 
     private static func message(_ type: UInt32, _ family: UInt8, flags: Int32 = 0) -> NetlinkRequest {
         NetlinkRequest(
-            10 << 8 | type /* NFNL_SUBSYS_NFTABLES */, flags: flags, fixed: NetfilterMessage.header(family: family))
+            UInt32(NetfilterMessage.tables) << 8 | type, flags: flags, fixed: NetfilterMessage.header(family: family))
     }
 
     /// Adding first makes the deletion succeed where there is nothing.
@@ -172,10 +175,11 @@ final class KernelGate {
 
     private static func newSet(_ family: UInt8, _ name: String, hasTimeout: Bool = false) -> NetlinkRequest {
         let isV6 = name.hasSuffix("6")
+        let flags: UInt32 = hasTimeout ? 0x10 : 0  // NFT_SET_TIMEOUT
         var request = message(NFT_MSG_NEWSET.rawValue, family, flags: NLM_F_CREATE)
         request.add(NFTA_SET_TABLE.rawValue, text: table)
         request.add(NFTA_SET_NAME.rawValue, text: name)
-        request.add(NFTA_SET_FLAGS.rawValue, network: UInt32(hasTimeout ? 0x10 /* NFT_SET_TIMEOUT */ : 0))
+        request.add(NFTA_SET_FLAGS.rawValue, network: flags)
         // By this `nft list` knows how to show the elements: ipv4_addr and ipv6_addr in its numbering.
         request.add(NFTA_SET_KEY_TYPE.rawValue, network: UInt32(isV6 ? 8 : 7))
         request.add(NFTA_SET_KEY_LEN.rawValue, network: UInt32(isV6 ? 16 : 4))
@@ -211,6 +215,7 @@ final class KernelGate {
     /// Loads an address and drops the packet when it is guarded and not open.
     private static func rule(_ chain: String, _ family: UInt8, _ steps: [Step], drops sets: String) -> NetlinkRequest {
         let (network, transport) = (UInt32(1), UInt32(2))  // enum nft_payload_bases
+        let (verdict, dropped) = (UInt32(0), UInt32(0))  // NFT_REG_VERDICT, NF_DROP
         var request = message(NFT_MSG_NEWRULE.rawValue, family, flags: NLM_F_CREATE | NLM_F_APPEND)
         request.add(NFTA_RULE_TABLE.rawValue, text: table)
         request.add(NFTA_RULE_CHAIN.rawValue, text: chain)
@@ -222,7 +227,7 @@ final class KernelGate {
                     list.compare([UInt8(number == 4 ? AF_INET : AF_INET6)])
                 case .icmpV6(let type):
                     list.meta(NFT_META_L4PROTO.rawValue)
-                    list.compare([UInt8(58 /* IPPROTO_ICMPV6 */)])
+                    list.compare([58])
                     list.payload(base: transport, offset: 0, length: 1)
                     list.compare([type])
                 case .network(let offset, let length): list.payload(base: network, offset: offset, length: length)
@@ -233,10 +238,10 @@ final class KernelGate {
             list.lookup("open\(sets)", isInverted: true)
             list.expression("counter") { _ in }
             list.expression("immediate") { drop in
-                drop.add(NFTA_IMMEDIATE_DREG.rawValue, network: UInt32(0 /* NFT_REG_VERDICT */))
+                drop.add(NFTA_IMMEDIATE_DREG.rawValue, network: verdict)
                 drop.nest(NFTA_IMMEDIATE_DATA.rawValue) { data in
                     data.nest(NFTA_DATA_VERDICT.rawValue) {
-                        $0.add(NFTA_VERDICT_CODE.rawValue, network: UInt32(0 /* NF_DROP */))
+                        $0.add(NFTA_VERDICT_CODE.rawValue, network: dropped)
                     }
                 }
             }
@@ -270,17 +275,19 @@ extension NetlinkRequest {
         }
     }
     fileprivate mutating func compare(_ value: [UInt8]) {
+        let equal: UInt32 = 0  // NFT_CMP_EQ
         expression("cmp") {
             $0.add(NFTA_CMP_SREG.rawValue, network: Self.register)
-            $0.add(NFTA_CMP_OP.rawValue, network: UInt32(0 /* NFT_CMP_EQ */))
+            $0.add(NFTA_CMP_OP.rawValue, network: equal)
             $0.nest(NFTA_CMP_DATA.rawValue) { $0.add(NFTA_DATA_VALUE.rawValue, value) }
         }
     }
     fileprivate mutating func lookup(_ set: String, isInverted: Bool = false) {
+        let inverted: UInt32 = 1  // NFT_LOOKUP_F_INV
         expression("lookup") {
             $0.add(NFTA_LOOKUP_SET.rawValue, text: set)
             $0.add(NFTA_LOOKUP_SREG.rawValue, network: Self.register)
-            if isInverted { $0.add(NFTA_LOOKUP_FLAGS.rawValue, network: UInt32(1 /* NFT_LOOKUP_F_INV */)) }
+            if isInverted { $0.add(NFTA_LOOKUP_FLAGS.rawValue, network: inverted) }
         }
     }
 }

@@ -75,11 +75,12 @@ final class LinkControl {
         Self.addMacvlan(to: &request)
         try socket.perform(request)
         // Marks it, and keeps it from making a link-local address out of a hardware address that two nodes have.
+        let noAddress: UInt8 = 1  // IN6_ADDR_GEN_MODE_NONE
         var marks = NetlinkRequest(RTM_NEWLINK, fixed: Self.header(0))
         marks.add(IFLA_IFNAME, text: name)
         marks.add(IFLA_IFALIAS, Array(Self.alias.utf8))
         marks.nest(IFLA_AF_SPEC) { families in
-            families.nest(AF_INET6) { $0.add(IFLA_INET6_ADDR_GEN_MODE, [1 /* IN6_ADDR_GEN_MODE_NONE */]) }
+            families.nest(AF_INET6) { $0.add(IFLA_INET6_ADDR_GEN_MODE, [noAddress]) }
         }
         do throws(SystemError) {
             try socket.perform(marks)
@@ -112,10 +113,11 @@ final class LinkControl {
     }
 
     private static func addMacvlan(to request: inout NetlinkRequest) {
+        let isPrivate: UInt32 = 1  // MACVLAN_MODE_PRIVATE: it need not talk to the interface below
         request.nest(IFLA_LINKINFO) { info in
             info.add(IFLA_INFO_KIND, text: "macvlan")
             info.nest(IFLA_INFO_DATA) {
-                $0.add(IFLA_MACVLAN_MODE, native: UInt32(1 /* MACVLAN_MODE_PRIVATE */))
+                $0.add(IFLA_MACVLAN_MODE, native: isPrivate)
             }
         }
     }

@@ -140,7 +140,9 @@ package enum NeighbourFrame {
         while place + 8 <= length {
             let size = Int(message[place + 1]) * 8
             guard size > 0, place + size <= length else { return nil }
-            if message[place] == 2, let told = HardwareAddress(bytes: message[(place + 2)..<(place + 8)]) { owner = told }
+            if message[place] == 2, let told = HardwareAddress(bytes: message[(place + 2)..<(place + 8)]) {
+                owner = told
+            }
             place += size
         }
         return owner.isUsable ? Claim(address: address, owner: owner) : nil

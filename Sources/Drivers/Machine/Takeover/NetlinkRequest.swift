@@ -7,6 +7,7 @@ struct NetlinkRequest {
     let type: UInt16
     let flags: UInt16
     private(set) var body: [UInt8]
+    private static let isNested: UInt16 = 0x8000  // NLA_F_NESTED
 
     init(_ type: some BinaryInteger, flags: Int32 = 0, fixed: [UInt8]) {
         self.type = UInt16(truncatingIfNeeded: type)
@@ -32,7 +33,7 @@ struct NetlinkRequest {
     mutating func nest(_ attribute: some BinaryInteger, _ content: (inout NetlinkRequest) -> Void) {
         let start = body.count
         body.append(native: UInt16(0))
-        body.append(native: UInt16(truncatingIfNeeded: attribute) | UInt16(0x8000 /* NLA_F_NESTED */))
+        body.append(native: UInt16(truncatingIfNeeded: attribute) | Self.isNested)
         content(&self)
         let length = UInt16(body.count - start)
         withUnsafeBytes(of: length) { body.replaceSubrange(start..<(start + 2), with: $0) }
@@ -82,8 +83,9 @@ final class NetlinkSocket {
             throw error
         }
         // Errors without a copy of the request: what we sent we know.
+        let (level, withoutCopy) = (Int32(270), Int32(10))  // SOL_NETLINK, NETLINK_CAP_ACK
         var on: Int32 = 1
-        setsockopt(descriptor, 270 /* SOL_NETLINK */, 10 /* NETLINK_CAP_ACK */, &on, 4)
+        setsockopt(descriptor, level, withoutCopy, &on, 4)
     }
     deinit { close(descriptor) }
 
@@ -100,10 +102,10 @@ final class NetlinkSocket {
     func transact(_ requests: [NetlinkRequest], isRehearsal: Bool = false) throws(SystemError) {
         guard !requests.isEmpty else { return }
         func frame(_ type: Int32) -> NetlinkRequest {
-            NetlinkRequest(type, fixed: NetfilterMessage.header(family: 0, resource: 10 /* NFNL_SUBSYS_NFTABLES */))
+            NetlinkRequest(type, fixed: NetfilterMessage.header(family: 0, resource: NetfilterMessage.tables))
         }
         sequence &+= 1
-        var bytes = frame(16 /* NFNL_MSG_BATCH_BEGIN */).encoded(sequence: sequence, acknowledged: false)
+        var bytes = frame(NetfilterMessage.begin).encoded(sequence: sequence, acknowledged: false)
         for (number, request) in requests.enumerated() {
             sequence &+= 1
             bytes += request.encoded(sequence: sequence, acknowledged: number == requests.count - 1)
@@ -112,7 +114,7 @@ final class NetlinkSocket {
         sequence &+= 1
         // Without its end the kernel takes a transaction back after it has checked it.
         if !isRehearsal {
-            bytes += frame(17 /* NFNL_MSG_BATCH_END */).encoded(sequence: sequence, acknowledged: false)
+            bytes += frame(NetfilterMessage.end).encoded(sequence: sequence, acknowledged: false)
         }
         try send(bytes)
         try readAnswers(until: last)
@@ -146,6 +148,10 @@ final class NetlinkSocket {
 }
 
 enum NetfilterMessage {
+    static let begin: Int32 = 16  // NFNL_MSG_BATCH_BEGIN
+    static let end: Int32 = 17  // NFNL_MSG_BATCH_END
+    static let tables: UInt16 = 10  // NFNL_SUBSYS_NFTABLES
+
     /// nfgenmsg: family, version 0, resource.
     static func header(family: UInt8, resource: UInt16 = 0) -> [UInt8] {
         [family, 0, UInt8(resource >> 8), UInt8(resource & 0xFF)]
