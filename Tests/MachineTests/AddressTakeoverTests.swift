@@ -63,6 +63,20 @@ struct AddressTakeoverTests {
         #expect(!left.contains("timeout "), "\(left)")
     }
 
+    @Test("an address of a network that this machine has no other address in brings the way there along")
+    func ownNetwork() async throws {
+        let far = IPAddress("10.9.0.250")!
+        let floating = FloatingAddress(far, interface: "eth0", prefixLength: 24)
+        let near = FloatingAddress(address, prefixLength: 24)
+        try await takeover.hold([floating, near], epoch: 1, until: soon)
+        let there = try namespace.shell("ip addr show dev eth0")
+        #expect(there.contains("10.9.0.250/24") && there.contains("10.1.0.250/32"))
+        #expect(try namespace.shell("ip route get 10.9.0.7").contains("dev eth0"))
+        await takeover.release([far, address])
+        let left = try namespace.shell("ip addr; ip route")
+        #expect(!left.contains("10.9.0.") && !left.contains("10.1.0.250"))
+    }
+
     @Test("every call may be repeated; an older epoch and a right that is over change nothing")
     func repeated() async throws {
         let one = FloatingAddress(address)

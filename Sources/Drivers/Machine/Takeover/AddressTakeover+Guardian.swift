@@ -84,7 +84,9 @@ extension AddressTakeover {
         guard now < holding.until else { return }
         do throws(SystemError) {
             let lifetime = lifetime(until: holding.until, now: now)
-            try links.add(address, on: holding.link, named: holding.linkName, lifetime: lifetime, isNew: false)
+            try links.add(
+                address, length: holding.length, on: holding.link, named: holding.linkName, lifetime: lifetime,
+                isNew: false)
             (holding.isPresent, holding.prolongAt) = (true, now + lifetime / 3)
             holdings[address] = holding
             announce(address)

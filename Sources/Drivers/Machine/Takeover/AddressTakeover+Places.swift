@@ -10,6 +10,7 @@ extension AddressTakeover {
         /// The interface that gets the address, and the one whose cable it uses: the same but for a virtual one.
         var link: Int32
         var name: String
+        var length: UInt8
         var hardware: HardwareAddress
         var isUp: Bool
         /// The address is there already, from us.
@@ -42,7 +43,8 @@ extension AddressTakeover {
         let upper = try upper(one, home, there)
         carriers[home.index] = home.hasCarrier
         var place = Place(
-            link: home.index, name: home.name, hardware: hardware, isUp: home.isEnabled, hasLeftover: false)
+            link: home.index, name: home.name, length: one.length(on: home.index, among: addresses), hardware: hardware,
+            isUp: home.isEnabled, hasLeftover: false)
         do throws(SystemError) {
             switch one.mode {
             case .own: try openSocket(for: address, on: home.index)
@@ -190,7 +192,7 @@ extension AddressTakeover {
     func removeMarked(_ control: LinkControl, addressesToo: Bool) throws(SystemError) {
         let (there, addresses) = try Netlink.snapshot()
         for one in addresses where addressesToo && one.isFloating {
-            try control.remove(one.address, from: one.link, prefixLength: one.prefixLength)
+            try control.remove(one.address, length: one.prefixLength, from: one.link)
             Log.info("removed \(one.address), which an earlier run has left")
         }
         for link in there where link.alias == LinkControl.alias && link.kind == "macvlan" {

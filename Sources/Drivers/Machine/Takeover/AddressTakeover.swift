@@ -63,6 +63,8 @@ package actor AddressTakeover {
         var until: Instant
         var link: Int32
         var linkName: String
+        /// As in `FloatingAddress.length`.
+        var length: UInt8
         var hardware: HardwareAddress
         /// When its lifetime in the kernel is to be prolonged.
         var prolongAt: Instant
@@ -223,7 +225,8 @@ package actor AddressTakeover {
         do throws(SystemError) {
             try enter(one, place, control)
             try control.add(
-                one.address, on: place.link, named: place.name, lifetime: lifetime, isNew: !place.hasLeftover)
+                one.address, length: place.length, on: place.link, named: place.name, lifetime: lifetime,
+                isNew: !place.hasLeftover)
         } catch {
             leave(one, place.link, control)
             throw .refused(one.address, "put it on \(place.name)", error)
@@ -231,6 +234,7 @@ package actor AddressTakeover {
         opened.remove(one.address)
         holdings[one.address] = Holding(
             floating: one, epoch: epoch, until: until, link: place.link, linkName: place.name,
+            length: place.length,
             hardware: place.hardware, prolongAt: now + lifetime / 3)
         loop.schedule(at: until) { [weak self] in self?.assumeIsolated { $0.checkRight(to: one.address) } }
         announce(one.address)
@@ -257,7 +261,9 @@ package actor AddressTakeover {
             if holding.isPresent, now >= holding.prolongAt, let links {
                 let lifetime = lifetime(until: until, now: now)
                 // Where it fails the address is gone, which the watch on addresses tells.
-                try? links.add(address, on: holding.link, named: holding.linkName, lifetime: lifetime, isNew: false)
+                try? links.add(
+                    address, length: holding.length, on: holding.link, named: holding.linkName, lifetime: lifetime,
+                    isNew: false)
                 holding.prolongAt = now + lifetime / 3
             }
             holdings[address] = holding
@@ -276,7 +282,7 @@ package actor AddressTakeover {
             opened.remove(address)
             guard let holding = holdings.removeValue(forKey: address) else { continue }
             do throws(SystemError) {
-                try links.remove(address, from: holding.link)
+                try links.remove(address, length: holding.length, from: holding.link)
             } catch {
                 Log.error("\(address) cannot be taken off \(holding.linkName): \(error); its gate stays closed")
                 continue

@@ -17,10 +17,15 @@ package struct FloatingAddress: Hashable, Sendable {
     package var address: IPAddress
     /// Nil to take the interface in whose network the address lies.
     package var interface: String?
+    /// How many bits name its network; needed only where this machine has no address of its own in there.
+    package var prefixLength: UInt8?
     package var mode: Mode
 
-    package init(_ address: IPAddress, interface: String? = nil, mode: Mode = .own) {
+    package init(
+        _ address: IPAddress, interface: String? = nil, prefixLength: UInt8? = nil, mode: Mode = .own
+    ) {
         self.address = address
+        self.prefixLength = prefixLength
         self.interface = interface
         self.mode = mode
     }
@@ -28,6 +33,17 @@ package struct FloatingAddress: Hashable, Sendable {
     /// RFC 5798, 7.3: kept free for virtual routers, so no card is made with it.
     static func virtualHardware(_ number: UInt8) -> HardwareAddress {
         HardwareAddress(bytes: [0, 0, 0x5E, 0, 1, number])!
+    }
+
+    /// How many bits the address gets: as a rule all, so that it stands alone and nothing depends on it. But where the
+    /// machine has no address of its own in that network, the floating one has to bring the way there.
+    func length(on link: Int32, among addresses: [NetworkAddress]) -> UInt8 {
+        let all: UInt8 = address.isV6 ? 128 : 32
+        guard let prefixLength, prefixLength < all else { return all }
+        let isKnown = addresses.contains {
+            $0.link == link && !$0.isFloating && address.lies(in: $0.address, prefixLength: $0.prefixLength)
+        }
+        return isKnown ? all : prefixLength
     }
 
     /// The interface whose network the address lies in: the narrowest network, then one with a carrier, then the first.

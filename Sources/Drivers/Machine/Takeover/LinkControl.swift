@@ -19,18 +19,21 @@ final class LinkControl {
     ///
     /// - Parameters:
     ///   - lifetime: after this the kernel takes it away by itself, in case that nobody else does any more.
+    ///   - length: less than all bits brings a route to that network along.
     ///   - isNew: refuse with EEXIST what is there already; else only the lifetime is changed.
     func add(
-        _ address: IPAddress, on index: Int32, named interface: String, lifetime: Duration, isNew: Bool
+        _ address: IPAddress, length: UInt8, on index: Int32, named interface: String, lifetime: Duration, isNew: Bool
     ) throws(SystemError) {
         let (noDuplicateSearch, noNetworkRoute) = (UInt32(0x02), UInt32(0x200))  // IFA_F_NODAD, IFA_F_NOPREFIXROUTE
         let seconds = UInt32(clamping: max(1, lifetime.nanoseconds / 1_000_000_000))
         var request = NetlinkRequest(
-            RTM_NEWADDR, flags: NLM_F_CREATE | (isNew ? NLM_F_EXCL : NLM_F_REPLACE), fixed: Self.header(address, index))
+            RTM_NEWADDR, flags: NLM_F_CREATE | (isNew ? NLM_F_EXCL : NLM_F_REPLACE),
+            fixed: Self.header(address, index, length))
         Self.name(address, in: &request)
         if !address.isV6 { request.add(IFA_LABEL, text: NetworkAddress.floatingLabel(on: interface)) }
         request.add(CLINUX_IFA_PROTO, [NetworkAddress.floatingOrigin])
-        request.add(IFA_FLAGS, native: noDuplicateSearch | noNetworkRoute)
+        let isAlone = length == (address.isV6 ? 128 : 32)
+        request.add(IFA_FLAGS, native: noDuplicateSearch | (isAlone ? noNetworkRoute : 0))
         // ifa_cacheinfo: preferred, valid, two stamps that are the kernel's. A version 6 address that is not preferred
         // answers as any other, but is not chosen as a source.
         let preferred = address.isV6 ? 0 : seconds
@@ -41,8 +44,8 @@ final class LinkControl {
     }
 
     /// What is not there is as good as removed.
-    func remove(_ address: IPAddress, from index: Int32, prefixLength: UInt8? = nil) throws(SystemError) {
-        var request = NetlinkRequest(RTM_DELADDR, fixed: Self.header(address, index, prefixLength))
+    func remove(_ address: IPAddress, length: UInt8, from index: Int32) throws(SystemError) {
+        var request = NetlinkRequest(RTM_DELADDR, fixed: Self.header(address, index, length))
         Self.name(address, in: &request)
         do throws(SystemError) {
             try socket.perform(request)
@@ -52,9 +55,8 @@ final class LinkControl {
     }
 
     /// ifaddrmsg: family, prefix length, flags, scope, interface.
-    private static func header(_ address: IPAddress, _ index: Int32, _ prefixLength: UInt8? = nil) -> [UInt8] {
+    private static func header(_ address: IPAddress, _ index: Int32, _ length: UInt8) -> [UInt8] {
         let family = UInt8(address.isV6 ? AF_INET6 : AF_INET)
-        let length: UInt8 = prefixLength ?? (address.isV6 ? 128 : 32)
         var bytes: [UInt8] = [family, length, 0, 0]
         bytes.append(native: index)
         return bytes
