@@ -19,6 +19,7 @@ struct ArchitectureTests {
         "Transport": ["Primitives", "Wire", "Logging", "Reactor", "Crypto"],
         "Discovery": ["Primitives", "Logging", "Reactor"],
         "Machine": ["Primitives", "Logging", "Reactor", "Crypto"],
+        "Runners": ["Primitives", "Logging", "Reactor"],
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
