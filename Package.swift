@@ -52,6 +52,7 @@ let package = Package(
         core("Wire", ["Primitives"]),
         core("Membership", ["Primitives"]),
         core("Replication", ["Primitives", "Wire"]),
+        core("Services", ["Primitives"]),
         core("Node", ["Primitives", "Wire", "Membership"]),
 
         // Platform: thin Swift over the machine and its C libraries, shared by the drivers.
@@ -110,6 +111,7 @@ let package = Package(
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
+        tests("ServicesTests", ["Services", "Primitives"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
             "FuzzTargets",
