@@ -65,7 +65,7 @@ let package = Package(
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
-        driver("Runners", ["Primitives", "Logging", "Reactor", "CLinux"]),
+        driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "CLinux"]),
         driver(
             "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
             excluding: ["Pages", "embed-pages"]),
@@ -126,7 +126,10 @@ let package = Package(
         tests(
             "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),
-        tests("RunnersTests", ["Runners", "Primitives", "Reactor", "CLinux", "TestSupport"]),
+        tests(
+            "RunnersTests",
+            ["Runners", "Services", "Primitives", "Reactor", "CLinux", "TestSupport", "runners-stage"]),
+        tool("runners-stage", ["Runners", "Services", "Primitives", "Reactor"], path: "Tests/RunnersStage"),
         tests("DiscoveryTests", ["Discovery", "Primitives", "Reactor", "TestSupport"]),
         library("TestSupport", ["Reactor", "CLinux"], path: "Tests/TestSupport"),
         tests("ArchitectureTests", []),

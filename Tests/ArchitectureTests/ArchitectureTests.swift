@@ -20,7 +20,7 @@ struct ArchitectureTests {
         "Transport": ["Primitives", "Wire", "Logging", "Reactor", "Crypto"],
         "Discovery": ["Primitives", "Logging", "Reactor"],
         "Machine": ["Primitives", "Logging", "Reactor", "Crypto"],
-        "Runners": ["Primitives", "Logging", "Reactor"],
+        "Runners": ["Primitives", "Services", "Logging", "Reactor"],
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [

@@ -1,45 +1,42 @@
 package import Primitives
+package import Services
 
 /// One way to run a service: a systemd unit, a resource agent, scripts, a command.
 ///
-/// Every action is idempotent, has a deadline of its own, and ends: what does not finish is ended with all its children.
-/// Nothing here decides: when to start, to move or to give up is the services core's business.
+/// Every action is idempotent and ends: what is not finished within its time is ended with all its children. Nothing
+/// here decides: when to start, to restart, to move or to give up is the services core's business.
 package protocol Runner: Sendable {
     /// Starts the service. Success means that it can be used, also where it ran already.
-    func start(_ occasion: Occasion) async -> RunResult
+    func start(_ occasion: Occasion, within limit: Duration) async -> RunResult
 
-    /// Stops it, within less than the usual time when asked so. Success means that nothing of it is left: no process,
-    /// and with an agent no resource. It escalates to SIGKILL by itself; what fails even so is quarantine's business.
-    func stop(within limit: Duration?) async -> RunResult
+    /// Stops it; a start or check that is under way ends at once. Success means that nothing of it is left: no process,
+    /// and with an agent no resource. It goes on to SIGKILL by itself; what fails even so is quarantine's business.
+    func stop(within limit: Duration) async -> RunResult
 
-    /// Says whether it runs. `depth` is an agent's check level (0 quick, 10 usual, 20 thorough); others ignore it.
-    func monitor(_ reason: MonitorReason) async -> RunResult
+    /// Says whether it runs.
+    func monitor(_ reason: MonitorReason, within limit: Duration) async -> RunResult
 
     /// Says whether it could run here: the program is there, the parameters make sense. Changes nothing.
-    func validate() async -> RunResult
-
-    /// The processes of the service, for the guard; nil while there are none.
-    var group: ProcessGroup? { get }
+    func validate(within limit: Duration) async -> RunResult
 }
 
 extension Runner {
     /// At the daemon's start nothing is adopted: whatever runs was started under a lease that nobody can vouch for.
     /// Success means that the service does not run. Only what a probe calls cleanly stopped is left alone.
-    package func stopIfFound() async -> RunResult {
-        let found = await monitor(.probe)
-        if found.outcome == .notRunning { return found }
-        return await stop(within: nil)
+    package func stopIfFound(within limit: Duration) async -> RunResult {
+        let found = await monitor(.probe, within: limit)
+        return found.outcome == .notRunning ? found : await stop(within: limit)
     }
 }
 
 /// With what a service is started: both are in its environment, so that storage or a peer can refuse an older holder.
 package struct Occasion: Equatable, Sendable {
     /// The fencing number of the lease under which it starts: $BRAMBLE_EPOCH.
-    package var epoch: UInt64
-    /// More variables, for example the mirror's place. Names that Bramble or the agent interface use are not replaced.
+    package var epoch: Epoch
+    /// More variables. Names that Bramble or the agent interface use are not replaced.
     package var environment: [String: String]
 
-    package init(epoch: UInt64, environment: [String: String] = [:]) {
+    package init(epoch: Epoch, environment: [String: String] = [:]) {
         self.epoch = epoch
         self.environment = environment
     }
@@ -48,6 +45,7 @@ package struct Occasion: Equatable, Sendable {
 package enum MonitorReason: Equatable, Sendable {
     /// Is it there at all? Asked before anything was started here.
     case probe
+    /// `depth` is an agent's check level: 0 quick, 10 usual, 20 thorough. Others ignore it.
     case regular(depth: Int)
 }
 
@@ -60,17 +58,7 @@ package struct RunResult: Equatable, Sendable {
         case degraded
         /// Answer to `monitor` alone: it is cleanly stopped.
         case notRunning
-        case failed(Severity)
-    }
-    /// What may help; after Pacemaker's classes of recovery.
-    package enum Severity: Int, Comparable, Sendable {
-        /// Trying again, here or elsewhere.
-        case soft
-        /// Another node: something is missing here (program, right, package).
-        case hard
-        /// Nothing but a changed definition: it would fail on every node.
-        case fatal
-        package static func < (a: Severity, b: Severity) -> Bool { a.rawValue < b.rawValue }
+        case failed(OrderResult.Failure.Reach)
     }
 
     package var outcome: Outcome
@@ -86,38 +74,21 @@ package struct RunResult: Equatable, Sendable {
 
     package var hasFailed: Bool { if case .failed = outcome { true } else { false } }
     package var isRunning: Bool { outcome == .succeeded || outcome == .degraded }
+
+    /// As the services core wants it. To a check, "cleanly stopped" is a failure; a degraded service still serves.
+    package var orderResult: OrderResult {
+        switch outcome {
+        case .succeeded, .degraded: .done
+        case .notRunning: .failed(.init(reason.isEmpty ? "it does not run" : reason))
+        case .failed(let reach): .failed(.init(reason, reach: reach))
+        }
+    }
 }
 
-/// What runs, as the operator wrote it after `run:`.
-package enum Program: Hashable, Sendable {
-    /// `systemd:smbd`
-    case unit(String)
-    /// `ocf:heartbeat:nginx`, with its parameters
-    case agent(provider: String, type: String, parameters: [String: String])
-    /// `script:/etc/init.d/x`, or a directory with `S??name` and `K??name`
-    case script(path: String)
-    /// `exec:[/usr/bin/x, -f]`, in the foreground
-    case command([String])
-}
-
-/// How long each action may take, and how long what has to go may take between SIGTERM and SIGKILL.
-package struct Deadlines: Equatable, Sendable {
-    /// Default 20 s, as most agents of Debian's resource-agents advise.
-    package var start: Duration = .seconds(20)
-    package var stop: Duration = .seconds(20)
-    package var monitor: Duration = .seconds(20)
-    package var validate: Duration = .seconds(20)
-    /// From SIGTERM to SIGKILL. Default 3 s.
-    package var grace: Duration = .seconds(3)
-
-    package init() {}
-}
-
-/// What a service does between actions.
+/// What a service does between orders.
 package enum RunnerEvent: Equatable, Sendable {
     /// A line it printed, at most 4 KiB; more lines than people can read are left out and counted.
     case printed(String)
-    /// A supervised command ended by itself. `restartsIn` is nil when the policy gives up: it has failed.
-    case ended(reason: String, restartsIn: Duration?)
-    case restarted
+    /// A command that should stay in the foreground ended by itself. What it left behind was ended, too.
+    case ended(how: String)
 }

@@ -1,7 +1,8 @@
 import CLinux
 import Glibc
-package import Primitives
+import Primitives
 import Reactor
+package import Services
 
 /// A program to run, and all it gets: nothing of the daemon's own environment, descriptors or signal settings reaches it.
 package struct Command: Equatable, Sendable {
@@ -50,8 +51,8 @@ package struct SpawnFailure: OperatorError, Equatable {
         }
     }
     /// Is something missing on this machine, or would trying again help?
-    package var severity: RunResult.Severity {
-        stage == CLINUX_STAGE_EXEC && [ENOENT, EACCES, ENOEXEC, ENOTDIR, ELOOP].contains(code) ? .hard : .soft
+    package var reach: OrderResult.Failure.Reach {
+        stage == CLINUX_STAGE_EXEC && [ENOENT, EACCES, ENOEXEC, ENOTDIR, ELOOP].contains(code) ? .here : .passing
     }
 }
 

@@ -218,6 +218,9 @@ enum ControlGroups {
         return nil
     }
 
+    /// The directory of a path that systemd names.
+    static func unitPath(_ path: String) -> String { (findMount() ?? "/sys/fs/cgroup") + path }
+
     static func read(_ path: String, limit: Int = 1 << 20) -> String? {
         SmallFile.read(path, limit: limit).map { String(decoding: $0, as: UTF8.self) }
     }

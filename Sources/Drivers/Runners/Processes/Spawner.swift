@@ -1,18 +1,27 @@
 import CLinux
 import Glibc
 import Logging
-package import Primitives
+import Primitives
 package import Reactor
 
 /// How one run of a program ended, and what it printed.
 struct ActionEnd: Equatable, Sendable {
-    enum Cause: Equatable, Sendable {
+    enum Cause: Equatable, Sendable, CustomStringConvertible {
         case ended(ProcessEnd)
         /// Its deadline came; it was ended.
         case timedOut(after: Duration)
         /// A stop came in between; it was ended.
         case aborted
         case notStarted(SpawnFailure)
+
+        var description: String {
+            switch self {
+            case .ended(let end): end.description
+            case .timedOut(let limit): "it was not done within \(limit.inSeconds) and was ended"
+            case .aborted: "a stop came in between"
+            case .notStarted(let failure): failure.problem
+            }
+        }
     }
     var cause: Cause
     /// The last lines of standard error and output, at most `Spawner.keptLines` each.
@@ -262,5 +271,15 @@ private final class StreamReader: @unchecked Sendable {
         }
         inThisSecond += 1
         if inThisSecond > Spawner.linesPerSecond { leftOut += 1 } else { callback(line) }
+    }
+}
+
+extension Duration {
+    /// For sentences: "20 s", "0.25 s".
+    var inSeconds: String {
+        let hundredths = Int((seconds * 100).rounded())
+        let rest = hundredths % 100
+        if rest == 0 { return "\(hundredths / 100) s" }
+        return rest % 10 == 0 ? "\(hundredths / 100).\(rest / 10) s" : "\(hundredths / 100).\(rest < 10 ? "0" : "")\(rest) s"
     }
 }
