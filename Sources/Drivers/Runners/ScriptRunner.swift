@@ -64,7 +64,12 @@ package struct ScriptRunner: Runner {
 
     /// After a stop that failed: a clear answer from every script is needed, since what a script holds need not be a process.
     private func isStoppedByNow(_ stops: Int) async -> Bool {
-        await ask(stops, within: .seconds(5)).outcome == .notRunning
+        // A process that was just killed is seen by `kill -0` until its parent has noticed.
+        for _ in 0..<10 {
+            if await ask(stops, within: .seconds(2)).outcome == .notRunning { return true }
+            try? await processes.spawner.loop.sleep(for: .milliseconds(100))
+        }
+        return false
     }
 
     package func monitor(_ reason: MonitorReason, within limit: Duration) async -> RunResult {
