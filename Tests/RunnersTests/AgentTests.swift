@@ -296,7 +296,9 @@ struct AgentTests {
     func nginx(home: Home) async throws {
         let bench = try Bench(home, network: true)
         let config = """
-            worker_processes 2; pid \(bench.files.file("nginx.pid")); error_log \(bench.files.file("error.log"));
+            worker_processes 2;
+            pid \(bench.files.file("nginx.pid"));
+            error_log \(bench.files.file("error.log"));
             events {}
             http { access_log off; server { listen 127.0.0.1:8099; location / { return 200 'ok'; } } }
             """

@@ -171,7 +171,7 @@ package final class ServiceProcesses: Sendable {
             return Cleared()
         }
         var result = Cleared()
-        if !group.name.isEmpty {
+        if !group.name.isEmpty || hasMain {
             result.leftovers = group.name.members().count
             if grace > .zero { group.name.signalAll(SIGTERM) }
             if !(await empties(group, within: grace)) {
@@ -217,7 +217,8 @@ package final class ServiceProcesses: Sendable {
     private func empties(_ group: ProcessGroup, within limit: Duration) async -> Bool {
         let deadline = SystemClock.now + limit
         var pause = Duration.milliseconds(1)
-        while !group.name.isEmpty {
+        // The end of the program that stays has also to be noticed here: else a start right after would find it running.
+        while !group.name.isEmpty || hasMain {
             guard SystemClock.now < deadline else { return false }
             // Not `Task.sleep`, and whatever happens to the task, the stop goes on.
             await withCheckedContinuation { continuation in
