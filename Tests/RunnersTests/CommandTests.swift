@@ -41,7 +41,8 @@ struct CommandTests {
             #expect(!pids.contains(where: isAlive))
             #expect(processes.group == nil)
             #expect(await runner.stop(within: .ample).outcome == .succeeded)
-            #expect(await runner.monitor(.probe, within: .ample).outcome == .notRunning)
+            let last = await runner.monitor(.probe, within: .ample)
+            #expect(last.outcome == .notRunning, "\(last) \(processes.hasMain) \(String(describing: processes.group))")
             // A stop that was asked for is no news.
             #expect(bench.ends == [])
         }

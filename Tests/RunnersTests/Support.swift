@@ -63,11 +63,12 @@ final class Bench: Sendable {
         }
     }
     deinit {
-        let (tree, loop, namespace) = (tree, loop, namespace)
+        // The files too: their removal would take the mount away before the groups in it.
+        let (tree, loop, namespace, files) = (tree, loop, namespace, files)
         loop.perform {
             _ = tree.sweep()
             tree.remove()
-            withExtendedLifetime(namespace) {}
+            withExtendedLifetime((namespace, files)) {}
             loop.stop()
         }
     }

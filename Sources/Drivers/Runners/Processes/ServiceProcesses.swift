@@ -181,7 +181,7 @@ package final class ServiceProcesses: Sendable {
                     && SystemClock.now < deadline
             }
         }
-        guard group.name.isEmpty else {
+        guard group.name.isEmpty, !hasMain else {
             result.survivors = group.name.members().prefix(5).map(ProcessTable.describe)
             if result.survivors.isEmpty { result.survivors = ["processes that are not seen"] }
             return result
@@ -214,12 +214,15 @@ package final class ServiceProcesses: Sendable {
         group.remove()
     }
 
+    /// Looks at least twice, with a pause between: also where looking alone takes longer than the limit.
     private func empties(_ group: ProcessGroup, within limit: Duration) async -> Bool {
         let deadline = SystemClock.now + limit
         var pause = Duration.milliseconds(1)
+        var isLast = false
         // The end of the program that stays has also to be noticed here: else a start right after would find it running.
         while !group.name.isEmpty || hasMain {
-            guard SystemClock.now < deadline else { return false }
+            if isLast { return false }
+            isLast = SystemClock.now >= deadline
             // Not `Task.sleep`, and whatever happens to the task, the stop goes on.
             await withCheckedContinuation { continuation in
                 spawner.loop.schedule(after: pause) { continuation.resume() }
