@@ -78,7 +78,7 @@ let package = Package(
             [
                 "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
                 "Discovery",
-                "Machine", "Web", "BrambleAPI", "CLinux",
+                "Machine", "Runners", "Web", "BrambleAPI", "CLinux",
             ], path: "Sources/App/Daemon"),
         library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
@@ -116,7 +116,8 @@ let package = Package(
         library(
             "FuzzTargets",
             [
-                "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "YAML",
+                "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
+                "YAML",
                 "BrambleAPI", "Web",
             ],
             path: "Tests/Fuzz/Targets"),

@@ -26,7 +26,7 @@ struct ArchitectureTests {
         "Daemon": [
             "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
             "Discovery",
-            "Machine", "Web", "BrambleAPI",
+            "Machine", "Runners", "Web", "BrambleAPI",
         ],
         "Commands": ["Primitives", "BrambleAPI"],
         "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],

@@ -120,7 +120,8 @@ struct AgentTests {
     func reason() async throws {
         let bench = try Bench(.marks)
         let place = try logging(
-            bench, "[ $1 = start ] && { echo 'ocf-exit-reason: port 80 is taken' >&2; echo 'ERROR: rc 1' >&2; exit 1; }")
+            bench, "[ $1 = start ] && { echo 'ocf-exit-reason: port 80 is taken' >&2; echo 'ERROR: rc 1' >&2; exit 1; }"
+        )
         try await bench.run {
             let result = await agent(bench, place).start(.first, within: .ample)
             #expect(result.outcome == .failed(.passing))
@@ -172,11 +173,13 @@ struct AgentTests {
     func failedStop() async throws {
         let bench = try Bench(.marks)
         let place = try logging(
-            bench, "[ $1 = stop ] && { [ $OCF_RESKEY_code = 2 ] && rm -f \(bench.files.file("log.up")); echo 'ocf-exit-reason:busy' >&2; exit 1; }")
+            bench,
+            "[ $1 = stop ] && { [ $OCF_RESKEY_code = 2 ] && rm -f \(bench.files.file("log.up")); echo 'ocf-exit-reason:busy' >&2; exit 1; }"
+        )
         try await bench.run {
             let stuck = agent(bench, place, [.init("color", "red"), .init("code", "1")])
             #expect(await stuck.start(.first, within: .ample).outcome == .succeeded)
-            #expect(await stuck.stop(within: .ample) .outcome == .failed(.passing))
+            #expect(await stuck.stop(within: .ample).outcome == .failed(.passing))
             let late = agent(bench, place, [.init("color", "red"), .init("code", "2")])
             let result = await late.stop(within: .ample)
             #expect(result.outcome == .succeeded)
@@ -189,8 +192,12 @@ struct AgentTests {
         let bench = try Bench(.marks)
         let place = try logging(bench)
         try await bench.run {
-            let wrong = await agent(bench, place, [.init("color", "red"), .init("colour", "blue")]).validate(within: .ample)
-            #expect(wrong == RunResult(.failed(.everywhere), "ocf:test:Logging has no parameter “colour”; it has color, code"))
+            let wrong = await agent(bench, place, [.init("color", "red"), .init("colour", "blue")]).validate(
+                within: .ample)
+            #expect(
+                wrong
+                    == RunResult(.failed(.everywhere), "ocf:test:Logging has no parameter “colour”; it has color, code")
+            )
             let missing = await agent(bench, place, []).validate(within: .ample)
             #expect(missing.reason == "ocf:test:Logging needs the parameter “color” (Its color)")
             let told = await agent(bench, place).metadata()
@@ -215,7 +222,8 @@ struct AgentTests {
         try await bench.run {
             for name in names {
                 let place = AgentRunner.Place(standIns: standIns)
-                let runner = AgentRunner(provider: "heartbeat", type: name, parameters: [], place: place, bench.processes())
+                let runner = AgentRunner(
+                    provider: "heartbeat", type: name, parameters: [], place: place, bench.processes())
                 let told = await runner.metadata(within: .ample)
                 #expect(told?.timeout(of: "start") != nil, "\(name)")
                 #expect(told?.name.isEmpty == false && told?.description.isEmpty == false, "\(name)")
@@ -243,7 +251,9 @@ struct AgentTests {
         #expect(await runner.monitor(.probe, within: .ample).outcome == .notRunning, "\(name)")
     }
 
-    @Test("Dummy, Stateful, anything and symlink of resource-agents run in ocf-tester's order", .enabled(if: hasAgents && isRoot), arguments: Home.usable)
+    @Test(
+        "Dummy, Stateful, anything and symlink of resource-agents run in ocf-tester's order",
+        .enabled(if: hasAgents && isRoot), arguments: Home.usable)
     func realAgents(home: Home) async throws {
         let bench = try Bench(home)
         let place = AgentRunner.Place(standIns: AgentStandIns.install(in: bench.files.path))
@@ -260,7 +270,10 @@ struct AgentTests {
             ),
             (
                 "symlink",
-                [.init("target", bench.files.file("target")), .init("link", bench.files.file("link")), .init("backup_suffix", ".b")]
+                [
+                    .init("target", bench.files.file("target")), .init("link", bench.files.file("link")),
+                    .init("backup_suffix", ".b"),
+                ]
             ),
         ]
         try await bench.run {
@@ -273,13 +286,19 @@ struct AgentTests {
         }
     }
 
-    @Test("IPaddr2 puts an address on and takes it off, in a network of the test's own", .enabled(if: hasAgents && isRoot))
+    @Test(
+        "IPaddr2 puts an address on and takes it off, in a network of the test's own", .enabled(if: hasAgents && isRoot)
+    )
     func address() async throws {
         let bench = try Bench(.marks, network: true)
         try await bench.run {
-            try Shell.run("ip link set lo up && ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up && ip addr add 10.9.0.1/24 dev v0")
+            try Shell.run(
+                "ip link set lo up && ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up && ip addr add 10.9.0.1/24 dev v0"
+            )
             let place = AgentRunner.Place(standIns: AgentStandIns.install(in: bench.files.path))
-            let parameters: [Service.Parameter] = [.init("ip", "10.9.0.50"), .init("cidr_netmask", "24"), .init("nic", "v0")]
+            let parameters: [Service.Parameter] = [
+                .init("ip", "10.9.0.50"), .init("cidr_netmask", "24"), .init("nic", "v0"),
+            ]
             let runner = AgentRunner(
                 provider: "heartbeat", type: "IPaddr2", parameters: parameters, place: place, bench.processes("ip"))
             await tester(runner, "IPaddr2")
@@ -308,7 +327,10 @@ struct AgentTests {
             let processes = bench.processes("web")
             let runner = AgentRunner(
                 provider: "heartbeat", type: "nginx",
-                parameters: [.init("configfile", bench.files.file("nginx.conf")), .init("port", "8099"), .init("status10url", "http://127.0.0.1:8099/")],
+                parameters: [
+                    .init("configfile", bench.files.file("nginx.conf")), .init("port", "8099"),
+                    .init("status10url", "http://127.0.0.1:8099/"),
+                ],
                 place: AgentRunner.Place(standIns: AgentStandIns.install(in: bench.files.path)), processes)
             let endpoint = Endpoint(IPAddress("127.0.0.1")!, port: 8099)
             #expect(await CheckProbe.http(endpoint, host: "x", path: "/", within: .ample, on: bench.loop) != nil)
@@ -321,7 +343,8 @@ struct AgentTests {
             let stop = await runner.stop(within: .ample)
             #expect(stop.outcome == .succeeded, "\(stop)")
             #expect(!workers.contains(where: isAlive))
-            #expect(await CheckProbe.tcp(endpoint, within: .ample, on: bench.loop) == "nothing listens at 127.0.0.1:8099")
+            #expect(
+                await CheckProbe.tcp(endpoint, within: .ample, on: bench.loop) == "nothing listens at 127.0.0.1:8099")
         }
     }
 }

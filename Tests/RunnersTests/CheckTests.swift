@@ -87,7 +87,9 @@ struct CheckTests {
     func smuggling() async {
         let endpoint = Endpoint(IPAddress("127.0.0.1")!, port: 1)
         for path in ["/a\r\nX: y", "/a b", "a", ""] {
-            #expect(await CheckProbe.http(endpoint, host: "x", path: path, within: .ample, on: loop)?.contains("no path") == true)
+            #expect(
+                await CheckProbe.http(endpoint, host: "x", path: path, within: .ample, on: loop)?.contains("no path")
+                    == true)
         }
     }
 }

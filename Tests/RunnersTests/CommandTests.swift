@@ -9,7 +9,8 @@ import Testing
 
 @Suite("exec: a command in the foreground")
 struct CommandTests {
-    @Test("it runs with its epoch, and after the stop its children that ignore SIGTERM are gone", arguments: Home.usable)
+    @Test(
+        "it runs with its epoch, and after the stop its children that ignore SIGTERM are gone", arguments: Home.usable)
     func children(home: Home) async throws {
         let bench = try Bench(home)
         let pidFile = bench.files.file("pids")
@@ -75,8 +76,12 @@ struct CommandTests {
             let result = await runner.start(.first, within: .ample)
             #expect(result.outcome == .failed(.passing))
             #expect(result.reason == "it ended at once: exit code 2: no such option")
-            #expect(await CommandRunner(["sleep"], bench.processes()).start(.first, within: .ample).outcome == .failed(.everywhere))
-            #expect(await CommandRunner(["/no/such"], bench.processes()).start(.first, within: .ample).outcome == .failed(.here))
+            #expect(
+                await CommandRunner(["sleep"], bench.processes()).start(.first, within: .ample).outcome
+                    == .failed(.everywhere))
+            #expect(
+                await CommandRunner(["/no/such"], bench.processes()).start(.first, within: .ample).outcome
+                    == .failed(.here))
         }
     }
 
@@ -108,7 +113,8 @@ struct CommandTests {
             #expect(await runners.check(name, .monitor, good, addresses: [], within: .ample) == .done)
             #expect(await runners.check(name, .exec(["/bin/true"]), good, addresses: [], within: .ample) == .done)
             #expect(
-                await runners.check(name, .exec(["/bin/sh", "-c", "echo no; exit 4"]), good, addresses: [], within: .ample)
+                await runners.check(
+                    name, .exec(["/bin/sh", "-c", "echo no; exit 4"]), good, addresses: [], within: .ample)
                     == .failed(.init("sh: exit code 4: no")))
             #expect(await runners.stop(name, good, within: .ample) == .done)
             #expect(

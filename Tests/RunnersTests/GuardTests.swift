@@ -30,7 +30,9 @@ private final class Play: Sendable {
         let fifo = bench.files.file("input")
         mkfifo(fifo, 0o600)
         input = open(fifo, O_RDWR | O_CLOEXEC)
-        let arguments = ["play", bench.scope, bench.mount ?? "-", "\(lease.nanoseconds / 1_000_000)", watchdog ?? "-", script]
+        let arguments = [
+            "play", bench.scope, bench.mount ?? "-", "\(lease.nanoseconds / 1_000_000)", watchdog ?? "-", script,
+        ]
         // Standard input is the spawner's /dev/null, so a shell gives it another one.
         let line = "exec \"$0\" \"$@\" < \(fifo)"
         let state = state
@@ -59,7 +61,9 @@ private final class Play: Sendable {
 
     /// Waits until the service is up; returns the daemon's and the guard's number.
     func ready() async throws -> (daemon: Int32, guardian: Int32) {
-        #expect(await bench.wait { self.number("ready") != nil && self.service.count == 2 }, "\(lines) \(String(describing: end))")
+        #expect(
+            await bench.wait { self.number("ready") != nil && self.service.count == 2 },
+            "\(lines) \(String(describing: end))")
         return (try #require(number("ready")), try #require(number("guard")))
     }
 }
@@ -80,7 +84,9 @@ struct GuardTests {
         #expect(await play.bench.wait { !isAlive(guardian) })
     }
 
-    @Test("a daemon that is frozen: the service is ended at its deadline, not before, children and all", arguments: Home.usable)
+    @Test(
+        "a daemon that is frozen: the service is ended at its deadline, not before, children and all",
+        arguments: Home.usable)
     func frozen(home: Home) async throws {
         let lease = Duration.seconds(3)
         let play = try Play(home, lease: lease)

@@ -16,7 +16,9 @@ struct ScriptTests {
     @Test("S links are started in their order, K links stopped in theirs; what editors leave beside them is not run")
     func order() async throws {
         let bench = try Bench(.marks)
-        for name in ["S20smb", "S05disk", "S100x", "K90disk", "K10smb", "S20smb~", "S30smb.dpkg-old", "README", "Snope"] {
+        for name in [
+            "S20smb", "S05disk", "S100x", "K90disk", "K10smb", "S20smb~", "S30smb.dpkg-old", "README", "Snope",
+        ] {
             _ = try write(bench, "d/\(name)", name == "S20smb" ? "[ $1 = status ] && exit 3; exit 0" : "exit 0")
         }
         try await bench.run {
@@ -61,7 +63,8 @@ struct ScriptTests {
         let bench = try Bench(home)
         _ = try write(
             bench, "d/S10hung",
-            "[ $1 = start ] && { trap '' TERM; echo $$ > \(bench.files.file("pid")); while :; do sleep 0.2; done; }; exit 0")
+            "[ $1 = start ] && { trap '' TERM; echo $$ > \(bench.files.file("pid")); while :; do sleep 0.2; done; }; exit 0"
+        )
         _ = try write(bench, "d/S20next")
         try await bench.run {
             let runner = ScriptRunner(path: bench.files.file("d"), bench.processes())
@@ -77,7 +80,9 @@ struct ScriptTests {
         }
     }
 
-    @Test("a stop that hangs is ended, and the service's processes with it; whether that is enough, status says", arguments: Home.usable)
+    @Test(
+        "a stop that hangs is ended, and the service's processes with it; whether that is enough, status says",
+        arguments: Home.usable)
     func hungStop(home: Home) async throws {
         let bench = try Bench(home)
         let pid = bench.files.file("pid")
@@ -109,7 +114,8 @@ struct ScriptTests {
         let bench = try Bench(.marks)
         let flag = bench.files.file("flag")
         let path = try write(
-            bench, "init", "case $1 in start) touch \(flag);; stop) rm -f \(flag);; status) [ -e \(flag) ] || exit 3;; esac")
+            bench, "init",
+            "case $1 in start) touch \(flag);; stop) rm -f \(flag);; status) [ -e \(flag) ] || exit 3;; esac")
         try await bench.run {
             let runner = ScriptRunner(path: path, bench.processes())
             #expect(await runner.stopIfFound(within: .ample).outcome == .notRunning)

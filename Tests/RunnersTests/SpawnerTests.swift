@@ -8,7 +8,8 @@ import Testing
 
 @Suite("programs are started clean, and end with all they started")
 struct SpawnerTests {
-    @Test("a child has the environment it is given, its own session, three descriptors, and no signal blocked or ignored")
+    @Test(
+        "a child has the environment it is given, its own session, three descriptors, and no signal blocked or ignored")
     func clean() async throws {
         let bench = try Bench(.marks)
         signal(SIGPIPE, SIG_IGN)
@@ -24,7 +25,8 @@ struct SpawnerTests {
         #expect(end.output.contains("/"))
         let files = await bench.spawner.run(Command("/bin/ls", ["/proc/self/fd"]), deadline: .ample)
         #expect(files.output == ["0", "1", "2", "3"], "the fourth is the directory that it lists")
-        let signals = await bench.spawner.run(Command("/bin/grep", ["^Sig[BI]", "/proc/self/status"]), deadline: .ample)
+        let signals = await bench.spawner.run(
+            Command("/bin/grep", ["^Sig[BI]", "/proc/self/status"]), deadline: .ample)
         #expect(signals.output == ["SigBlk: 0000000000000000", "SigIgn: 0000000000000000"])
     }
 
@@ -47,7 +49,8 @@ struct SpawnerTests {
         #expect(cut.code == nil)
     }
 
-    @Test("a program that is not done in time ends, and its children that ignore SIGTERM with it", arguments: Home.usable)
+    @Test(
+        "a program that is not done in time ends, and its children that ignore SIGTERM with it", arguments: Home.usable)
     func deadline(home: Home) async throws {
         let bench = try Bench(home)
         let script = try bench.script(
@@ -76,7 +79,8 @@ struct SpawnerTests {
     func flood() async throws {
         let bench = try Bench(.marks)
         let lines = Locked<[String]>([])
-        let script = try bench.script("flood", "i=0; while [ $i -lt 5000 ]; do echo line $i; i=$((i+1)); done; echo end >&2")
+        let script = try bench.script(
+            "flood", "i=0; while [ $i -lt 5000 ]; do echo line $i; i=$((i+1)); done; echo end >&2")
         let end = await bench.spawner.run(
             Command(script, environment: ["PATH": Command.searchPath]), deadline: .ample, captures: 1000,
             line: { line in lines.withLock { $0.append(line) } })
@@ -114,7 +118,9 @@ struct SpawnerTests {
             let pid = try #require(Int32(bench.lines("pid").first ?? ""))
             #expect(isAlive(pid))
             // A daemon of another scope leaves it alone.
-            #expect(ProcessTree(scope: "other-\(bench.scope)", mount: bench.mount, avoidsControlGroups: home == .marks).sweep() == 0)
+            #expect(
+                ProcessTree(scope: "other-\(bench.scope)", mount: bench.mount, avoidsControlGroups: home == .marks)
+                    .sweep() == 0)
             #expect(isAlive(pid))
             let next = ProcessTree(scope: bench.scope, mount: bench.mount, avoidsControlGroups: home == .marks)
             #expect(next.sweep() >= 1)

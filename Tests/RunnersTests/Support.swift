@@ -74,7 +74,9 @@ final class Bench: Sendable {
     }
 
     @discardableResult
-    private static func mountControlGroups(_ namespace: OwnNamespace, _ files: TemporaryDirectory = TemporaryDirectory())
+    private static func mountControlGroups(
+        _ namespace: OwnNamespace, _ files: TemporaryDirectory = TemporaryDirectory()
+    )
         throws -> String
     {
         let place = files.file("cgroup")
@@ -123,7 +125,8 @@ final class Bench: Sendable {
 
 /// Is the process there, and not a zombie?
 func isAlive(_ process: Int32) -> Bool {
-    guard let stat = SmallFile.read("/proc/\(process)/stat", limit: 4096), let end = stat.lastIndex(of: UInt8(ascii: ")"))
+    guard let stat = SmallFile.read("/proc/\(process)/stat", limit: 4096),
+        let end = stat.lastIndex(of: UInt8(ascii: ")"))
     else { return false }
     return stat.count > end + 2 && stat[end + 2] != UInt8(ascii: "Z") && stat[end + 2] != UInt8(ascii: "X")
 }

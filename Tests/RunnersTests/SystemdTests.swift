@@ -15,7 +15,9 @@ struct SystemdTests {
 
     @Test("what `systemctl show` prints is understood")
     func states() throws {
-        let active = try state("LoadState=loaded", "ActiveState=active", "ControlGroup=/system.slice/smbd.service", "UnitFileState=enabled")
+        let active = try state(
+            "LoadState=loaded", "ActiveState=active", "ControlGroup=/system.slice/smbd.service", "UnitFileState=enabled"
+        )
         #expect(active.isRunning && !active.isStopped && active.startsAtBoot)
         #expect(active.controlGroup == "/system.slice/smbd.service")
         #expect(active.verdict("smbd.service").outcome == .succeeded)
@@ -23,7 +25,10 @@ struct SystemdTests {
         #expect(inactive.isStopped && inactive.controlGroup == nil)
         #expect(inactive.verdict("x").outcome == .notRunning)
         let failed = try state("LoadState=loaded", "ActiveState=failed", "Result=exit-code", "ExecMainStatus=2")
-        #expect(failed.verdict("smbd.service") == RunResult(.failed(.passing), "smbd.service failed (exit-code, exit code 2): journalctl -u smbd.service"))
+        #expect(
+            failed.verdict("smbd.service")
+                == RunResult(
+                    .failed(.passing), "smbd.service failed (exit-code, exit code 2): journalctl -u smbd.service"))
         let missing = try state("LoadState=not-found", "ActiveState=inactive")
         #expect(missing.verdict("x.service") == RunResult(.notRunning, "there is no unit x.service on this machine"))
         #expect(try state("LoadState=loaded", "ActiveState=activating").verdict("x").outcome == .degraded)
@@ -48,19 +53,24 @@ struct SystemdTests {
         #expect(names(in: folder.file("smbd.service.d")) == ["50-bramble.conf"])
     }
 
-    @Test("systemd itself finds nothing wrong with the drop-in", .enabled(if: access("/usr/bin/systemd-analyze", X_OK) == 0))
+    @Test(
+        "systemd itself finds nothing wrong with the drop-in",
+        .enabled(if: access("/usr/bin/systemd-analyze", X_OK) == 0))
     func verified() async throws {
         let folder = TemporaryDirectory()
         try folder.write("[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\nRestart=always\n", to: "x.service")
         _ = try SystemdUnit.prepare("x.service", ["BRAMBLE_EPOCH": "7"], in: folder.path)
-        let output = try Shell.run("SYSTEMD_UNIT_PATH=\(folder.path): systemd-analyze verify --man=no \(folder.path)/x.service || true")
+        let output = try Shell.run(
+            "SYSTEMD_UNIT_PATH=\(folder.path): systemd-analyze verify --man=no \(folder.path)/x.service || true")
         #expect(!output.contains("bramble"), "\(output)")
     }
 
     @Test("names that lead elsewhere are no units", arguments: ["../x", "a/b", "-x", "", "x y", "x\n", ".x"])
     func names_(name: String) { #expect(!SystemdUnit.isName(name)) }
 
-    @Test("without systemd a start says so, and a stop has nothing to do", .enabled(if: access("/run/systemd/system", F_OK) != 0))
+    @Test(
+        "without systemd a start says so, and a stop has nothing to do",
+        .enabled(if: access("/run/systemd/system", F_OK) != 0))
     func absent() async throws {
         let bench = try Bench(.marks)
         try await bench.run {

@@ -83,7 +83,9 @@ enum ExecutableFile {
             return RunResult(.failed(.here), "\(path) is not there: \(String(cString: strerror(errno)))")
         }
         guard status.st_mode & S_IFMT == S_IFREG else { return RunResult(.failed(.here), "\(path) is no file") }
-        guard access(path, X_OK) == 0 else { return RunResult(.failed(.here), "\(path) is not executable: chmod +x \(path)") }
+        guard access(path, X_OK) == 0 else {
+            return RunResult(.failed(.here), "\(path) is not executable: chmod +x \(path)")
+        }
         return nil
     }
 }

@@ -54,7 +54,8 @@ package struct ScriptRunner: Runner {
                 }
             }
         }
-        let cleared = await processes.clear(grace: min(ServiceProcesses.grace, max(.zero, limit - (SystemClock.now - begun))))
+        let cleared = await processes.clear(
+            grace: min(ServiceProcesses.grace, max(.zero, limit - (SystemClock.now - begun))))
         if result.hasFailed, cleared.survivors.isEmpty, await isStoppedByNow(stops) {
             result.outcome = .succeeded
             result.reason += "; its processes were ended, and nothing of it runs now"
@@ -185,8 +186,9 @@ enum ScriptFiles {
         guard bytes.count > 3, bytes[0] == UInt8(ascii: "S") || bytes[0] == UInt8(ascii: "K"),
             (48...57).contains(bytes[1]), (48...57).contains(bytes[2])
         else { return false }
-        return !name.hasSuffix("~") && ![".dpkg-old", ".dpkg-new", ".dpkg-dist", ".bak", ".orig", ".rpmsave", ".swp"]
-            .contains { name.hasSuffix($0) }
+        return !name.hasSuffix("~")
+            && ![".dpkg-old", ".dpkg-new", ".dpkg-dist", ".bak", ".orig", ".rpmsave", ".swp"]
+                .contains { name.hasSuffix($0) }
     }
 
     static func name(_ script: String) -> String { script.split(separator: "/").last.map(String.init) ?? script }

@@ -28,7 +28,8 @@ package struct SystemdRunner: Runner {
             return RunResult(.failed(.here), error.problem)
         }
         // The guard must know the unit's group before the unit can run.
-        processes.slot?.attach(.controlGroup(path: ControlGroups.unitPath(state.controlGroup ?? "/system.slice/\(unit)")))
+        processes.slot?.attach(
+            .controlGroup(path: ControlGroups.unitPath(state.controlGroup ?? "/system.slice/\(unit)")))
         do throws(DropInFailure) {
             let isNew = try SystemdUnit.prepare(unit, processes.environment(occasion.environment))
             if isNew { _ = await call(["daemon-reload"], stops, limit) }
@@ -39,7 +40,8 @@ package struct SystemdRunner: Runner {
         guard let after = await show(stops, .seconds(5)) else { return silent(begun) }
         if let path = after.controlGroup { processes.slot?.attach(.controlGroup(path: ControlGroups.unitPath(path))) }
         if end.code == 0, after.isRunning { return RunResult(.succeeded, took: SystemClock.now - begun) }
-        let words = end.code == 0 ? after.sentence(unit) : "\(after.sentence(unit)) (\(end.lastWords ?? end.cause.description))"
+        let words =
+            end.code == 0 ? after.sentence(unit) : "\(after.sentence(unit)) (\(end.lastWords ?? end.cause.description))"
         return RunResult(.failed(.passing), words, took: SystemClock.now - begun)
     }
 
@@ -86,13 +88,15 @@ package struct SystemdRunner: Runner {
         guard state.isInstalled else { return RunResult(.failed(.here), state.sentence(unit)) }
         guard state.startsAtBoot else { return RunResult(.succeeded) }
         return RunResult(
-            .succeeded, "\(unit) is enabled and starts at boot without a lease, until Bramble stops it: systemctl disable \(unit)")
+            .succeeded,
+            "\(unit) is enabled and starts at boot without a lease, until Bramble stops it: systemctl disable \(unit)")
     }
 
     private static var fault: RunResult? {
         guard access("/run/systemd/system", F_OK) == 0 else {
             return RunResult(
-                .failed(.here), "systemd does not run here, so it has no units: use ocf:, script: or exec: for this service")
+                .failed(.here),
+                "systemd does not run here, so it has no units: use ocf:, script: or exec: for this service")
         }
         return ExecutableFile.fault(tool)
     }
@@ -115,7 +119,9 @@ package struct SystemdRunner: Runner {
     private func show(_ stops: Int, _ limit: Duration) async -> SystemdUnit.State? {
         for _ in 0..<3 {
             let end = await call(["show", "--property=\(SystemdUnit.State.properties)", unit], stops, limit)
-            if end.code == 0, let state = SystemdUnit.State(String(decoding: end.content, as: UTF8.self)) { return state }
+            if end.code == 0, let state = SystemdUnit.State(String(decoding: end.content, as: UTF8.self)) {
+                return state
+            }
             if end.cause == .aborted { return nil }
             try? await processes.spawner.loop.sleep(for: .milliseconds(300))
         }
@@ -228,7 +234,8 @@ enum SystemdUnit {
             case ("not-found", _): return "there is no unit \(unit) on this machine"
             case ("masked", _): return "\(unit) is masked: systemctl unmask \(unit)"
             case ("loaded", "failed"):
-                let status = values["ExecMainStatus"].flatMap { $0 == "0" || $0.isEmpty ? nil : ", exit code \($0)" } ?? ""
+                let status =
+                    values["ExecMainStatus"].flatMap { $0 == "0" || $0.isEmpty ? nil : ", exit code \($0)" } ?? ""
                 return "\(unit) failed (\(values["Result"] ?? "unknown")\(status)): journalctl -u \(unit)"
             case ("loaded", let state): return "\(unit) is \(state)"
             case (let load, _): return "\(unit) cannot be loaded (\(load)): systemctl status \(unit)"

@@ -62,7 +62,9 @@ package struct AgentMetadata: Equatable, Sendable {
         guard isAgent else { return nil }
     }
 
-    package func timeout(of action: String) -> Duration? { actions.first { $0.name == action && $0.depth == 0 }?.timeout }
+    package func timeout(of action: String) -> Duration? {
+        actions.first { $0.name == action && $0.depth == 0 }?.timeout
+    }
 
     private mutating func add(parameter attributes: [String: String]) {
         guard let name = attributes["name"], !name.isEmpty, parameters.count < Self.most else { return }

@@ -89,12 +89,16 @@ package struct AgentRunner: Runner {
             let names = Set(parameters.map(\.name))
             if let wrong = parameters.first(where: { own in !told.parameters.contains { $0.name == own.name } }) {
                 let known = told.parameters.map(\.name).joined(separator: ", ")
-                return RunResult(.failed(.everywhere), "ocf:\(provider):\(type) has no parameter “\(wrong.name)”; it has \(known)")
+                return RunResult(
+                    .failed(.everywhere), "ocf:\(provider):\(type) has no parameter “\(wrong.name)”; it has \(known)")
             }
             // One with a default is there whatever the agent calls it.
-            if let missing = told.parameters.first(where: { $0.isRequired && $0.standard == nil && !names.contains($0.name) }) {
+            if let missing = told.parameters.first(where: {
+                $0.isRequired && $0.standard == nil && !names.contains($0.name)
+            }) {
                 return RunResult(
-                    .failed(.everywhere), "ocf:\(provider):\(type) needs the parameter “\(missing.name)” (\(missing.description))")
+                    .failed(.everywhere),
+                    "ocf:\(provider):\(type) needs the parameter “\(missing.name)” (\(missing.description))")
             }
         } else {
             return RunResult(.failed(.here), "\(path) prints no readable meta-data")
@@ -180,7 +184,8 @@ enum AgentAnswer {
         // Not installed, so not running.
         case 5 where isProbe: return RunResult(.notRunning, words("not installed", end))
         case 7 where action == "stop": return RunResult(.succeeded)
-        case 5 where action == "stop": return RunResult(.succeeded, words("not installed, so there is nothing to stop", end))
+        case 5 where action == "stop":
+            return RunResult(.succeeded, words("not installed, so there is nothing to stop", end))
         case 3 where action == "validate-all": return RunResult(.succeeded)
         case 1: return RunResult(.failed(.passing), words("\(action) failed", end))
         case 2: return RunResult(.failed(.here), words("\(action): a parameter makes no sense here", end))
@@ -190,14 +195,17 @@ enum AgentAnswer {
         case 6: return RunResult(.failed(.everywhere), words("\(action): its parameters are wrong", end))
         case 7: return RunResult(.failed(.passing), words("\(action): it does not run", end))
         case 9: return RunResult(.failed(.passing), words("it runs promoted, and has failed", end))
-        default: return RunResult(.failed(.passing), words("\(action): exit code \(code), which means nothing to OCF", end))
+        default:
+            return RunResult(.failed(.passing), words("\(action): exit code \(code), which means nothing to OCF", end))
         }
     }
 
     /// The agent's own reason, which it marks; else its last error line.
     private static func words(_ sentence: String, _ end: ActionEnd) -> String {
         let lines = end.errors + end.output
-        let marked = lines.last { $0.hasPrefix(reasonMark) }.map { String($0.dropFirst(reasonMark.count).drop { $0 == " " }) }
+        let marked = lines.last { $0.hasPrefix(reasonMark) }.map {
+            String($0.dropFirst(reasonMark.count).drop { $0 == " " })
+        }
         guard let text = marked ?? end.lastWords, !text.isEmpty else { return sentence }
         return "\(sentence): \(text)"
     }

@@ -68,7 +68,9 @@ package struct TolerantXML {
 
     private mutating func word() -> String {
         let start = place
-        while place < bytes.count, !Self.isSpace(bytes[place]), !Array("=/><\"'".utf8).contains(bytes[place]) { place += 1 }
+        while place < bytes.count, !Self.isSpace(bytes[place]), !Array("=/><\"'".utf8).contains(bytes[place]) {
+            place += 1
+        }
         return String(decoding: bytes[start..<place], as: UTF8.self)
     }
 
@@ -109,7 +111,9 @@ package struct TolerantXML {
         while let start = rest.firstIndex(of: "&") {
             result += rest[..<start]
             rest = rest[start...]
-            guard let end = rest.prefix(12).firstIndex(of: ";"), let scalar = entity(rest[rest.index(after: start)..<end]) else {
+            guard let end = rest.prefix(12).firstIndex(of: ";"),
+                let scalar = entity(rest[rest.index(after: start)..<end])
+            else {
                 result += "&"
                 rest = rest.dropFirst()
                 continue

@@ -72,7 +72,9 @@ package enum CheckProbe {
             descriptor = clinux_begin_connection(&place)
             guard descriptor >= 0 else { return finish(Self.words(errno, endpoint)) }
             timer = loop.schedule(after: limit) { [self] in
-                let what = isConnected ? "it accepts connections at \(endpoint) but does not answer" : "\(endpoint) does not answer"
+                let what =
+                    isConnected
+                    ? "it accepts connections at \(endpoint) but does not answer" : "\(endpoint) does not answer"
                 finish("\(what) within \(limit.inSeconds)")
             }
             watch = loop.watch(descriptor, for: .writable) { [self] _ in isConnected ? read() : connected() }

@@ -48,7 +48,8 @@ package final class Guard: @unchecked Sendable {
         }
         var pair: [Int32] = [-1, -1]
         guard pipe(&pair) == 0 else {
-            throw Failure(problem: "no pipe for the guard: \(String(cString: strerror(errno)))", remedy: "raise LimitNOFILE")
+            throw Failure(
+                problem: "no pipe for the guard: \(String(cString: strerror(errno)))", remedy: "raise LimitNOFILE")
         }
         for one in pair {
             _ = fcntl(one, F_SETFD, FD_CLOEXEC)
@@ -84,7 +85,9 @@ package final class Guard: @unchecked Sendable {
         lifelineOfGuard = ofGuard
         var arguments = ["guard"]
         if let watchdog {
-            arguments += ["--watchdog", watchdog.path, "--watchdog-seconds", "\(max(1, Int(watchdog.timeout.seconds)))"]
+            arguments += [
+                "--watchdog", watchdog.path, "--watchdog-seconds", "\(max(1, Int(watchdog.timeout.seconds)))",
+            ]
         }
         command = Command(executable, arguments)
         group = try? tree.makeGroup(for: "guard")

@@ -12,7 +12,9 @@ package struct Command: Equatable, Sendable {
     package var environment: [String: String]
     package var directory: String
 
-    package init(_ path: String, _ arguments: [String] = [], environment: [String: String] = [:], directory: String = "/") {
+    package init(
+        _ path: String, _ arguments: [String] = [], environment: [String: String] = [:], directory: String = "/"
+    ) {
         self.path = path
         self.arguments = arguments
         self.environment = environment
@@ -36,9 +38,11 @@ package struct SpawnFailure: OperatorError, Equatable {
         let text = String(cString: strerror(code))
         return switch stage {
         case CLINUX_STAGE_CGROUP: "\(path) was not started: its control group does not take it (\(text))"
-        case CLINUX_STAGE_EXEC where code == ENOENT: "\(path) is not there, or the interpreter that its first line names"
+        case CLINUX_STAGE_EXEC where code == ENOENT:
+            "\(path) is not there, or the interpreter that its first line names"
         case CLINUX_STAGE_EXEC where code == EACCES: "\(path) is not executable"
-        case CLINUX_STAGE_EXEC where code == ENOEXEC: "\(path) is no program: a script needs #!/bin/sh as its first line"
+        case CLINUX_STAGE_EXEC where code == ENOEXEC:
+            "\(path) is no program: a script needs #!/bin/sh as its first line"
         default: "\(path) cannot be started: \(text)"
         }
     }

@@ -1,12 +1,14 @@
 /// Cuts what a program prints into lines for people and logs. Nothing a program prints makes it grow: a long line is cut
 /// off, and what terminals would obey is replaced.
-struct OutputLines: Sendable {
+package struct OutputLines: Sendable {
     /// Bytes of one line that are kept.
-    static let longest = 4096
+    package static let longest = 4096
     private var line: [UInt8] = []
     private var isCut = false
 
-    mutating func take(_ bytes: some Collection<UInt8>) -> [String] {
+    package init() {}
+
+    package mutating func take(_ bytes: some Collection<UInt8>) -> [String] {
         var done: [String] = []
         for byte in bytes {
             if byte == UInt8(ascii: "\n") {
@@ -21,7 +23,7 @@ struct OutputLines: Sendable {
     }
 
     /// The last line, when it did not end. Nil for an empty one.
-    mutating func finish() -> String? {
+    package mutating func finish() -> String? {
         defer {
             line.removeAll(keepingCapacity: true)
             isCut = false

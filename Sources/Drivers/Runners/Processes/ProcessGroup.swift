@@ -268,7 +268,9 @@ enum SmallFile {
     }
 
     /// Sorted, without those that begin with a dot.
-    static func names(in path: String, where isWanted: (UnsafeMutablePointer<dirent>) -> Bool = { _ in true }) -> [String] {
+    static func names(in path: String, where isWanted: (UnsafeMutablePointer<dirent>) -> Bool = { _ in true })
+        -> [String]
+    {
         guard let directory = opendir(path) else { return [] }
         defer { closedir(directory) }
         var result: [String] = []
@@ -309,7 +311,9 @@ enum ProcessTable {
         }
         var isComplete = members.isEmpty
         while !isComplete {
-            let sessions = Set(entries.filter { members.contains($0.process) }.map(\.session)).subtracting([ownSession, 0])
+            let sessions = Set(entries.filter { members.contains($0.process) }.map(\.session)).subtracting([
+                ownSession, 0,
+            ])
             let before = members.count
             for one in entries where sessions.contains(one.session) || members.contains(one.parent) {
                 members.insert(one.process)
@@ -333,7 +337,9 @@ enum ProcessTable {
 
     /// "1234 (nginx)", for messages.
     static func describe(_ process: pid_t) -> String {
-        let name = ControlGroups.read("/proc/\(process)/comm").map { $0.split(separator: "\n").first.map(String.init) ?? "" }
+        let name = ControlGroups.read("/proc/\(process)/comm").map {
+            $0.split(separator: "\n").first.map(String.init) ?? ""
+        }
         return name.map { "\(process) (\($0))" } ?? "\(process)"
     }
 }

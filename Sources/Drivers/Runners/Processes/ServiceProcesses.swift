@@ -177,7 +177,9 @@ package final class ServiceProcesses: Sendable {
             if !(await empties(group, within: grace)) {
                 result.wasKilled = true
                 let deadline = SystemClock.now + Self.afterKill
-                repeat { group.name.kill() } while !(await empties(group, within: .milliseconds(200)))
+                repeat {
+                    group.name.kill()
+                } while !(await empties(group, within: .milliseconds(200)))
                     && SystemClock.now < deadline
             }
         }
@@ -199,7 +201,8 @@ package final class ServiceProcesses: Sendable {
         if !cleared.survivors.isEmpty {
             result.outcome = .failed(.passing)
             let list = cleared.survivors.joined(separator: ", ")
-            result.reason = "not even SIGKILL ends \(list); what they wait for (a disk, a network file system) does not answer"
+            result.reason =
+                "not even SIGKILL ends \(list); what they wait for (a disk, a network file system) does not answer"
         } else if cleared.wasKilled, result.reason.isEmpty {
             let what = cleared.leftovers == 1 ? "a process" : "\(cleared.leftovers) processes"
             result.reason = "\(what) had to be killed"

@@ -280,6 +280,7 @@ extension Duration {
         let hundredths = Int((seconds * 100).rounded())
         let rest = hundredths % 100
         if rest == 0 { return "\(hundredths / 100) s" }
-        return rest % 10 == 0 ? "\(hundredths / 100).\(rest / 10) s" : "\(hundredths / 100).\(rest < 10 ? "0" : "")\(rest) s"
+        return rest % 10 == 0
+            ? "\(hundredths / 100).\(rest / 10) s" : "\(hundredths / 100).\(rest < 10 ? "0" : "")\(rest) s"
     }
 }
