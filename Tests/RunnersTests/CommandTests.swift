@@ -129,4 +129,48 @@ struct CommandTests {
             #expect(await runners.stop(name, bad, within: .ample) == .done)
         }
     }
+
+    @Test(
+        "orders are carried out in the order given; a stop ends the start before it, and the start between two stops is dropped"
+    )
+    func lanes() async throws {
+        let bench = try Bench(.marks)
+        let runners = ServiceRunners(
+            .init(node: "alpha"), spawner: bench.spawner, tree: bench.tree, guardian: nil, report: { _, _ in })
+        let log = bench.files.file("log")
+        // The first start never comes to its end.
+        let path = try bench.script(
+            "slow",
+            "echo $1 $BRAMBLE_EPOCH >> \(log); [ $1 = start ] && [ $BRAMBLE_EPOCH = 1 ] && sleep 1000; [ $1 = stop ] && sleep 0.5; exit 0"
+        )
+        let plan = RunPlan(run: .script(path: path), parameters: [])
+        let name = ServiceName("slow")!
+        let results = Locked<[(UInt64, OrderResult)]>([])
+        let wait: @Sendable (Int) async -> Bool = { count in await bench.wait { results.withLock { $0.count } == count }
+        }
+        let give: @Sendable (UInt64, MachineEffect.Action) -> Void = { number, action in
+            let effect = MachineEffect(order: OrderNumber(number), service: name, action: action)
+            let isOurs = runners.carryOut(effect) { order, result in
+                results.withLock { $0.append((order.number, result)) }
+            }
+            #expect(isOurs)
+        }
+        give(1, .start(plan, epoch: Epoch(1), within: .seconds(3000)))
+        #expect(await bench.wait { bench.lines("log") == ["start 1"] })
+        give(2, .stop(plan, within: .ample))
+        give(3, .start(plan, epoch: Epoch(2), within: .ample))
+        give(4, .stop(plan, within: .ample))
+        give(5, .start(plan, epoch: Epoch(3), within: .ample))
+        #expect(await wait(5))
+        let found = results.withLock { $0 }
+        #expect(found.map(\.0) == [1, 2, 3, 4, 5])
+        let failures = found.filter { if case .failed = $0.1 { true } else { false } }
+        #expect(failures.map(\.0).filter { $0 != 2 } == [1, 3], "\(found)")
+        #expect(bench.lines("log").last == "start 3")
+        #expect(!bench.lines("log").contains("start 2"))
+        let other = MachineEffect(order: OrderNumber(6), service: name, action: .stopMirrors([], flush: .zero))
+        #expect(!runners.carryOut(other) { _, _ in })
+        give(7, .stop(plan, within: .ample))
+        #expect(await wait(6))
+    }
 }

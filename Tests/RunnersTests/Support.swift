@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Primitives
 import Reactor
@@ -63,11 +64,12 @@ final class Bench: Sendable {
         }
     }
     deinit {
-        // The files too: their removal would take the mount away before the groups in it.
-        let (tree, loop, namespace, files) = (tree, loop, namespace, files)
+        // The files last, and without the mount: removing them would go down into everybody's control groups.
+        let (tree, loop, namespace, files, mount) = (tree, loop, namespace, files, mount)
         loop.perform {
             _ = tree.sweep()
             tree.remove()
+            if let mount { umount2(mount, 2 /* MNT_DETACH */) }
             withExtendedLifetime((namespace, files)) {}
             loop.stop()
         }

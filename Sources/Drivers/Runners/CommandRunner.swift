@@ -20,7 +20,7 @@ package struct CommandRunner: Runner {
 
     package func start(_ occasion: Occasion, within limit: Duration) async -> RunResult {
         let begun = SystemClock.now
-        let stops = processes.stops
+        let stops = occasion.ticket ?? processes.stops
         if processes.hasMain { return RunResult(.succeeded) }
         if let obstacle = processes.obstacle { return RunResult(.failed(.passing), obstacle) }
         if let fault = fault { return fault }

@@ -35,6 +35,8 @@ package struct Occasion: Equatable, Sendable {
     package var epoch: Epoch
     /// More variables. Names that Bramble or the agent interface use are not replaced.
     package var environment: [String: String]
+    /// The count of stops when the start was ordered; nil: as it is when the start begins.
+    var ticket: Int?
 
     package init(epoch: Epoch, environment: [String: String] = [:]) {
         self.epoch = epoch

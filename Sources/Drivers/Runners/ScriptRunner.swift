@@ -18,7 +18,7 @@ package struct ScriptRunner: Runner {
 
     package func start(_ occasion: Occasion, within limit: Duration) async -> RunResult {
         let begun = SystemClock.now
-        let stops = processes.stops
+        let stops = occasion.ticket ?? processes.stops
         if let obstacle = processes.obstacle { return RunResult(.failed(.passing), obstacle) }
         let scripts: [String]
         switch ScriptFiles.find(path) {
@@ -66,8 +66,9 @@ package struct ScriptRunner: Runner {
     /// After a stop that failed: a clear answer from every script is needed, since what a script holds need not be a process.
     private func isStoppedByNow(_ stops: Int) async -> Bool {
         // A process that was just killed is seen by `kill -0` until its parent has noticed.
-        for _ in 0..<10 {
-            if await ask(stops, within: .seconds(2)).outcome == .notRunning { return true }
+        let deadline = SystemClock.now + .seconds(4)
+        while SystemClock.now < deadline {
+            if await ask(stops, within: deadline - SystemClock.now).outcome == .notRunning { return true }
             try? await processes.spawner.loop.sleep(for: .milliseconds(100))
         }
         return false

@@ -23,6 +23,8 @@ package final class ServiceRunners: Sendable {
 
     private struct State {
         var services: [ServiceName: ServiceProcesses] = [:]
+        /// The newest start or stop of each, which the next one waits for.
+        var lanes: [ServiceName: (order: OrderNumber, task: Task<Void, Never>)] = [:]
     }
     private let configuration: Configuration
     private let spawner: Spawner
@@ -45,6 +47,56 @@ package final class ServiceRunners: Sendable {
     }
 
     // MARK: Orders
+
+    /// Carries an order out, and says what came of it. False for an order that is not about processes. Never waits; what is
+    /// called first is carried out first, except that a stop ends the start before it.
+    package func carryOut(
+        _ effect: MachineEffect, done: @escaping @Sendable (OrderNumber, OrderResult) -> Void
+    ) -> Bool {
+        let (order, name) = (effect.order, effect.service)
+        guard let processes = processes(of: name) else {
+            switch effect.action {
+            case .start, .stop, .check: done(order, Self.full)
+            default: return false
+            }
+            return true
+        }
+        switch effect.action {
+        case .start(let plan, let epoch, let limit):
+            var occasion = Occasion(epoch: epoch)
+            occasion.ticket = processes.stops
+            let runner = runner(plan, processes)
+            queue(order, name) { [self, occasion] in
+                done(order, tell("start", name, await runner.start(occasion, within: limit)))
+            }
+        case .stop(let plan, let limit):
+            processes.announceStop()
+            let runner = runner(plan, processes)
+            queue(order, name) { [self] in done(order, tell("stop", name, await runner.stop(within: limit))) }
+        case .check(let check, let plan, let addresses, let limit):
+            // Beside the others: a stop must not wait until somebody answers.
+            _ = Task(executorPreference: spawner.loop) { [self] in
+                done(order, await self.check(name, check, plan, addresses: addresses, within: limit))
+            }
+        default: return false
+        }
+        return true
+    }
+
+    private func queue(_ order: OrderNumber, _ service: ServiceName, _ work: @escaping @Sendable () async -> Void) {
+        let loop = spawner.loop
+        state.withLock { state in
+            let before = state.lanes[service]?.task
+            let task = Task(executorPreference: loop) { [weak self] in
+                await before?.value
+                await work()
+                self?.state.withLock { state in
+                    if state.lanes[service]?.order == order { state.lanes[service] = nil }
+                }
+            }
+            state.lanes[service] = (order, task)
+        }
+    }
 
     /// Before `start`: arms the guard. Fails when the guard has no place left.
     package func arm(_ service: ServiceName, until: Instant) -> OrderResult {

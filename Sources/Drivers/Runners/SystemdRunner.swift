@@ -19,7 +19,7 @@ package struct SystemdRunner: Runner {
 
     package func start(_ occasion: Occasion, within limit: Duration) async -> RunResult {
         let begun = SystemClock.now
-        let stops = processes.stops
+        let stops = occasion.ticket ?? processes.stops
         if let fault = Self.fault ?? nameFault { return fault }
         if let obstacle = processes.obstacle { return RunResult(.failed(.passing), obstacle) }
         guard let state = await show(stops, .seconds(5)) else { return silent(begun) }

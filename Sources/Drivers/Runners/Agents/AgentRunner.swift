@@ -15,6 +15,8 @@ package struct AgentRunner: Runner {
             self.standIns = standIns
         }
     }
+    /// How long an agent may take to say, after a stop that failed, that nothing is left.
+    private static let lastWord: Duration = .seconds(4)
     private let provider: String
     private let type: String
     private let parameters: [Service.Parameter]
@@ -35,7 +37,7 @@ package struct AgentRunner: Runner {
 
     package func start(_ occasion: Occasion, within limit: Duration) async -> RunResult {
         let begun = SystemClock.now
-        let stops = processes.stops
+        let stops = occasion.ticket ?? processes.stops
         if let obstacle = processes.obstacle { return RunResult(.failed(.passing), obstacle) }
         if let fault { return fault }
         do throws(GroupFailure) { _ = try processes.openGroup(for: occasion) } catch {
@@ -60,7 +62,7 @@ package struct AgentRunner: Runner {
         let cleared = await processes.clear(grace: min(ServiceProcesses.grace, max(.zero, left)))
         if result.hasFailed, cleared.survivors.isEmpty {
             // What it holds need not be a process (a mount, an address): the agent itself has to say that it is gone.
-            let after = await act("monitor", stops, .seconds(10), interval: 0)
+            let after = await act("monitor", stops, Self.lastWord, interval: 0)
             if AgentAnswer.result(of: "monitor", after, isProbe: true).outcome == .notRunning {
                 result = RunResult(.succeeded, "\(result.reason); it was ended, and the agent says that it is stopped")
             }

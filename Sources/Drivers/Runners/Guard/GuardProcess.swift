@@ -107,10 +107,9 @@ package enum GuardProcess {
                     continue
                 }
                 next = min(next, now + secondLook)
-                if name.isEmpty {
-                    if overdue[slot] == 0 { overdue[slot] = now }
-                    // Enforced: the clock of the watchdog's patience starts anew if something appears.
-                    overdue[slot] = now
+                // Enforced. Still looked at: something may be started in it.
+                guard !name.isEmpty else {
+                    overdue[slot] = 0
                     continue
                 }
                 if overdue[slot] == 0 { overdue[slot] = now }

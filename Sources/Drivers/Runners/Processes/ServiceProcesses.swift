@@ -24,6 +24,8 @@ package final class ServiceProcesses: Sendable {
         var occasion: Occasion?
         /// Counts stops: what was begun before one must not start anything after it.
         var stops = 0
+        /// Stops that were counted when they were ordered, and have not begun.
+        var announced = 0
         var running: [UInt64: Spawner.Run] = [:]
         var lastRun: UInt64 = 0
         var main: Spawner.Run?
@@ -66,7 +68,7 @@ package final class ServiceProcesses: Sendable {
     /// The environment of its programs: what the operator set, then ours, which nothing replaces.
     func environment(_ own: [String: String] = [:]) -> [String: String] {
         let occasion = state.withLock { $0.occasion }
-        var result = ["PATH": Command.searchPath, "HOME": "/root", "LANG": "C.UTF-8"]
+        var result = ["PATH": Command.searchPath, "HOME": geteuid() == 0 ? "/root" : "/", "LANG": "C.UTF-8"]
         for (name, value) in occasion?.environment ?? [:] { result[name] = value }
         for (name, value) in own { result[name] = value }
         result["BRAMBLE_SERVICE"] = service.description
@@ -146,11 +148,25 @@ package final class ServiceProcesses: Sendable {
         report(.ended(how: how))
     }
 
-    /// The first step of a stop: what is under way ends at once, and nothing new begins. Returns the new count.
+    /// A stop was ordered: what is under way ends at once, also when the stop itself has to wait for its turn.
+    func announceStop() {
+        _ = endRuns { state in
+            state.stops += 1
+            state.announced += 1
+        }
+    }
+
+    /// The first step of a stop: what is under way ends, and nothing that was ordered before begins. Returns the count.
     func beginStop() -> Int {
-        let (running, stops) = state.withLock {
-            $0.stops += 1
-            return (Array($0.running.values), $0.stops)
+        endRuns { state in
+            if state.announced > 0 { state.announced -= 1 } else { state.stops += 1 }
+        }
+    }
+
+    private func endRuns(_ count: (inout State) -> Void) -> Int {
+        let (running, stops) = state.withLock { state in
+            count(&state)
+            return (Array(state.running.values), state.stops)
         }
         for run in running { spawner.abort(run) }
         return stops
