@@ -35,7 +35,6 @@ package final class Guard: @unchecked Sendable {
     // On the loop only.
     private var run: Spawner.Run?
     private var isOver = false
-    private var deaths: [Instant] = []
 
     /// Starts the guard. `executable` understands the argument `guard`: this program itself, `/proc/self/exe`.
     package static func start(
@@ -110,10 +109,11 @@ package final class Guard: @unchecked Sendable {
 
     /// The daemon ends in good order, after its services were stopped or handed over: the guard ends, too, and ends nothing.
     package func endOrderly() async {
-        table.isOrderly = true
         await withCheckedContinuation { continuation in
             spawner.loop.perform {
+                // First: its end is then no surprise.
                 self.isOver = true
+                self.table.isOrderly = true
                 continuation.resume()
             }
         }

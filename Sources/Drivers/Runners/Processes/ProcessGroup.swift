@@ -4,7 +4,7 @@ import Primitives
 import Reactor
 
 /// Names all processes of a service, however often they fork: what the guard is told, and all that it needs to end them.
-package enum GroupName: Hashable, Sendable {
+package enum GroupName: Hashable, Sendable, CustomStringConvertible {
     /// A directory of control group version 2. A process cannot leave it by forking.
     case controlGroup(path: String)
     /// Where there are none: processes with `BRAMBLE_RUN=` this in their environment, those of their sessions, and what
@@ -12,6 +12,13 @@ package enum GroupName: Hashable, Sendable {
     case mark(String)
 
     static let variable = "BRAMBLE_RUN"
+
+    package var description: String {
+        switch self {
+        case .controlGroup(let path): "the processes in \(path)"
+        case .mark(let mark): "the processes marked \(Self.variable)=\(mark)"
+        }
+    }
 
     /// Ends all of them now. Works on stopped and frozen processes, too.
     package func kill() {
