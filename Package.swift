@@ -52,6 +52,7 @@ let package = Package(
         core("Wire", ["Primitives"]),
         core("Membership", ["Primitives"]),
         core("Replication", ["Primitives", "Wire"]),
+        core("Services", ["Primitives"]),
         core("Node", ["Primitives", "Wire", "Membership"]),
 
         // Platform: thin Swift over the machine and its C libraries, shared by the drivers.
@@ -64,6 +65,7 @@ let package = Package(
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
+        driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "CLinux"]),
         driver(
             "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
             excluding: ["Pages", "embed-pages"]),
@@ -76,7 +78,7 @@ let package = Package(
             [
                 "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
                 "Discovery",
-                "Machine", "Web", "BrambleAPI", "CLinux",
+                "Machine", "Runners", "Web", "BrambleAPI", "CLinux",
             ], path: "Sources/App/Daemon"),
         library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
@@ -109,11 +111,13 @@ let package = Package(
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
+        tests("ServicesTests", ["Services", "Primitives"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
             "FuzzTargets",
             [
-                "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "YAML",
+                "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
+                "YAML",
                 "BrambleAPI", "Web",
             ],
             path: "Tests/Fuzz/Targets"),
@@ -123,6 +127,10 @@ let package = Package(
         tests(
             "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),
+        tests(
+            "RunnersTests",
+            ["Runners", "Services", "Primitives", "Reactor", "CLinux", "TestSupport", "runners-stage"]),
+        tool("runners-stage", ["Runners", "Services", "Primitives", "Reactor"], path: "Tests/RunnersStage"),
         tests("DiscoveryTests", ["Discovery", "Primitives", "Reactor", "TestSupport"]),
         tests(
             "TakeoverTests",

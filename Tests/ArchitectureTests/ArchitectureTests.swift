@@ -11,6 +11,7 @@ struct ArchitectureTests {
         "Wire": ["Primitives"],
         "Membership": ["Primitives"],
         "Replication": ["Primitives", "Wire"],
+        "Services": ["Primitives"],
         "Node": ["Primitives", "Wire", "Membership"],
         "Logging": [],
         "Reactor": ["Primitives"],
@@ -19,19 +20,20 @@ struct ArchitectureTests {
         "Transport": ["Primitives", "Wire", "Logging", "Reactor", "Crypto"],
         "Discovery": ["Primitives", "Logging", "Reactor"],
         "Machine": ["Primitives", "Logging", "Reactor", "Crypto"],
+        "Runners": ["Primitives", "Services", "Logging", "Reactor"],
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
             "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
             "Discovery",
-            "Machine", "Web", "BrambleAPI",
+            "Machine", "Runners", "Web", "BrambleAPI",
         ],
         "Commands": ["Primitives", "BrambleAPI"],
         "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],
         "Simulator": ["Primitives", "Wire", "Membership", "Node"],
         "bramble-sim": ["Simulator", "Primitives"],
     ]
-    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Node"]
+    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Services", "Node"]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [
         "COpenSSL": "Crypto", "CAvahi": "Discovery", "CMicrohttpd": "Web", "CFyaml": "YAML", "CCurl": "BrambleAPI",

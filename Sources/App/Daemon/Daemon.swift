@@ -6,12 +6,17 @@ import Logging
 import Machine
 import Primitives
 import Reactor
+import Runners
 import Web
 
 /// One run of `bramble start`: from the settings to the exit code.
 package enum Daemon {
     /// To be called before any thread is started: from then on signals wait for `run` instead of ending the process.
     package static func takeSignals() { Signals.block() }
+
+    /// `bramble guard`, which the daemon starts beside itself: ends services at their deadlines whatever becomes of the
+    /// daemon. Before anything else of the program: it should have no thread, and little memory.
+    package static func guardServices(_ arguments: [String]) -> Int32 { GuardProcess.run(arguments) }
 
     /// Runs until SIGTERM or SIGINT, then hands over and returns 0. What is wrong at the start is thrown, as an
     /// `OperatorError`; what goes wrong later is told and lived with.

@@ -7,6 +7,10 @@ import Primitives
 enum Executable {
     static func main() -> Never {
         signal(SIGPIPE, SIG_IGN)
+        // Not a command for people, so the command line does not know it.
+        if CommandLine.arguments.dropFirst().first == "guard" {
+            exit(Daemon.guardServices(Array(CommandLine.arguments.dropFirst(2))))
+        }
         // Before there is any other thread, so that all of them inherit it.
         if CommandLine.arguments.dropFirst().first == "start" { Daemon.takeSignals() }
         Task.detached { exit(await run()) }

@@ -1,0 +1,83 @@
+package import Primitives
+
+/// All that should be: what `bramble apply` reads, `bramble export` prints and the database keeps.
+package struct DesiredState: Equatable, Sendable {
+    /// Hosts that normally answer; they decide who is isolated.
+    package var reach: [IPAddress] = []
+    package var services: [Service] = []
+    package var mirrors: [Mirror] = []
+    package var volumes: [Volume] = []
+    package var balancers: [Balancer] = []
+    /// SQL statements that make the workloads' tables, in order; each is run once.
+    package var schema: [String] = []
+
+    package init() {}
+
+    package func service(_ name: ServiceName) -> Service? { services.first { $0.name == name } }
+    package func mirror(_ name: ServiceName) -> Mirror? { mirrors.first { $0.name == name } }
+}
+
+/// Files that follow a service: copied from the node that runs it to the others.
+package struct Mirror: Equatable, Sendable {
+    package enum Schedule: Hashable, Sendable {
+        case every(Duration)
+        case onChange
+    }
+    package var name: ServiceName
+    /// Absolute; a directory ends in `/`.
+    package var paths: [String]
+    package var schedule = Schedule.every(.seconds(600))
+    /// rsync's patterns.
+    package var exclude: [String] = []
+    /// The nodes that get a copy; all of them without.
+    package var to: [NodeName] = []
+
+    package init(name: ServiceName, paths: [String]) {
+        self.name = name
+        self.paths = paths
+    }
+}
+
+/// One file system over several nodes, by GlusterFS.
+package struct Volume: Equatable, Sendable {
+    package enum Layout: Hashable, Sendable {
+        case replicate(copies: Int)
+        /// Any `redundancy` bricks may be lost.
+        case disperse(redundancy: Int)
+    }
+    package var name: ServiceName
+    package var layout: Layout
+    /// The brick's directory on every node.
+    package var path: String
+    /// Where it is mounted; nil for /srv/NAME.
+    package var mount: String?
+    /// The nodes with a brick; all of them without.
+    package var nodes: [NodeName] = []
+
+    package init(name: ServiceName, layout: Layout, path: String) {
+        self.name = name
+        self.layout = layout
+        self.path = path
+    }
+}
+
+/// Spreads connections over the nodes, by nginx.
+package struct Balancer: Equatable, Sendable {
+    package enum Transport: String, CaseIterable, Sendable { case http, tcp, udp }
+    package enum Stickiness: String, CaseIterable, Sendable { case none, source }
+    package var name: ServiceName
+    package var listenAddress: IPAddress?
+    package var listenPort: UInt16
+    package var transport = Transport.http
+    /// The port on every backend.
+    package var to: UInt16
+    package var sticky = Stickiness.none
+    /// The backends; all nodes without.
+    package var nodes: [NodeName] = []
+
+    package init(name: ServiceName, listenPort: UInt16, to: UInt16) {
+        self.name = name
+        self.listenPort = listenPort
+        self.to = to
+    }
+}
