@@ -63,6 +63,7 @@ let package = Package(
         // Drivers do: one actor per outside thing. They never import each other.
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
+        driver("Storage", ["Primitives", "Wire", "Replication", "Logging", "Reactor", "CSQLite"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver(
             "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
@@ -98,6 +99,7 @@ let package = Package(
         system("CAvahi"),
         system("CMicrohttpd", "libmicrohttpd"),
         system("CFyaml", "libfyaml"),
+        system("CSQLite", "sqlite3"),
 
         library(
             "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web"], path: "Tests/WebTestSupport"),
@@ -110,6 +112,8 @@ let package = Package(
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
+        tests("ReplicationTests", ["Replication", "Primitives", "Wire"]),
+        tests("StorageTests", ["Storage", "Replication", "Primitives", "Wire"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
             "FuzzTargets",

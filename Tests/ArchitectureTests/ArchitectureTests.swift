@@ -18,6 +18,7 @@ struct ArchitectureTests {
         "YAML": ["Primitives"],
         "Transport": ["Primitives", "Wire", "Logging", "Reactor", "Crypto"],
         "Discovery": ["Primitives", "Logging", "Reactor"],
+        "Storage": ["Primitives", "Wire", "Replication", "Logging", "Reactor"],
         "Machine": ["Primitives", "Logging", "Reactor", "Crypto"],
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
@@ -35,6 +36,7 @@ struct ArchitectureTests {
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [
         "COpenSSL": "Crypto", "CAvahi": "Discovery", "CMicrohttpd": "Web", "CFyaml": "YAML", "CCurl": "BrambleAPI",
+        "CSQLite": "Storage",
     ]
 
     struct SourceFile: CustomTestStringConvertible {
