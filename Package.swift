@@ -106,7 +106,6 @@ let package = Package(
         tests("BrowserTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
         tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
         tests("PrimitivesTests", ["Primitives", "Wire"]),
-        tests("ReplicationTests", ["Replication", "Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),

@@ -1,4 +1,4 @@
-import Primitives
+package import Primitives
 
 /// Records of others: pulled or pushed, in order, without gaps.
 extension Replicator {
@@ -99,6 +99,7 @@ extension Replicator {
         for record in records {
             vector.advance(record.origin, to: record.sequence)
             times[record.origin] = max(times[record.origin] ?? .zero, record.time)
+            newest = max(newest, record.time)
             if isFlooding { enqueue(record, except: peer) }
         }
         if records.count < all.count {
@@ -124,7 +125,7 @@ extension Replicator {
     package var clusterWall: Int64 {
         let sinceZero = now.nanoseconds / 1_000_000
         let clocks = ([wall] + peers.values.compactMap { $0.wallAtZero.map { $0 + sinceZero } }).sorted()
-        let newest = times.values.max()?.milliseconds ?? 0
+        let newest = newest.milliseconds
         let middle: Int64
         if clocks.count == 2 {
             middle = clocks[1] - max(newest, clocks[0]) > 30 * 86_400_000 ? clocks[0] : clocks[1]

@@ -74,14 +74,14 @@ package struct Standing: Equatable, Sendable {
 }
 
 package struct SnapshotOffer: Equatable, Sendable {
-    /// Drawn by whoever made it; never 0.
+    /// By which it is asked for; never 0. The same for the same bytes.
     package var number: UInt64
     package var epoch: DatabaseEpoch
     /// What is in it.
     package var vector: VersionVector
     /// Unit: bytes.
     package var size: UInt64
-    /// `Checksum` over all bytes.
+    /// Over all bytes, as the storage computes it.
     package var checksum: UInt64
     package init(number: UInt64, epoch: DatabaseEpoch, vector: VersionVector, size: UInt64, checksum: UInt64) {
         self.number = number
@@ -89,33 +89,5 @@ package struct SnapshotOffer: Equatable, Sendable {
         self.vector = vector
         self.size = size
         self.checksum = checksum
-    }
-}
-
-/// 64 bits of FNV-1a over words: against bad disks and memory, not against forgers; peers are authenticated.
-package struct Checksum: Equatable, Sendable {
-    package private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
-    private var pending: UInt64 = 0
-    private var count = 0
-    package init() {}
-    package mutating func add(_ bytes: some Sequence<UInt8>) {
-        for byte in bytes {
-            pending = pending << 8 | UInt64(byte)
-            count += 1
-            if count == 8 { fold() }
-        }
-    }
-    private mutating func fold() {
-        value = (value ^ pending) &* 0x0000_0100_0000_01B3
-        value ^= value >> 29
-        pending = 0
-        count = 0
-    }
-    /// The tail counts too.
-    package var final: UInt64 {
-        var copy = self
-        copy.pending = copy.pending << 8 | UInt64(count)
-        copy.fold()
-        return copy.value
     }
 }

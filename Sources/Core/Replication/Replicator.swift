@@ -12,17 +12,17 @@ package struct Replicator: Sendable {
         case answerPull(number: UInt32, wants: [Want], budget: Int, to: NodeID)
         /// In this order, each whole; then `applied` with those that were.
         case apply([LogRecord], from: NodeID)
-        /// Write under this origin from now on: the old one was used by a life of this database that we know nothing of.
-        case renewOrigin(Origin)
+        /// Draw another origin and tell `originTaken`: this one was used by a life of this database that we know nothing of.
+        case renewOrigin
         /// A waiting write is answered.
         case answer(WriteTicket, WriteConfirmation)
-        /// Everybody has synced this: records up to it are of no more use. Beyond it the log is kept within its bounds.
-        case trim(acknowledged: VersionVector)
+        /// Records up to here are of no more use, or are too many: whoever needs one after all gets a snapshot.
+        case trim(to: VersionVector)
         /// Tombstones of deletes in these records are of no more use.
         case collect(stable: VersionVector)
         case offerSnapshot(resuming: UInt64, to: NodeID)
         case readChunk(snapshot: UInt64, offset: UInt64, count: Int, to: NodeID)
-        /// Prepare for the bytes of a snapshot; those of another one are dropped.
+        /// Prepare for the bytes of a snapshot, then `snapshotBegan`; those of another one are dropped.
         case beginSnapshot(SnapshotOffer)
         case storeChunk(offset: UInt64, bytes: [UInt8])
         /// All bytes are there: check them, and put them in the place of our database; then `installed`.
@@ -38,17 +38,17 @@ package struct Replicator: Sendable {
     /// Applied here; of it, what is on our disk.
     package internal(set) var vector: VersionVector
     package internal(set) var synced: VersionVector
-    /// Of each origin, the highest record that is not in our log any more.
-    package internal(set) var logFloor: VersionVector
-    /// The time of the newest record of each origin.
-    var times: [Origin: HybridTime]
+    /// The highest time that was ever given out or applied here.
+    var newest: HybridTime
+    /// The time of the newest record of each origin, of those that came since the start.
+    var times: [Origin: HybridTime] = [:]
     package let config: ReplicatorConfig
     var chance: SeededGenerator
 
     /// Of the cluster, this node included; removed ones are not, those that are away are.
     package internal(set) var members: [NodeID]
     var roster: UInt64 = 0
-    /// Members we can send to, in order; and whether they are all of the members that are alive.
+    /// Members we send to: all that are heard, or in a large cluster those that membership watches.
     package internal(set) var peers: [NodeID: Peer] = [:]
     var isFlooding = false
     var owners: [Origin: NodeID] = [:]
@@ -66,11 +66,13 @@ package struct Replicator: Sendable {
     var pull: Pull?
     var lastPull: UInt32 = 0
     package internal(set) var fetch = Fetch.none
+    var lastOffer: UInt64 = 0
     package internal(set) var held: [Origin: HeldOrigin] = [:]
     var released: [Origin: HybridTime] = [:]
     var waits: [Durability: WaitLine] = [:]
     package internal(set) var counters = ReplicationCounters()
     package internal(set) var isJoining: Bool
+    private var isOriginBurnt = false
 
     var now: Instant
     var wall: Int64
@@ -79,7 +81,7 @@ package struct Replicator: Sendable {
     var nextHousekeeping: Instant
     var lastCollected = VersionVector()
     var lastTrimmed = VersionVector()
-    var agedVectors: [(at: Instant, vector: VersionVector)] = []
+    var marks: [Mark] = []
     var effects: [Effect] = []
 
     package struct Peer: Equatable, Sendable {
@@ -92,17 +94,23 @@ package struct Replicator: Sendable {
         /// Its wall clock at our instant zero.
         var wallAtZero: Int64?
     }
+    /// What was known at some moment, to cut the log there when it is too long or too old.
+    struct Mark {
+        var at: Instant
+        var logBytes: Int
+        var vector: VersionVector
+    }
     struct Pull {
         var number: UInt32
         var peer: NodeID
         var deadline: Instant
     }
 
-    /// - Parameter times: of the newest record of each origin in `vector`.
+    /// - Parameter newest: the highest time that was ever given out or applied here.
     /// - Parameter isFresh: this database is empty and was made just now.
     package init(
-        id: NodeID, origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, times: [Origin: HybridTime],
-        logFloor: VersionVector, isFresh: Bool, config: ReplicatorConfig = ReplicatorConfig(),
+        id: NodeID, origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime, isFresh: Bool,
+        config: ReplicatorConfig = ReplicatorConfig(),
         chance: SeededGenerator, now: Instant, wall: Int64
     ) {
         self.id = id
@@ -110,8 +118,7 @@ package struct Replicator: Sendable {
         self.epoch = epoch
         self.vector = vector
         synced = vector
-        self.times = times
-        self.logFloor = logFloor
+        self.newest = newest
         self.config = config
         self.chance = chance
         members = [id]
@@ -246,6 +253,8 @@ package struct Replicator: Sendable {
 
     /// Bytes of a peer that are no message.
     package mutating func receivedNonsense() { counters.refusedMessages += 1 }
+    /// Records whose bodies the store could not read.
+    package mutating func refused(_ count: Int) { counters.refusedRecords += UInt64(count) }
 
     /// Records and acknowledgements of another history mean nothing here. Whoever has the lower epoch starts over.
     private mutating func isOurs(_ other: DatabaseEpoch, _ peer: NodeID) -> Bool {
@@ -286,11 +295,24 @@ package struct Replicator: Sendable {
 
     /// Others know records under our name that we do not: an earlier life wrote them, and lost them here.
     mutating func renewOrigin() {
+        guard !isOriginBurnt else { return }
+        isOriginBurnt = true
+        effects.append(.renewOrigin)
+    }
+
+    /// The store writes under this one now.
+    package mutating func originTaken(_ origin: Origin, now: Instant, wall: Int64) -> [Effect] {
+        clock(now, wall)
+        take(origin)
+        return takeEffects()
+    }
+    mutating func take(_ origin: Origin) {
+        isOriginBurnt = false
+        guard origin != own else { return }
         let old = own
-        repeat { own = Origin(rawValue: chance.next()) } while vector[own] > 0 || own.rawValue == 0
+        own = origin
         owners[own] = id
         confirmed = [:]
-        effects.append(.renewOrigin(own))
         effects.append(.notify(.originRenewed(old: old, new: own)))
         settleForNewOrigin()
         for peer in peersInOrder { tellState(to: peer, wantsReply: false) }
@@ -302,6 +324,7 @@ package struct Replicator: Sendable {
     package mutating func committed(_ record: LogRecord) {
         vector.advance(record.origin, to: record.sequence)
         times[record.origin] = record.time
+        newest = max(newest, record.time)
         enqueue(record, except: nil)
     }
 
@@ -347,7 +370,9 @@ package struct Replicator: Sendable {
     // MARK: Time
 
     /// About every 100 ms.
-    package mutating func tick(now: Instant, wall: Int64) -> [Effect] {
+    ///
+    /// - Parameter logBytes: what the log takes on disk.
+    package mutating func tick(logBytes: Int, now: Instant, wall: Int64) -> [Effect] {
         clock(now, wall)
         if isJoining, now - startedAt >= config.joinPatience, peers.isEmpty { joined() }
         releaseHeld()
@@ -355,7 +380,7 @@ package struct Replicator: Sendable {
         fetchTick()
         settleWaits()
         if now >= nextStandings { spreadStandings() }
-        if now >= nextHousekeeping { keepHouse() }
+        if now >= nextHousekeeping { keepHouse(logBytes) }
         return takeEffects()
     }
 }
@@ -384,6 +409,9 @@ package struct ReplicatorConfig: Equatable, Sendable {
     package var joinPatience: Duration = .seconds(3)
     /// A peer that says nothing for so long in the middle of a snapshot is given up for another.
     package var snapshotTimeout: Duration = .seconds(5)
+    /// Of the log, beyond what every member has: more or older is dropped where a majority has it. Unit: bytes.
+    package var logBytes = 64 << 20
+    package var logAge: Duration = .seconds(24 * 3600)
     package var plantedBug: PlantedBug?
     package init() {}
 

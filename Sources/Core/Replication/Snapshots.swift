@@ -38,7 +38,7 @@ extension Replicator {
         guard case .none = fetch, hasPeer(peer) else { return }
         fetch = .asked(peer, at: now)
         pull = nil
-        send(.wantSnapshot(vector: vector, epoch: epoch, resuming: 0), to: peer)
+        send(.wantSnapshot(vector: vector, epoch: epoch, resuming: lastOffer), to: peer)
     }
 
     mutating func offered(_ offer: SnapshotOffer, by peer: NodeID) {
@@ -46,13 +46,23 @@ extension Replicator {
         case .asked(let asked, _) where asked == peer:
             guard offer.epoch >= epoch else { return giveUp(on: peer) }
             fetch = .fetching(Fetch.Progress(peer: peer, offer: offer, received: 0, askedAt: now))
+            lastOffer = offer.number
             effects.append(.beginSnapshot(offer))
             effects.append(.notify(.fetching(from: peer, bytes: offer.size)))
-            askForChunk()
         case .fetching(let progress) where progress.peer == peer && progress.offer.number == offer.number:
             askForChunk()
         default: break
         }
+    }
+
+    /// So much of it was here already.
+    package mutating func snapshotBegan(at offset: UInt64, now: Instant, wall: Int64) -> [Effect] {
+        clock(now, wall)
+        guard case .fetching(var progress) = fetch else { return [] }
+        progress.received = min(offset, progress.offer.size)
+        fetch = .fetching(progress)
+        askForChunk()
+        return takeEffects()
     }
 
     private mutating func askForChunk() {
@@ -97,44 +107,58 @@ extension Replicator {
         pullIfNeeded()
     }
 
-    /// The snapshot is in the place of our database.
+    /// The snapshot is in the place of our database, and what our own log had beyond it was applied to it again.
     package mutating func installed(
-        _ offer: SnapshotOffer, origin: Origin, vector: VersionVector, times: [Origin: HybridTime],
-        logFloor: VersionVector, now: Instant, wall: Int64
+        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime, now: Instant, wall: Int64
     ) -> [Effect] {
         clock(now, wall)
         guard case .fetching(let progress) = fetch else { return [] }
-        let isReplaced = offer.epoch > epoch
-        fetch = .none
         counters.snapshotsFetched += 1
-        epoch = offer.epoch
-        if origin != own {
-            own = origin
-            owners[own] = id
-            confirmed = [:]
-            settleForNewOrigin()
-        }
-        self.vector = vector
-        synced = vector
-        self.times = times
-        self.logFloor = logFloor
+        if epoch > self.epoch { effects.append(.notify(.replaced(epoch: epoch, by: progress.peer))) }
+        startOver(origin: origin, epoch: epoch, vector: vector, newest: newest)
+        effects.append(.notify(.fetched(from: progress.peer)))
+        return takeEffects()
+    }
+
+    /// An operator restored a backup here: all others will take it over.
+    package mutating func restored(
+        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime, now: Instant, wall: Int64
+    ) -> [Effect] {
+        clock(now, wall)
+        isJoining = false
+        startOver(origin: origin, epoch: epoch, vector: vector, newest: newest)
+        return takeEffects()
+    }
+
+    private mutating func startOver(
+        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime
+    ) {
+        fetch = .none
+        pull = nil
         early = EarlyRecords()
         outgoing = []
         outgoingBytes = 0
-        if isReplaced {
-            settleForNewOrigin()
+        times = [:]
+        marks = []
+        lastTrimmed = VersionVector()
+        lastCollected = VersionVector()
+        if epoch != self.epoch {
+            self.epoch = epoch
             standings = [:]
             coveredStandings = [:]
             confirmed = [:]
             held = [:]
-            lastCollected = VersionVector()
-            effects.append(.notify(.replaced(epoch: epoch, by: progress.peer)))
+            released = [:]
+            settleForNewOrigin()
         }
+        self.vector = vector
+        self.newest = max(newest, self.newest)
+        // Until the next sync says so, nothing of it counts as safe.
+        synced = VersionVector()
+        take(origin)
         noteOwnStanding()
         noteCovered()
-        effects.append(.notify(.fetched(from: progress.peer)))
         for peer in peersInOrder { tellState(to: peer, wantsReply: true) }
-        return takeEffects()
     }
 
     /// It was broken, or there is no room for it.

@@ -148,24 +148,40 @@ extension Replicator {
         return result ?? VersionVector()
     }
 
-    mutating func keepHouse() {
+    /// Of each origin, what more than half of the members have.
+    private var heldByMajority: VersionVector {
+        let vectors = members.map { standings[$0]?.synced ?? VersionVector() }
+        let needed = members.count / 2 + 1
+        return VersionVector(
+            vector.heads.reduce(into: [:]) { result, head in
+                result[head.key] = vectors.map { $0[head.key] }.sorted(by: >)[needed - 1]
+            })
+    }
+
+    mutating func keepHouse(_ logBytes: Int) {
         nextHousekeeping = now + config.housekeepingInterval
         noteCovered()
         var stable = stable
-        effects.append(.trim(acknowledged: stable))
-        if config.plantedBug == .collectsByTime {
-            agedVectors.append((now, vector))
-            while agedVectors.count > 1, now - agedVectors[1].at >= .seconds(2) { agedVectors.removeFirst() }
-            if now - agedVectors[0].at >= .seconds(2) { stable = agedVectors[0].vector }
+        var floor = stable
+        if marks.last.map({ now - $0.at >= config.logAge / 24 || logBytes - $0.logBytes >= config.logBytes / 16 }) ?? true
+        {
+            marks.append(Mark(at: now, logBytes: logBytes, vector: vector))
         }
+        if let oldest = marks.first, logBytes > config.logBytes || now - oldest.at >= config.logAge || marks.count > 64 {
+            // Dropped only where a majority has it: two halves that had both dropped what the other lacks could not merge.
+            floor.formMaximum(oldest.vector.minimum(heldByMajority))
+            marks.removeFirst()
+        }
+        if floor != lastTrimmed, !floor.isEmpty {
+            lastTrimmed.formMaximum(floor)
+            effects.append(.trim(to: floor))
+        }
+        if config.plantedBug == .collectsByTime { stable = marks.last { now - $0.at >= .seconds(2) }?.vector ?? stable }
         if stable != lastCollected, !stable.isEmpty {
             lastCollected = stable
             effects.append(.collect(stable: stable))
         }
     }
-
-    /// The log does not reach below this any more.
-    package mutating func trimmed(to floor: VersionVector) { logFloor.formMaximum(floor) }
 }
 
 /// One write that somebody waits for.
