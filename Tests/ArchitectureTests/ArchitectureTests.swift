@@ -29,7 +29,7 @@ struct ArchitectureTests {
         ],
         "Commands": ["Primitives", "BrambleAPI"],
         "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],
-        "Simulator": ["Primitives", "Wire", "Membership", "Node"],
+        "Simulator": ["Primitives", "Wire", "Membership", "Node", "Replication", "Storage"],
         "bramble-sim": ["Simulator", "Primitives"],
     ]
     static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Node"]

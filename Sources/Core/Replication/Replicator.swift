@@ -152,10 +152,9 @@ package struct Replicator: Sendable {
     // MARK: Members and peers
 
     /// - Parameter members: all of the cluster that are not removed, away or not.
-    /// - Parameter reachable: those that are heard now.
-    /// - Parameter watched: of these, whom membership watches: all of them in a small cluster.
+    /// - Parameter reachable: those that are heard now of the ones that membership watches: all of them in a small cluster.
     package mutating func peersChanged(
-        members: [NodeID], reachable: [NodeID], watched: [NodeID], now: Instant, wall: Int64
+        members: [NodeID], reachable: [NodeID], now: Instant, wall: Int64
     ) -> [Effect] {
         clock(now, wall)
         let all = Set(members + [id]).sorted()
@@ -168,7 +167,7 @@ package struct Replicator: Sendable {
             noteOwnStanding()
         }
         isFlooding = all.count > config.fullMesh
-        let targets = (isFlooding ? watched : reachable).filter { $0 != id && all.contains($0) }
+        let targets = reachable.filter { $0 != id && all.contains($0) }
         let gone = peers.keys.filter { !targets.contains($0) }.sorted()
         for peer in gone { lost(peer) }
         for peer in Set(targets).sorted() where peers[peer] == nil {

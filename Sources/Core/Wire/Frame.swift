@@ -11,6 +11,8 @@ package struct Frame: Equatable, Sendable {
         case invitation = 3
         /// What that machine says to it.
         case invitationAnswer = 4
+        /// A message of the database's replication.
+        case replication = 5
     }
     /// Kinds that this version does not know are kept as numbers, and skipped: a newer peer may send them.
     package var kind: UInt16

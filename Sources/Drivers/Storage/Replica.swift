@@ -111,10 +111,8 @@ package final class Replica {
         carryOut(replicator.received(message, from: peer, now: now, wall: wall), now, wall)
     }
 
-    package func peersChanged(members: [NodeID], reachable: [NodeID], watched: [NodeID], now: Instant, wall: Int64) {
-        carryOut(
-            replicator.peersChanged(
-                members: members, reachable: reachable, watched: watched, now: now, wall: wall), now, wall)
+    package func peersChanged(members: [NodeID], reachable: [NodeID], now: Instant, wall: Int64) {
+        carryOut(replicator.peersChanged(members: members, reachable: reachable, now: now, wall: wall), now, wall)
     }
 
     package func differs(_ peer: NodeID, now: Instant, wall: Int64) {
