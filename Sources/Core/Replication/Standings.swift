@@ -25,7 +25,12 @@ extension Replicator {
         guard standings[id] != standing else { return }
         standings[id] = standing
         coveredStandings[id] = standing
-        newsOfStandings.insert(id)
+        hasNews(of: id)
+    }
+
+    private mutating func hasNews(of node: NodeID) {
+        newsOfStandings.insert(node)
+        nextStandings = min(nextStandings, now + config.standingsInterval)
     }
 
     mutating func hearSynced(_ heads: [Want], from peer: NodeID) {
@@ -50,7 +55,7 @@ extension Replicator {
                 if before.synced.covers(standing.synced), before.synced != standing.synced { continue }
             }
             standings[standing.node] = merged
-            newsOfStandings.insert(standing.node)
+            hasNews(of: standing.node)
             confirmed[standing.node] = max(
                 confirmed[standing.node] ?? 0, min(merged.synced[own], vector[own]))
         }
@@ -108,7 +113,8 @@ extension Replicator {
             settle(.one, upTo: local, as: .local, note: .alone)
         }
         if !isFlooding, peers.count < othersForMajority {
-            settle(.majority, upTo: local, as: one >= local && !peers.isEmpty ? .one : .local, note: .noMajority)
+            settle(.majority, upTo: one, as: .one, note: .noMajority)
+            if peers.isEmpty { settle(.majority, upTo: local, as: .local, note: .noMajority) }
         }
         for durability in [Durability.one, .majority] {
             while let (ticket, deadline) = waits[durability]?.first, deadline <= now, ticket.sequence <= local {
