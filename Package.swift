@@ -77,7 +77,7 @@ let package = Package(
             [
                 "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
                 "Discovery",
-                "Machine", "Web", "BrambleAPI", "CLinux",
+                "Machine", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",
             ], path: "Sources/App/Daemon"),
         library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),

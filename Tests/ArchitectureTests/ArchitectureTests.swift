@@ -25,7 +25,7 @@ struct ArchitectureTests {
         "Daemon": [
             "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
             "Discovery",
-            "Machine", "Web", "BrambleAPI",
+            "Machine", "Web", "BrambleAPI", "Replication", "Storage",
         ],
         "Commands": ["Primitives", "BrambleAPI"],
         "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],

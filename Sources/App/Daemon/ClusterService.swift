@@ -307,20 +307,28 @@ final class ClusterService: BrambleService {
 
     // MARK: The database
 
-    private func noDatabase() throws(APIError) -> Never {
-        _ = try needMember()
-        throw APIError(
-            problem: "this version of Bramble keeps no database yet", remedy: "update it: bramble version tells which",
-            kind: .unavailable)
+    func execute(_ request: SQLRequest) async throws(APIError) -> SQLAnswer {
+        try await needMember().database.execute(request)
     }
-    func execute(_ request: SQLRequest) async throws(APIError) -> SQLAnswer { try noDatabase() }
     func watch(_ table: String, since token: String?) async throws(APIError) -> AsyncStream<WatchMessage> {
-        try noDatabase()
+        try await needMember().database.watch(table, since: token)
     }
-    func database() async throws(APIError) -> DatabaseStatus { try noDatabase() }
-    func tables() async throws(APIError) -> [TableInfo] { try noDatabase() }
-    func conflicts(limit: Int) async throws(APIError) -> [Conflict] { try noDatabase() }
-    func backup() async throws(APIError) -> BackupFile { try noDatabase() }
-    func placeForUpload(bytes: Int64) async throws(APIError) -> String { try noDatabase() }
-    func restore(from path: String) async throws(APIError) -> DatabaseChange { try noDatabase() }
+    func database() async throws(APIError) -> DatabaseStatus {
+        let member = try needMember()
+        let names = await Storyteller(names: member.pulse.snapshot.names, selfID: member.home.identity.id)
+        return await member.database.status { names.name($0) }
+    }
+    func tables() async throws(APIError) -> [TableInfo] { try await needMember().database.tables() }
+    func conflicts(limit: Int) async throws(APIError) -> [Conflict] {
+        let member = try needMember()
+        let names = await Storyteller(names: member.pulse.snapshot.names, selfID: member.home.identity.id)
+        return try await member.database.conflicts(limit: limit) { names.name($0) }
+    }
+    func backup() async throws(APIError) -> BackupFile { try await needMember().database.backup() }
+    func placeForUpload(bytes: Int64) async throws(APIError) -> String {
+        try await needMember().database.placeForUpload(bytes: bytes)
+    }
+    func restore(from path: String) async throws(APIError) -> DatabaseChange {
+        try await needMember().database.restore(from: path)
+    }
 }

@@ -202,6 +202,9 @@ package struct Replicator: Sendable {
         return takeEffects()
     }
 
+    /// Which node wrote under it, as far as it was told since the start.
+    package func owner(of origin: Origin) -> NodeID? { owners[origin] }
+
     func hasPeer(_ peer: NodeID) -> Bool { peers[peer] != nil }
     var peersInOrder: [NodeID] { peers.keys.sorted() }
 
