@@ -15,3 +15,10 @@ static inline int csqlite_bind_text(sqlite3_stmt *statement, int place, const ch
 static inline int csqlite_bind_blob(sqlite3_stmt *statement, int place, const void *bytes, int count) {
     return sqlite3_bind_blob(statement, place, bytes, count, SQLITE_TRANSIENT);
 }
+/// Statements of people cannot reach SQLite's own pages and settings.
+static inline void csqlite_defend(sqlite3 *database) {
+    csqlite_set(database, SQLITE_DBCONFIG_DEFENSIVE, 1);
+    csqlite_set(database, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0);
+    csqlite_set(database, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0);
+    csqlite_set(database, SQLITE_DBCONFIG_DQS_DML, 0);
+}
