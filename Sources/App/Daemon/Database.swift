@@ -291,6 +291,7 @@ actor Database {
             case .notify(let notice): tell(notice)
             case .trouble(let error): troubled(error)
             case .changed: hasChanged = true
+            case .reopened: fileReplaced()
             }
         }
         if hasChanged { tellWatchers() }

@@ -13,6 +13,8 @@ package final class Replica {
         case notify(ReplicationNotice)
         /// The store could not do something; it is tried again later.
         case trouble(StoreError)
+        /// Another file is in the place of the database's: whoever has it open opens it anew.
+        case reopened
         /// Rows changed: watchers look at the feed.
         case changed
     }
@@ -97,6 +99,7 @@ package final class Replica {
         try store.restore(from: path, wall: replicator.wallForWriting(wall, now: now))
         offered = nil
         needsSync = true
+        outputs.append(.reopened)
         carryOut(
             replicator.restored(
                 origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime, now: now,
@@ -290,25 +293,11 @@ package final class Replica {
     private func install(_ offer: SnapshotOffer, keepsOwn: Bool, _ now: Instant, _ wall: Int64) {
         do throws(StoreError) {
             // What was written or came in while the snapshot was on its way is not in it.
-            var later: [LogRecord] = []
-            if keepsOwn {
-                let vector = store.vector
-                for origin in vector.origins where vector[origin] > offer.vector[origin] {
-                    guard
-                        case .records(let records) = try store.records(
-                            of: origin, after: offer.vector[origin], maxBytes: .max)
-                    else {
-                        throw StoreError(
-                            .unusable, "the snapshot is older than what is here", remedy: "another one is asked for")
-                    }
-                    later += records
-                }
-            }
-            try store.finishInstall(wall: wall)
-            if !later.isEmpty { _ = try store.apply(later) }
+            try store.finishInstall(keepingUnsent: keepsOwn, wall: wall)
         } catch { return failInstall(error, now, wall) }
         offered = nil
         needsSync = true
+        outputs.append(.reopened)
         carryOut(
             replicator.installed(
                 origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime, now: now,

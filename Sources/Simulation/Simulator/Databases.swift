@@ -101,7 +101,7 @@ extension SimulatedCluster {
                 ledger?.promised(write, confirmation, by: machine.number, at: now)
             case .notify(let notice): timeline.add(.database(machine.number, "\(notice)"), at: now)
             case .trouble(let error): trouble(error, at: machine)
-            case .changed: break
+            case .changed, .reopened: break
             }
         }
         guard replica.needsSync, !database.isSyncing else { return }
