@@ -43,6 +43,9 @@ actor Database {
     /// Of the latest call that the disk refused; nil after one that it took.
     var diskTrouble: StoreError?
     private var logSync: LogSync?
+    /// Reads on a thread of its own, so that a long question holds up nobody who writes.
+    let readLoop = EventLoop(name: "database-read")
+    nonisolated let reader = Reading()
     private var isSyncing = false
     /// Counts openings, so that a sync of an earlier one is not taken for one of this.
     private var life = 0
@@ -98,6 +101,7 @@ actor Database {
             logSync = try LogSync(path: path)
             life += 1
             isSyncing = false
+            reader.isStale.withLock { $0 = true }
             for note in store.notes {
                 tell("database", note)
                 Log.warning(note)
@@ -152,6 +156,8 @@ actor Database {
         for watcher in watchers.values { watcher.stream.finish() }
         watchers = [:]
         syncLoop.stop()
+        readLoop.perform { [reader] in reader.close() }
+        readLoop.stop()
     }
 
     /// This node was removed: its copy goes.
@@ -160,6 +166,14 @@ actor Database {
         for end in ["", "-wal", "-shm", "-journal"] { unlink(path + end) }
     }
     nonisolated func stopThread() { loop.stop() }
+
+    /// A snapshot or a backup is in the place of the file now.
+    private func fileReplaced() {
+        life += 1
+        isSyncing = false
+        reader.isStale.withLock { $0 = true }
+        do throws(StoreError) { logSync = try LogSync(path: path) } catch { reopen(because: error) }
+    }
 
     private func giveUpWaiting() {
         for number in waiting.keys.sorted() {

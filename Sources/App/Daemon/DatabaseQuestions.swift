@@ -36,10 +36,16 @@ extension Database {
         let statements = request.statements.map { Storage.SQLStatement($0.statement, ($0.params ?? []).map(\.stored)) }
         if request.isReadOnly {
             count(reads: 1)
-            do throws(StoreError) {
-                let answer = try replica.store.query(statements)
-                return shown(answer, request, durability: nil, note: "")
-            } catch { throw explained(error) }
+            let (reader, path) = (reader, path)
+            let result = await readLoop.run { () -> Result<Storage.SQLAnswer, StoreError> in
+                do throws(StoreError) {
+                    return .success(try reader.query(statements, path: path))
+                } catch { return .failure(error) }
+            }
+            switch result {
+            case .success(let answer): return shown(answer, request, durability: nil, note: "")
+            case .failure(let error): throw explained(error)
+            }
         }
         guard !isFull else {
             throw APIError(

@@ -44,9 +44,19 @@ extension Scenario {
     }
 
     static let databaseCrash = about(
-        "database-crash", "nodes lose power and what they had not synced, or are killed, over and over"
+        "database-crash", "nodes lose power and what they had not synced, one or all at once, or are killed",
+        plan: DatabasePlan(pause: .milliseconds(20))
     ) { draft in
         for moment in draft.moments(every: .milliseconds(700), to: .seconds(3)) {
+            // The power of the whole house: what was sent and not synced is nowhere any more.
+            if draft.chance.chance(0.25) {
+                for node in 0..<draft.nodes {
+                    draft.add(
+                        .powerCut(node), until: .boot(node), at: moment,
+                        for: draft.anyDuration(.milliseconds(50), .seconds(2)))
+                }
+                continue
+            }
             let victim = draft.node()
             draft.add(
                 draft.chance.chance(0.7) ? .powerCut(victim) : .kill(victim), until: .boot(victim), at: moment,
@@ -90,7 +100,8 @@ extension Scenario {
     }
 
     static let databaseClock = about(
-        "database-clock", "wall clocks are set by seconds to years, also while a node is off", length: .seconds(30)
+        "database-clock", "wall clocks are set by seconds to years, also while a node is off", length: .seconds(30),
+        plan: DatabasePlan(pause: .milliseconds(20))
     ) { draft in
         // One at a time is wrong by much: of two that agree on a wrong year nobody can tell.
         let wrong = draft.node()
@@ -101,7 +112,15 @@ extension Scenario {
                 draft.add(.wallClockStep(wrong, .seconds(Int64(years * 365 * 86_400))), at: moment)
             case 1: draft.add(.wallClockStep(draft.node(), draft.duration(.seconds(-20), .seconds(20))), at: moment)
             case 2:
-                draft.add(.powerCut(wrong), until: .boot(wrong), at: moment, for: draft.anyDuration(.milliseconds(50), .seconds(3)))
+                // Alone, its clock goes back, and what it had not synced is gone with the power: nobody tells it the time.
+                let alone = (0..<draft.nodes).map { $0 == wrong ? 1 : 0 }
+                draft.add(.partition(alone), until: .merge, at: moment, for: .seconds(3))
+                draft.add(.wallClockStep(wrong, draft.duration(.seconds(-3600), .seconds(-30))), at: moment + .milliseconds(300))
+                for cut in 0..<4 {
+                    draft.add(
+                        .powerCut(wrong), until: .boot(wrong), at: moment + .milliseconds(700 + 500 * cut),
+                        for: .milliseconds(60))
+                }
             default:
                 draft.add(
                     .partition((0..<draft.nodes).map { $0 == wrong ? 1 : 0 }), until: .merge, at: moment,
