@@ -225,6 +225,7 @@ extension BrambleClient {
             case "status": return .status(try decode(data))
             case "nodes": return .nodes(try decode(data))
             case "edges": return .edges(try decode(data))
+            case "database": return .database(try decode(data))
             case "waiting": return .waiting(try decode(data))
             case "event": return .event(try decode(data))
             case "phi":
@@ -248,6 +249,7 @@ public enum LiveUpdate: Equatable, Sendable {
     case suspicion(nodes: [String: Double?], edges: [String: Double?])
     case edges([WatchEdge])
     case waiting([WaitingMachine])
+    case database(DatabaseStatus)
     case event(Event)
 }
 
