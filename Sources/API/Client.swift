@@ -191,6 +191,31 @@ extension BrambleClient {
         if let error = failure(outcome, body: body()) { throw error }
     }
 
+    // Services and mirrors.
+
+    public func services() async throws(ClientError) -> [ServiceInfo] { try await get("/v1/services") }
+    /// `node`: where to, for a move.
+    public func order(
+        _ action: ServiceAction, service name: String, to node: String? = nil
+    ) async throws(ClientError) -> ServiceChange {
+        let body = action == .move ? ["to": node].compactMapValues(\.self) : nil
+        return try await send("POST", "/v1/services/\(escaped(name))/\(action.rawValue)", body)
+    }
+    public func order(_ duty: NodeDuty, node name: String) async throws(ClientError) -> NodeChange {
+        try await send("POST", "/v1/nodes/\(escaped(name))/\(duty.rawValue)", nil)
+    }
+    public func mirrors() async throws(ClientError) -> [MirrorInfo] { try await get("/v1/mirrors") }
+    /// Runs a mirror now; answers when it is done.
+    public func runMirror(_ name: String) async throws(ClientError) -> MirrorInfo {
+        try await send("POST", "/v1/mirrors/\(escaped(name))/run", nil)
+    }
+    public func parkedFiles(of mirror: String? = nil) async throws(ClientError) -> [ParkedFile] {
+        try await get("/v1/parked" + (mirror.map { "?mirror=\(escaped($0))" } ?? ""))
+    }
+    public func restoreParkedFile(_ id: String) async throws(ClientError) -> NodeChange {
+        try await send("POST", "/v1/parked/\(escaped(id))/restore", nil)
+    }
+
     public func tokens() async throws(ClientError) -> [TokenInfo] { try await get("/v1/tokens") }
     public func createToken(_ name: String) async throws(ClientError) -> NewToken {
         try await send("POST", "/v1/tokens", ["name": name])

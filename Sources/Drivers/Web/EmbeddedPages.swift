@@ -705,7 +705,7 @@ export function open(main) {
 }
 
 """####),
-        Asset(path: "pages/data.js", type: "text/javascript; charset=utf-8", tag: "af646fa1579344cd", content: ####"""
+        Asset(path: "pages/data.js", type: "text/javascript; charset=utf-8", tag: "7f957b987dce2291", content: ####"""
 // The database: how each node's copy is, the tables and their rows, SQL, and what was overwritten unseen.
 import { ask, get } from "/assets/api.js";
 import { confirm, showProblem, toast } from "/assets/dialog.js";
@@ -823,7 +823,7 @@ function copyRow(replica) {
         const isKnown = !replica.self && replica.state !== "unreachable";
         setText(lacks, replica.self ? "–" : replica.missing === 0 ? "nothing" : plural(replica.missing, "write"));
         setText(behind, !isKnown ? "–" : replica.behindSeconds <= 0 ? "0 s" : replica.behindSeconds < 60 ? `${replica.behindSeconds.toFixed(1)} s` : duration(replica.behindSeconds));
-        setText(last, replica.lastSync ? `${sinceNow(replica.lastSync)} ago` : "–");
+        setText(last, replica.self ? "–" : replica.state === "equal" ? "now" : replica.lastSync ? `${sinceNow(replica.lastSync)} ago` : "–");
     };
     return row;
 }
@@ -873,7 +873,8 @@ function rowsPanel(name) {
 }
 
 function fillTable(head, body, columns, rows) {
-    head.replaceChildren(...columns.map((text) => h("th", { scope: "col", text })));
+    const isNumeric = (index) => rows.length > 0 && rows.every((row) => row[index] === null || typeof row[index] === "number" || row[index].integer !== undefined || row[index].real !== undefined);
+    head.replaceChildren(...columns.map((text, index) => h("th", { scope: "col", class: isNumeric(index) ? "number" : null, text })));
     body.replaceChildren(...rows.map((row) => h("tr", {}, ...row.map(cell))));
 }
 
@@ -1838,7 +1839,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "895837ab04aa76ab", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "b7245630d1f5fab4", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -2198,11 +2199,15 @@ th { text-align: left; font-weight: inherit; }
 .tables a[data-system] { color: var(--ink-faint); font-weight: 450; }
 .table-name { overflow-wrap: anywhere; min-width: 0; }
 .columns-about { overflow-wrap: anywhere; margin-bottom: 8px; }
-.scroll { overflow-x: auto; margin: 0 -16px; padding: 0 16px; }
+.scroll { overflow: auto; margin: 0 -16px; padding: 0 16px; max-height: 66dvh; }
+.scroll thead th { position: sticky; top: 0; background: var(--panel); }
+.values tr > :last-child { width: 100%; }
+.panel-head .plain { margin-left: auto; }
 .values { width: auto; min-width: 100%; font-size: 13px; }
 .values th, .values td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); white-space: pre; vertical-align: top; max-width: 46ch; overflow: hidden; text-overflow: ellipsis; }
 .values th { font-weight: 600; color: var(--ink-soft); }
-.values .number { text-align: right; padding-left: 0 !important; color: var(--ink); font-family: var(--mono); font-size: 12.5px; }
+.values .number { text-align: right; padding-left: 0 !important; }
+.values td.number { color: var(--ink); font-family: var(--mono); font-size: 12.5px; }
 .is-null { color: var(--ink-faint); font-style: italic; }
 .pages { display: flex; align-items: center; justify-content: space-between; gap: 10px; margin-top: 10px; }
 .sql { display: grid; gap: 10px; min-width: 0; }

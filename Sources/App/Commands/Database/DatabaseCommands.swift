@@ -1,4 +1,5 @@
 import BrambleAPI
+import FoundationEssentials
 import Glibc
 
 /// `bramble database`, `conflicts`, `backup`, `restore`: the database as a whole.
@@ -25,7 +26,7 @@ enum DatabaseCommands {
                 .init(replica.node + (replica.isSelf ? " *" : "")), .init(word, colour),
                 .init(replica.isSelf ? terminal.dash : String(replica.missing)),
                 .init(isKnown ? lag(replica.behindSeconds) : terminal.dash),
-                .init(replica.lastSync.map { Text.ago($0, now: now) } ?? terminal.dash), .init(replica.note),
+                .init(lastEqual(replica, now) ?? terminal.dash), .init(replica.note),
             ]
         }
         console.terminal.write(table.rendered(for: terminal))
@@ -85,6 +86,11 @@ enum DatabaseCommands {
         case .unreachable: return ("unreachable", .red)
         case .quarantined: return ("quarantined", .red)
         }
+    }
+
+    private static func lastEqual(_ replica: ReplicaStatus, _ now: Date) -> String? {
+        if replica.isSelf { return nil }
+        return replica.state == .equal ? "now" : replica.lastSync.map { Text.ago($0, now: now) + " ago" }
     }
 
     private static func lag(_ seconds: Double) -> String {

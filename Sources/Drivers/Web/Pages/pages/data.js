@@ -115,7 +115,7 @@ function copyRow(replica) {
         const isKnown = !replica.self && replica.state !== "unreachable";
         setText(lacks, replica.self ? "–" : replica.missing === 0 ? "nothing" : plural(replica.missing, "write"));
         setText(behind, !isKnown ? "–" : replica.behindSeconds <= 0 ? "0 s" : replica.behindSeconds < 60 ? `${replica.behindSeconds.toFixed(1)} s` : duration(replica.behindSeconds));
-        setText(last, replica.lastSync ? `${sinceNow(replica.lastSync)} ago` : "–");
+        setText(last, replica.self ? "–" : replica.state === "equal" ? "now" : replica.lastSync ? `${sinceNow(replica.lastSync)} ago` : "–");
     };
     return row;
 }
@@ -165,7 +165,8 @@ function rowsPanel(name) {
 }
 
 function fillTable(head, body, columns, rows) {
-    head.replaceChildren(...columns.map((text) => h("th", { scope: "col", text })));
+    const isNumeric = (index) => rows.length > 0 && rows.every((row) => row[index] === null || typeof row[index] === "number" || row[index].integer !== undefined || row[index].real !== undefined);
+    head.replaceChildren(...columns.map((text, index) => h("th", { scope: "col", class: isNumeric(index) ? "number" : null, text })));
     body.replaceChildren(...rows.map((row) => h("tr", {}, ...row.map(cell))));
 }
 
