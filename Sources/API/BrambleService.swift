@@ -40,6 +40,21 @@ public protocol BrambleService: Sendable {
     /// Replaces the database of every node by this backup, in a new epoch. Takes the file over, also when it refuses.
     func restore(from path: String) async throws(APIError) -> DatabaseChange
 
+    // Services and mirrors. What they should be is said with `apply`.
+
+    /// By name.
+    func services() async throws(APIError) -> [ServiceInfo]
+    /// Answers when it is done, or why it is not. `node`: where to, for a move; the best other one without it.
+    func order(_ action: ServiceAction, service name: String, to node: String?) async throws(APIError) -> ServiceChange
+    func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange
+    func mirrors() async throws(APIError) -> [MirrorInfo]
+    /// Runs a mirror now; answers when it is done.
+    func runMirror(_ name: String) async throws(APIError) -> MirrorInfo
+    /// Newest first; of one mirror or of all.
+    func parkedFiles(of mirror: String?) async throws(APIError) -> [ParkedFile]
+    /// Puts a parked file back to its place on the node that counts; what was there is parked instead.
+    func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange
+
     /// True when this is the password of this user. Takes as long for a user who does not exist.
     func authenticate(user: String, password: String) async -> Bool
     func setPassword(user: String, password: String) async throws(APIError)

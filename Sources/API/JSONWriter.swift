@@ -113,7 +113,30 @@ package struct JSONWriter {
         list(rows) { writer, row in writer.list(row) { $0.value($1) } }
     }
 
-    // MARK: Answers
+    // MARK: Questions and answers
+
+    package mutating func statement(_ statement: SQLStatement) {
+        raw(#"{"statement":"#)
+        string(statement.statement)
+        raw(#","params":"#)
+        list(statement.params ?? []) { $0.value($1) }
+    }
+
+    /// Always as a transaction.
+    package mutating func request(_ request: SQLRequest) {
+        raw(#"{"transaction":"#)
+        list(request.statements) { writer, statement in
+            writer.statement(statement)
+            writer.raw("}")
+        }
+        raw(#","durability":"#)
+        string(request.durability.rawValue)
+        raw(#","readOnly":"#)
+        bool(request.isReadOnly)
+        raw(#","limit":"#)
+        integer(request.rowLimit)
+        raw("}")
+    }
 
     package mutating func result(_ result: SQLResult) {
         raw("{")

@@ -22,6 +22,7 @@ package final class FakeCluster: BrambleService {
         package var mostChecksAtOnce = 0
         package var changes: [String] = []
         package var database = FakeDatabase()
+        package var services = FakeServices()
         fileprivate var listeners: [UInt64: AsyncStream<Event>.Continuation] = [:]
         fileprivate var nextListener: UInt64 = 0
     }

@@ -387,9 +387,10 @@ struct BackupTests {
             #expect(reply.status == 400 && reply.text.contains("no backup"), "\(reply.text)")
             reply = try await upload([], declared: 0, at: address)
             #expect(reply.status == 400 && reply.text.contains("empty"))
-            reply = try await upload([], at: address, head: "Transfer-Encoding: chunked\r\n")
+            reply = try await upload(
+                Array("1\r\nx\r\n0\r\n\r\n".utf8), at: address, head: "Transfer-Encoding: chunked\r\n")
             #expect(reply.status == 411)
-            reply = try await upload([], declared: 100_001, at: address)
+            reply = try await upload([UInt8](repeating: 7, count: 100_001), declared: 100_001, at: address)
             #expect(reply.status == 413)
             cluster.change { $0.database.uploadLimit = 10 }
             reply = try await upload(bytes, declared: bytes.count, at: address)

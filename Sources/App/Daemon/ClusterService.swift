@@ -242,7 +242,7 @@ final class ClusterService: BrambleService {
 
     func authenticate(token: String) async -> String? {
         guard let member, token.utf8.count <= 256 else { return nil }
-        return await Accounts.name(ofToken: token, in: member.pulse.facts)
+        return member.tokens.name(of: token)
     }
 
     func tokens() async -> [TokenInfo] {
@@ -304,6 +304,25 @@ final class ClusterService: BrambleService {
         guard let member else { return "" }
         return await member.metrics()
     }
+
+    // MARK: Services
+
+    private func noServices() throws(APIError) -> Never {
+        _ = try needMember()
+        throw APIError(
+            problem: "this version of Bramble runs no services yet", remedy: "update it: bramble version tells which",
+            kind: .unavailable)
+    }
+    func services() async throws(APIError) -> [ServiceInfo] { try noServices() }
+    func order(_ action: ServiceAction, service name: String, to node: String?) async throws(APIError) -> ServiceChange
+    {
+        try noServices()
+    }
+    func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange { try noServices() }
+    func mirrors() async throws(APIError) -> [MirrorInfo] { try noServices() }
+    func runMirror(_ name: String) async throws(APIError) -> MirrorInfo { try noServices() }
+    func parkedFiles(of mirror: String?) async throws(APIError) -> [ParkedFile] { try noServices() }
+    func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange { try noServices() }
 
     // MARK: The database
 

@@ -19,6 +19,8 @@ final class Member: Sendable {
     let journal: EventJournal
     let pulse: Pulse
     let database: Database
+    /// Who may use the HTTP API, looked up at every request.
+    let tokens = Accounts.TokenTable()
     let startedAt = SystemClock.now
 
     private let loop: EventLoop
@@ -65,6 +67,8 @@ final class Member: Sendable {
             _ = try? facts.set(FactKey.user(Accounts.firstUser), to: hash, by: home.identity.id)
             keeper.keep(facts)
         }
+        let tokens = tokens
+        tokens.learn(facts)
         let ring = Home.keyRing(key, facts: facts)
         let saved = home.savedMembers()
         let members = Locked(Set(saved.filter { $0.rank != .removed }.map(\.id)))
@@ -140,7 +144,10 @@ final class Member: Sendable {
                     members.withLock { $0 = ids }
                     keeper.keep(records)
                 },
-                persistFacts: { keeper.keep($0) },
+                persistFacts: { facts in
+                    tokens.learn(facts)
+                    keeper.keep(facts)
+                },
                 clusterKeysChanged: { facts in reached.withLock { $0 }?.clusterKeysChanged(facts) },
                 notify: { notice, storyteller in reached.withLock { $0 }?.noticed(notice, storyteller) },
                 probeReach: { reached.withLock { $0 }?.probeReach() },

@@ -18,7 +18,8 @@ final class WebApplication: HTTPApplication {
     let health: HealthCache
     /// What the sockets count, for `/metrics`.
     let counters = Locked<@Sendable () -> [ListenerFigures]>({ [] })
-    private let routes: [Route]
+    /// By the number of segments of their paths: a request is compared with a few, not with all.
+    private let routes: [Int: [(route: Route, pattern: [Substring])]]
     private let cookie: Locked<String>
 
     init(
@@ -32,7 +33,8 @@ final class WebApplication: HTTPApplication {
         feed = LiveFeed(service: service, limits: limits, sleep: sleep)
         health = HealthCache(service: service)
         cookie = Locked("bramble")
-        routes = RouteTable.all
+        routes = Dictionary(
+            grouping: RouteTable.all.map { ($0, Route.segments(of: $0.path)) }, by: { $0.1.count })
     }
 
     /// Cookies do not tell ports apart: two nodes on one host must not end each other's sessions.
@@ -158,7 +160,9 @@ final class WebApplication: HTTPApplication {
 
     private func find(_ head: RequestHead) -> Result<(Route, [String: String]), Refusal> {
         let segments = Route.segments(of: head.path)
-        let onPath = routes.compactMap { route in route.match(segments).map { (route, $0) } }
+        let onPath = (routes[segments.count] ?? []).compactMap { route, pattern in
+            Route.match(segments, pattern).map { (route, $0) }
+        }
         if let found = onPath.first(where: { $0.0.method == head.effectiveMethod }) { return .success(found) }
         guard !onPath.isEmpty else {
             return .failure(

@@ -180,12 +180,11 @@ struct Route: Sendable {
         return route
     }
 
-    /// What the braces stand for in `path`; nil when it is not ours.
-    func match(_ segments: [Substring]) -> [String: String]? {
-        let own = Self.segments(of: path)
-        guard own.count == segments.count else { return nil }
+    /// What the braces of a path's pattern stand for in another; nil when it is not of that pattern.
+    static func match(_ segments: [Substring], _ pattern: [Substring]) -> [String: String]? {
+        guard pattern.count == segments.count else { return nil }
         var parameters: [String: String] = [:]
-        for (pattern, segment) in zip(own, segments) {
+        for (pattern, segment) in zip(pattern, segments) {
             if pattern.first == "{" {
                 guard !segment.isEmpty else { return nil }
                 parameters[String(pattern.dropFirst().dropLast())] = String(segment)
