@@ -117,6 +117,7 @@ extension Store {
         if let sparse { (state, old) = try filled(sparse, table, key) } else { state = RowState() }
         let before = state
         let overwrites = state.merge(change)
+        if isNews, !overwrites.isEmpty { try noteConflicts(overwrites, change.stamp, table, key) }
         if state == before { return true }
         var new: [SQLValue]?
         if state.isAlive { new = table.row(of: state, key: old.map { row in table.key.map { row[$0] } } ?? key) }
@@ -125,7 +126,6 @@ extension Store {
             if isNews { feed.append(table, key: key, row: new) }
         }
         try saveMetadata(table, identity, state)
-        if isNews, !overwrites.isEmpty { try noteConflicts(overwrites, change.stamp, table, key) }
         return true
     }
 

@@ -317,7 +317,7 @@ extension Store {
     /// Definitions that were written on two sides: the table is made anew and all its rows are taken in again, each change
     /// with its own stamp, so that the result is what a node has that knew the definition before the rows.
     private func rebuild(_ current: TableModel, as target: TableTarget) throws(StoreError) {
-        Log.info("Table \(current.name) was defined on several nodes at once: it is made anew")
+        Log.debug("Table \(current.name) was defined on several nodes at once: it is made anew")
         let lower = current.name.lowercased()
         var changes: [(row: RecordBody.Row, stamp: Stamp)] = []
         var identities: [[UInt8]] = []

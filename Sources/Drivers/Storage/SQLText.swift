@@ -105,6 +105,11 @@ enum SQLText {
                 "DROP cannot be replicated: another node may be writing to it", tokens[0],
                 remedy: "delete the rows (DELETE FROM ...) and leave the table, index or view")
         }
+        if reader.take("VACUUM") {
+            throw refused(
+                "VACUUM is not allowed: it would stop all writes while it copies the file", tokens[0],
+                remedy: "leave it out: free space in the file is used again")
+        }
         if reader.take("ALTER") { return try alter(&reader) }
         guard reader.take("CREATE") else { return .other }
         if reader.take("TEMP") || reader.take("TEMPORARY") {
