@@ -64,6 +64,7 @@ let package = Package(
         // Drivers do: one actor per outside thing. They never import each other.
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
+        driver("Storage", ["Primitives", "Wire", "Replication", "Logging", "Reactor", "CSQLite"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "CLinux"]),
         driver(
@@ -78,12 +79,14 @@ let package = Package(
             [
                 "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
                 "Discovery",
-                "Machine", "Runners", "Web", "BrambleAPI", "CLinux",
+                "Machine", "Runners", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",
             ], path: "Sources/App/Daemon"),
         library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
-        library("Simulator", ["Primitives", "Wire", "Membership", "Node"], path: "Sources/Simulation/Simulator"),
+        library(
+            "Simulator", ["Primitives", "Wire", "Membership", "Node", "Replication", "Storage"],
+            path: "Sources/Simulation/Simulator"),
         tool("bramble-sim", ["Simulator", "Primitives"], path: "Sources/Simulation/bramble-sim"),
 
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
@@ -100,6 +103,7 @@ let package = Package(
         system("CAvahi"),
         system("CMicrohttpd", "libmicrohttpd"),
         system("CFyaml", "libfyaml"),
+        system("CSQLite", "sqlite3"),
 
         library(
             "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web"], path: "Tests/WebTestSupport"),
@@ -112,20 +116,22 @@ let package = Package(
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ServicesTests", ["Services", "Primitives"]),
+        tests("ReplicationTests", ["Replication", "Primitives", "Wire"]),
+        tests("StorageTests", ["Storage", "Replication", "Primitives", "Wire"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
             "FuzzTargets",
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
-                "YAML",
-                "BrambleAPI", "Web",
+                "YAML", "BrambleAPI", "Web", "Replication",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
         tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor", "bramble"], excluding: ["Golden"]),
         tests(
-            "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
+            "SimulationTests", ["Simulator", "Primitives", "Membership", "Node", "Storage", "Replication"],
+            resources: [.copy("seeds.txt")]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),
         tests(
             "RunnersTests",

@@ -19,6 +19,7 @@ struct ArchitectureTests {
         "YAML": ["Primitives"],
         "Transport": ["Primitives", "Wire", "Logging", "Reactor", "Crypto"],
         "Discovery": ["Primitives", "Logging", "Reactor"],
+        "Storage": ["Primitives", "Wire", "Replication", "Logging", "Reactor"],
         "Machine": ["Primitives", "Logging", "Reactor", "Crypto"],
         "Runners": ["Primitives", "Services", "Logging", "Reactor"],
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
@@ -26,17 +27,18 @@ struct ArchitectureTests {
         "Daemon": [
             "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
             "Discovery",
-            "Machine", "Runners", "Web", "BrambleAPI",
+            "Machine", "Runners", "Web", "BrambleAPI", "Replication", "Storage",
         ],
         "Commands": ["Primitives", "BrambleAPI"],
         "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],
-        "Simulator": ["Primitives", "Wire", "Membership", "Node"],
+        "Simulator": ["Primitives", "Wire", "Membership", "Node", "Replication", "Storage"],
         "bramble-sim": ["Simulator", "Primitives"],
     ]
     static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Services", "Node"]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [
         "COpenSSL": "Crypto", "CAvahi": "Discovery", "CMicrohttpd": "Web", "CFyaml": "YAML", "CCurl": "BrambleAPI",
+        "CSQLite": "Storage",
     ]
 
     struct SourceFile: CustomTestStringConvertible {

@@ -58,7 +58,7 @@ struct OneCore {
             case .sendReliably(let message, let peer): sentReliably.append((message, peer))
             case .notify(let notice): notices.append(notice)
             case .persist: persisted += 1
-            case .probeReach, .factsDiffer: break
+            case .probeReach, .factsDiffer, .databaseDiffers: break
             }
         }
     }

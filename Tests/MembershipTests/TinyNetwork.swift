@@ -43,6 +43,7 @@ struct TinyNetwork {
     private(set) var persisted = 0
     /// Who asked whom for operator facts.
     private(set) var factsAsked: [[Int]] = []
+    private(set) var databasesAsked: [[Int]] = []
     var loss = 0.0
     /// One way, from → to.
     var cuts: Set<[Int]> = []
@@ -268,6 +269,7 @@ struct TinyNetwork {
             case .probeReach:
                 if reachable.contains(sender) { push(now + .milliseconds(1), .reach(sender)) }
             case .factsDiffer(let peer): factsAsked.append([sender, number(of: peer)])
+            case .databaseDiffers(let peer): databasesAsked.append([sender, number(of: peer)])
             case .persist: persisted += 1
             }
         }

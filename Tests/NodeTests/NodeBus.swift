@@ -9,6 +9,8 @@ struct NodeBus {
     private(set) var notices: [NodeID: [ClusterNotice]] = [:]
     private(set) var wasRemoved: [NodeID: NodeID?] = [:]
     private(set) var keyChanges: [NodeID: Int] = [:]
+    private(set) var databasePeers: [NodeID: (members: [NodeID], reachable: [NodeID])] = [:]
+    private(set) var databasesDiffer: [NodeID: Set<NodeID>] = [:]
     private var sessions: Set<[NodeID]> = []
     private var keyVersions: [NodeID: UInt32] = [:]
     private var endpoints: [Endpoint: NodeID] = [:]
@@ -89,6 +91,8 @@ struct NodeBus {
             case .clusterKeysChanged:
                 keyChanges[id, default: 0] += 1
                 keyVersions[id] = cores[id]?.currentKeyVersion
+            case .databasePeers(let members, let reachable): databasePeers[id] = (members, reachable)
+            case .databaseDiffers(let peer): databasesDiffer[id, default: []].insert(peer)
             case .probeReach, .persistMembers, .persistFacts: break
             }
         }

@@ -21,6 +21,8 @@ package final class FakeCluster: BrambleService {
         package var checksAtOnce = 0
         package var mostChecksAtOnce = 0
         package var changes: [String] = []
+        package var database = FakeDatabase()
+        package var services = FakeServices()
         fileprivate var listeners: [UInt64: AsyncStream<Event>.Continuation] = [:]
         fileprivate var nextListener: UInt64 = 0
     }

@@ -13,6 +13,8 @@ struct RouteTests {
     private static let bodies = [
         "POST /v1/nodes": #"{"name":"new"}"#, "POST /v1/probe": #"{"host":"10.0.0.9"}"#,
         "POST /v1/tokens": #"{"name":"ci"}"#, "POST /login": #"{"user":"admin","password":"correct horse"}"#,
+        "POST /v1/sql": #"{"statement":"select 1","params":[1,"a",null,true,{"blob":"AAE="}]}"#,
+        "POST /v1/services/{name}/move": #"{"to":"node2"}"#, "POST /v1/restore": "SQLite format 3\0 as a backup",
         "POST /v1/password": #"{"current":"correct horse","password":"battery staple"}"#,
     ]
 
@@ -21,6 +23,8 @@ struct RouteTests {
         for route in RouteTable.all {
             let cluster = clusterWithToken()
             cluster.wait("new", code: "AAAA BBBB CCCC")
+            cluster.stock()
+            cluster.serve()
             cluster.change { $0.tokens["node2"] = "another" }  // so that the token “node2” can be revoked
             try await withServer(cluster) { _, address in
                 let document = try await request("GET", "/openapi.json", at: address, headers: [bearer])
@@ -35,7 +39,7 @@ struct RouteTests {
                 }
                 #expect(operation["summary"] == .string(route.summary))
                 #expect(responses["\(route.status)"] != nil && responses["default"] != nil)
-                #expect((operation["requestBody"] != nil) == (route.body != nil))
+                #expect((operation["requestBody"] != nil) == (route.body != nil || route.upload != nil))
 
                 for answer in route.answers { try await check(route, answer, at: address) }
             }
@@ -43,7 +47,9 @@ struct RouteTests {
     }
 
     private func check(_ route: Route, _ answer: Route.Answer, at address: WebAddress) async throws {
-        let path = route.path.replacing("{name}", with: "node2")
+        let path = route.path.replacing("{name}", with: "node2").replacing("{table}", with: "articles")
+            .replacing("services/node2", with: "services/files").replacing("mirrors/node2", with: "mirrors/samba")
+            .replacing("{id}", with: "p1")
         let name = "\(route.method) \(path)"
         switch answer {
         case .json(let schema, _):
@@ -80,7 +86,7 @@ struct RouteTests {
     func promises() {
         let promised = [
             "GET /", "GET /health", "GET /v1/nodes", "GET /v1/events", "GET /v1/status", "POST /v1/nodes",
-            "DELETE /v1/nodes/{name}", "GET /metrics", "GET /openapi.json",
+            "DELETE /v1/nodes/{name}", "GET /metrics", "GET /openapi.json", "POST /v1/sql", "GET /v1/watch/{table}",
         ]
         let routes = Set(RouteTable.all.map { "\($0.method) \($0.path)" })
         #expect(routes.isSuperset(of: promised))

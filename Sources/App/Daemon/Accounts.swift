@@ -3,6 +3,7 @@ import Crypto
 import FoundationEssentials
 import Node
 import Primitives
+import Reactor
 
 /// Who may log in: users with a password, and tokens for scripts. Both are shared facts, so they hold on every node.
 ///
@@ -59,12 +60,26 @@ enum Accounts {
         return (secret, Array((try? JSONEncoder().encode(stored)) ?? Data()))
     }
 
-    /// The name under which a token's secret is known.
-    static func name(ofToken secret: String, in facts: SharedFacts) -> String? {
-        let given = Array(hex(SHA256.hash(Array(secret.utf8))).utf8)
-        return facts.keys(prefix: FactKey.tokens).first { key in
-            stored(facts[key]).map { ConstantTime.areEqual(Array($0.hash.utf8), given) } ?? false
-        }.map { String($0.dropFirst(FactKey.tokens.count)) }
+    /// The tokens as they are now, ready to be looked up at every request: neither the pulse is asked for them nor JSON
+    /// read. Whoever changes the facts tells it, so a revoked token stops working at once.
+    final class TokenTable: Sendable {
+        private let names = Locked<[String: String]>([:])
+
+        func learn(_ facts: SharedFacts) {
+            var table: [String: String] = [:]
+            for key in facts.keys(prefix: FactKey.tokens) {
+                guard let token = stored(facts[key]) else { continue }
+                table[token.hash] = String(key.dropFirst(FactKey.tokens.count))
+            }
+            names.withLock { $0 = table }
+        }
+
+        /// The name under which a token's secret is known. The time it takes tells of the hash only, and nobody can choose
+        /// a secret by its hash.
+        func name(of secret: String) -> String? {
+            let hash = hex(SHA256.hash(Array(secret.utf8)))
+            return names.withLock { $0[hash] }
+        }
     }
 
     static func tokens(in facts: SharedFacts) -> [TokenInfo] {

@@ -242,7 +242,7 @@ final class ClusterService: BrambleService {
 
     func authenticate(token: String) async -> String? {
         guard let member, token.utf8.count <= 256 else { return nil }
-        return await Accounts.name(ofToken: token, in: member.pulse.facts)
+        return member.tokens.name(of: token)
     }
 
     func tokens() async -> [TokenInfo] {
@@ -303,5 +303,51 @@ final class ClusterService: BrambleService {
     func metrics() async -> String {
         guard let member else { return "" }
         return await member.metrics()
+    }
+
+    // MARK: Services
+
+    private func noServices() throws(APIError) -> Never {
+        _ = try needMember()
+        throw APIError(
+            problem: "this version of Bramble runs no services yet", remedy: "update it: bramble version tells which",
+            kind: .unavailable)
+    }
+    func services() async throws(APIError) -> [ServiceInfo] { try noServices() }
+    func order(_ action: ServiceAction, service name: String, to node: String?) async throws(APIError) -> ServiceChange
+    {
+        try noServices()
+    }
+    func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange { try noServices() }
+    func mirrors() async throws(APIError) -> [MirrorInfo] { try noServices() }
+    func runMirror(_ name: String) async throws(APIError) -> MirrorInfo { try noServices() }
+    func parkedFiles(of mirror: String?) async throws(APIError) -> [ParkedFile] { try noServices() }
+    func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange { try noServices() }
+
+    // MARK: The database
+
+    func execute(_ request: SQLRequest) async throws(APIError) -> SQLAnswer {
+        try await needMember().database.execute(request)
+    }
+    func watch(_ table: String, since token: String?) async throws(APIError) -> AsyncStream<WatchMessage> {
+        try await needMember().database.watch(table, since: token)
+    }
+    func database() async throws(APIError) -> DatabaseStatus {
+        let member = try needMember()
+        let names = await Storyteller(names: member.pulse.snapshot.names, selfID: member.home.identity.id)
+        return await member.database.status { names.name($0) }
+    }
+    func tables() async throws(APIError) -> [TableInfo] { try await needMember().database.tables() }
+    func conflicts(limit: Int) async throws(APIError) -> [Conflict] {
+        let member = try needMember()
+        let names = await Storyteller(names: member.pulse.snapshot.names, selfID: member.home.identity.id)
+        return try await member.database.conflicts(limit: limit) { names.name($0) }
+    }
+    func backup() async throws(APIError) -> BackupFile { try await needMember().database.backup() }
+    func placeForUpload(bytes: Int64) async throws(APIError) -> String {
+        try await needMember().database.placeForUpload(bytes: bytes)
+    }
+    func restore(from path: String) async throws(APIError) -> DatabaseChange {
+        try await needMember().database.restore(from: path)
     }
 }

@@ -18,6 +18,9 @@ final class Member: Sendable {
     let clusterName: String
     let journal: EventJournal
     let pulse: Pulse
+    let database: Database
+    /// Who may use the HTTP API, looked up at every request.
+    let tokens = Accounts.TokenTable()
     let startedAt = SystemClock.now
 
     private let loop: EventLoop
@@ -64,11 +67,14 @@ final class Member: Sendable {
             _ = try? facts.set(FactKey.user(Accounts.firstUser), to: hash, by: home.identity.id)
             keeper.keep(facts)
         }
+        let tokens = tokens
+        tokens.learn(facts)
         let ring = Home.keyRing(key, facts: facts)
         let saved = home.savedMembers()
         let members = Locked(Set(saved.filter { $0.rank != .removed }.map(\.id)))
         self.members = members
 
+        let databaseStreams = Locked<StreamTransport?>(nil)
         // The pulse is made after the closures that reach it.
         let reached = Locked<Member?>(nil)
         let port = configuration.port
@@ -94,10 +100,22 @@ final class Member: Sendable {
             profile: PeerHello(
                 id: home.identity.id, generation: version.generation, incarnation: 0, name: profile.name,
                 addresses: addresses, software: profile.software, birth: profile.birth), now: SystemClock.now)
+        let database = Database(
+            id: home.identity.id, name: configuration.name.description, directory: home.directory.path,
+            clusters: Self.tags(of: ring),
+            outlets: Database.Outlets(
+                send: { bytes, peer, addresses in
+                    databaseStreams.withLock { $0 }?.send(
+                        Frame(.replication, payload: bytes), to: peer, endpoints: addresses)
+                },
+                hash: { hash in reached.withLock { $0 }?.pulse.post(.databaseHash(hash)) },
+                tell: { draft in Task { await journal.record(draft) } }))
+        self.database = database
         streams = try StreamTransport(
             identity: home.identity, loop: loop, port: port, addresses: configuration.addresses,
             software: Version.current, isAllowed: { id in members.withLock { $0.contains(id) } },
             received: { peer, frame in
+                if frame.kind == Frame.Kind.replication.rawValue { return database.received(frame.payload, from: peer) }
                 guard frame.kind == Frame.Kind.core.rawValue else { return }
                 reached.withLock { $0 }?.pulse.post(.receivedReliably(bytes: frame.payload, from: peer))
             })
@@ -126,7 +144,10 @@ final class Member: Sendable {
                     members.withLock { $0 = ids }
                     keeper.keep(records)
                 },
-                persistFacts: { keeper.keep($0) },
+                persistFacts: { facts in
+                    tokens.learn(facts)
+                    keeper.keep(facts)
+                },
                 clusterKeysChanged: { facts in reached.withLock { $0 }?.clusterKeysChanged(facts) },
                 notify: { notice, storyteller in reached.withLock { $0 }?.noticed(notice, storyteller) },
                 probeReach: { reached.withLock { $0 }?.probeReach() },
@@ -136,7 +157,10 @@ final class Member: Sendable {
                     member.wipe(by: remover.map(storyteller.name), then: onRemoval)
                 },
                 heldAtTheDoor: { reached.withLock { $0 }?.heldAtTheDoor() },
+                databasePeers: { database.peersChanged(members: $0, reachable: $1) },
+                databaseDiffers: { database.differs($0) },
                 foreignCluster: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }))
+        databaseStreams.withLock { $0 = streams }
         state.withLock { $0.ring = ring }
         reached.withLock { $0 = self }
     }
@@ -146,6 +170,7 @@ final class Member: Sendable {
     func start() async {
         let granted = await pulseLoop.run { ProcessLimits.favorThisThread() }
         Log.debug("the pulse runs as \(granted)")
+        await database.open()
         await pulse.start()
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
@@ -181,6 +206,7 @@ final class Member: Sendable {
         tasks.forEach { $0.cancel() }
         await finder?.stop()
         await pulse.stop()
+        await database.close()
         await streams.stop()
         reach?.close()
         let hosts = hosts
@@ -189,6 +215,13 @@ final class Member: Sendable {
             _ = try? hosts?.removeBlock()
         }
         pulseLoop.stop()
+        database.stopThread()
+    }
+
+    private static func tags(of ring: ClusterKeyRing) -> [[UInt8]] {
+        ([ring.current] + ring.older).map { key in
+            (0..<8).map { UInt8(truncatingIfNeeded: key.tag.value >> (56 - 8 * UInt64($0))) }
+        }
     }
 
     var ring: ClusterKeyRing {
@@ -258,6 +291,7 @@ final class Member: Sendable {
         let network = network.current
         Task {
             await pulse.use(ring)
+            await database.use(clusters: Self.tags(of: ring))
             await finder?.use(ring, network: network)
         }
         worker.perform { [home] in
@@ -370,10 +404,13 @@ final class Member: Sendable {
     // MARK: Removal
 
     private func wipe(by remover: String?, then done: @escaping @Sendable (String?) -> Void) {
-        worker.perform { [self] in
-            keeper.close()
-            home.wipe()
-            _ = try? hosts?.removeBlock()
+        Task {
+            await database.wipe()
+            await worker.run { [self] in
+                keeper.close()
+                home.wipe()
+                _ = try? hosts?.removeBlock()
+            }
             done(remover)
         }
     }

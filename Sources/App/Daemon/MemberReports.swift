@@ -102,6 +102,8 @@ extension Member {
             ])
         text.add("stream_connections", .gauge, "Streams open now", streams.connections)
         text.add("cluster_key_version", .gauge, "Version of the cluster key", ring.current.version)
+        let names = Storyteller(names: snapshot.names, selfID: home.identity.id)
+        text.add(await database.figures(), await database.status { names.name($0) })
         return text.text
     }
 

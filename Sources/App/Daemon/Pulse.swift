@@ -26,6 +26,8 @@ actor Pulse {
         var wasRemoved: @Sendable (NodeID?, Storyteller) -> Void
         /// A member holds us at the door: an operator has to say yes.
         var heldAtTheDoor: @Sendable () -> Void
+        var databasePeers: @Sendable (_ members: [NodeID], _ reachable: [(NodeID, [Endpoint])]) -> Void
+        var databaseDiffers: @Sendable (NodeID) -> Void
         var foreignCluster: @Sendable (_ tag: UInt64, _ at: Endpoint) -> Void
     }
 
@@ -244,6 +246,9 @@ actor Pulse {
                 sessions.forget(peer)
                 outlets.forget(peer)
             case .probeReach: outlets.probeReach()
+            case .databasePeers(let members, let reachable):
+                outlets.databasePeers(members, reachable.map { ($0, core.addresses(of: $0)) })
+            case .databaseDiffers(let peer): outlets.databaseDiffers(peer)
             case .persistMembers(let records): outlets.persistMembers(records)
             case .persistFacts(let facts): outlets.persistFacts(facts)
             case .clusterKeysChanged: outlets.clusterKeysChanged(core.facts)

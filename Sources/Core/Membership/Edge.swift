@@ -82,6 +82,8 @@ struct Edge: Sendable {
     var syncDelay: Int64 = 0
     var factsDifferSince: Int64?
     var nextFacts: Int64 = Span.never
+    var databaseDiffersSince: Int64?
+    var nextDatabase: Int64 = Span.never
 
     /// A peer is heard while its silence is shorter than what would be reported.
     func hears(at attended: Int64) -> Bool { hasHeard && attended - lastHeard < detector.reportAfter }

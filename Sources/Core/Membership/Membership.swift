@@ -25,6 +25,7 @@ package struct Membership: Sendable {
         case load([UInt8])
         /// What we know of the operator facts, as a hash; it rides on heartbeats too.
         case factsHash(UInt64)
+        case databaseHash(UInt64)
         /// We are stopping on purpose: tell the others, so that nobody has to find out.
         case leave
     }
@@ -37,6 +38,7 @@ package struct Membership: Sendable {
         case probeReach
         /// This peer's operator facts have differed from ours for half a second: exchange them. Repeated every second.
         case factsDiffer(NodeID)
+        case databaseDiffers(NodeID)
         case notify(Notice)
         /// The records changed in a way worth keeping across a restart.
         case persist
@@ -85,6 +87,7 @@ package struct Membership: Sendable {
 
     var load: [UInt8] = []
     var factsHash: UInt64 = 0
+    var databaseHash: UInt64 = 0
     var isLeaving = false
     var viewChangedAt: Int64
     var needsPersist = false
@@ -134,6 +137,7 @@ package struct Membership: Sendable {
         case .reachAnswered: lastReach = self.now
         case .load(let bytes): load = Array(bytes.prefix(Heartbeat.maximumLoad))
         case .factsHash(let hash): factsHash = hash
+        case .databaseHash(let hash): databaseHash = hash
         case .leave: leave()
         }
         flushIfDue()

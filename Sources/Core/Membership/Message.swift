@@ -39,6 +39,8 @@ package struct Heartbeat: Equatable, Sendable {
     package var viewHash: UInt64
     /// Equal where both know the same operator facts; opaque here.
     package var factsHash: UInt64
+    /// Equal where both databases have the same; opaque here. 0 from a node without one, and then not compared.
+    package var databaseHash: UInt64 = 0
     /// Opaque, at most 16 bytes.
     package var load: [UInt8]
     package var updates: [Update]

@@ -319,6 +319,21 @@ extension Membership {
         } else {
             links[place].factsDifferSince = now
         }
+        noteDatabase(beat, place)
+    }
+
+    private mutating func noteDatabase(_ beat: Heartbeat, _ place: Int) {
+        guard beat.databaseHash != databaseHash, beat.databaseHash != 0, databaseHash != 0 else {
+            links[place].databaseDiffersSince = nil
+            return
+        }
+        guard let since = links[place].databaseDiffersSince else {
+            links[place].databaseDiffersSince = now
+            return
+        }
+        guard now - since >= Span.differsFacts, now >= links[place].nextDatabase else { return }
+        links[place].nextDatabase = now + Span.second
+        effects.append(.databaseDiffers(links[place].peer))
     }
 
     /// Every tick: views that have differed for a second, while no news is under way, are put right.

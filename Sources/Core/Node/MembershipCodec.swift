@@ -19,6 +19,11 @@ package enum MembershipCodec {
         case ping, pong, ask, evidence, report, withdraw, updates, digest, delta
     }
 
+    private enum Extension: UInt8 {
+        /// Of a heartbeat: 8 bytes.
+        case databaseHash = 1
+    }
+
     package static func encode(_ message: Message) -> [UInt8] {
         var writer = ByteWriter(reserving: 128)
         switch message {
@@ -36,6 +41,11 @@ package enum MembershipCodec {
             writer.integer(UInt8(beat.load.count))
             writer.raw(beat.load)
             writer.updates(beat.updates)
+            if beat.databaseHash != 0 {
+                writer.integer(Extension.databaseHash.rawValue)
+                writer.integer(UInt16(8))
+                writer.integer(beat.databaseHash)
+            }
         case .ping(let nonce, let sender):
             writer.integer(Kind.ping.rawValue)
             writer.integer(nonce)
@@ -82,7 +92,7 @@ package enum MembershipCodec {
         var reader = ByteReader(bytes)
         guard let kind = Kind(rawValue: try reader.integer()) else { throw .malformed }
         guard bytes.count <= (kind == .delta ? maximumDelta : maximumDatagram) else { throw .tooLong }
-        let message: Message
+        var message: Message
         switch kind {
         case .heartbeat:
             message = .heartbeat(try reader.heartbeat())
@@ -116,8 +126,12 @@ package enum MembershipCodec {
                 ViewDelta(updates: try reader.updates(limit: ViewDelta.maximumUpdates), wanted: wanted))
         }
         while reader.remaining > 0 {
-            _ = try reader.integer(UInt8.self)
-            _ = try reader.take(Int(try reader.integer(UInt16.self)))
+            let tag: UInt8 = try reader.integer()
+            var content = ByteReader(try reader.take(Int(try reader.integer(UInt16.self))))
+            if case .heartbeat(var beat) = message, tag == Extension.databaseHash.rawValue {
+                beat.databaseHash = try content.integer()
+                message = .heartbeat(beat)
+            }
         }
         return message
     }

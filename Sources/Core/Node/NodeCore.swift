@@ -19,6 +19,9 @@ package struct NodeCore: Sendable {
     private var membership: Membership
     private let config: NodeConfig
     private var contacts = Contacts()
+    private var hasDatabase = false
+    private var haveMembersChanged = true
+    private var toldReachable: [NodeID] = []
 
     private static let maximumApplicants = 64
 
@@ -60,6 +63,11 @@ package struct NodeCore: Sendable {
             return carryOut(membership.handle(.addressesChanged(endpoints), now: now), now: now)
         case .network(let isUp): return carryOut(membership.handle(.network(isUp: isUp), now: now), now: now)
         case .reachAnswered: return carryOut(membership.handle(.reachAnswered, now: now), now: now)
+        case .databaseHash(let hash):
+            let isFirst = !hasDatabase
+            hasDatabase = true
+            let effects = carryOut(membership.handle(.databaseHash(hash), now: now), now: now)
+            return isFirst ? effects + tellDatabase() : effects
         case .load(let load): return carryOut(membership.handle(.load(load.encoded), now: now), now: now)
         case .leave: return carryOut(membership.handle(.leave, now: now), now: now)
         }
@@ -68,7 +76,18 @@ package struct NodeCore: Sendable {
     /// Every `tickInterval`, after the socket was drained until EAGAIN (`drained`), never before.
     package mutating func tick(now: Instant, drained: Bool) -> [NodeEffect] {
         guard !isRemoved else { return [] }
-        return carryOut(membership.tick(now: now, drained: drained), now: now)
+        let effects = carryOut(membership.tick(now: now, drained: drained), now: now)
+        return hasDatabase ? effects + tellDatabase() : effects
+    }
+
+    /// Whom the database may talk to, where that has changed.
+    private mutating func tellDatabase() -> [NodeEffect] {
+        let reachable = reachablePeers.sorted()
+        guard reachable != toldReachable || haveMembersChanged else { return [] }
+        toldReachable = reachable
+        haveMembersChanged = false
+        let members = membership.records.filter { $0.rank != .removed && facts[FactKey.removed($0.id)] == nil }
+        return [.databasePeers(members: members.map(\.id), reachable: reachable)]
     }
     package var tickInterval: Duration { membership.tickInterval }
     package var version: MemberVersion { membership.version }
@@ -277,6 +296,7 @@ package struct NodeCore: Sendable {
 
     private mutating func expel(_ node: NodeID, now: Instant) -> [NodeEffect] {
         applicants.removeAll { $0.record.id == node }
+        haveMembersChanged = true
         return carryOut(membership.handle(.removed(node), now: now), now: now) + [.forget(node)]
     }
 
@@ -299,8 +319,10 @@ package struct NodeCore: Sendable {
             case .probeReach: result.append(.probeReach)
             case .factsDiffer(let peer):
                 result.append(.sendReliably(NodeMessage.facts(facts.encoded(), wantsReply: true).encoded, to: peer))
+            case .databaseDiffers(let peer): result.append(.databaseDiffers(peer))
             case .notify(let notice):
                 result.append(.notify(.membership(notice)))
+                if notice.mayRename != nil { haveMembersChanged = true }
                 if let node = notice.mayRename { result += rename(node) }
             case .persist: result.append(.persistMembers(membership.records))
             }

@@ -19,6 +19,8 @@ package enum NodeEvent: Sendable {
     case network(isUp: Bool)
     case reachAnswered
     case load(LoadFacts)
+    /// Of what the database knows: it rides on heartbeats from now on, and is compared.
+    case databaseHash(UInt64)
     /// We are stopping on purpose.
     case leave
 }
@@ -52,6 +54,10 @@ package enum NodeEffect: Equatable, Sendable {
     /// The cluster keys changed: the newest is the one to prove from now on.
     case clusterKeysChanged
     case notify(ClusterNotice)
+    /// The members but for the removed, and those that are heard now, to be told to the database. Only after it gave a hash.
+    case databasePeers(members: [NodeID], reachable: [NodeID])
+    /// A peer's database has been another than ours for half a second; again after a second if it still is.
+    case databaseDiffers(NodeID)
     /// We were removed from the cluster: stop everything, wipe, say so. Nothing else comes after it.
     case wasRemoved(by: NodeID?)
 }

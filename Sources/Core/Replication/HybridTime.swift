@@ -1,5 +1,3 @@
-package import Primitives
-
 /// A moment that orders writes of different nodes: 48 bits of milliseconds since 1970, 16 bits that count within one.
 ///
 /// Kulkarni et al., “Logical Physical Clocks”, 2014: close to the wall clock, and always above everything its writer had seen.

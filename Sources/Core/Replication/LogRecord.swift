@@ -1,6 +1,6 @@
 /// One transaction of one origin, on its way: what replication needs to know of it, and a body that only the storage reads.
 ///
-/// The body is at most 1 MiB and is applied whole or not at all. `docs/protocol/database.md` has its format.
+/// The body has at most `maximumBody` bytes and is applied whole or not at all. `docs/protocol/database.md` has its format.
 package struct LogRecord: Equatable, Sendable {
     package let origin: Origin
     /// 1 for the first of an origin, then one more each: no gaps.
@@ -9,7 +9,8 @@ package struct LogRecord: Equatable, Sendable {
     package let time: HybridTime
     package let body: [UInt8]
 
-    package static let maximumBody = 1 << 20
+    /// 1 MiB less what a frame needs around it.
+    package static let maximumBody = (1 << 20) - 4_096
 
     package init(origin: Origin, sequence: UInt64, time: HybridTime, body: [UInt8]) {
         self.origin = origin

@@ -1,5 +1,3 @@
-package import Primitives
-
 /// Who wrote an entry: one life of one database file. A new one is drawn when the file is made, restored, copied to another
 /// machine, or found after an unclean end, so that no sequence number is ever used twice. Unit: 8 random bytes.
 package struct Origin: Hashable, Comparable, Sendable, CustomStringConvertible {

@@ -1,4 +1,4 @@
-package import Primitives
+import Primitives
 
 /// What a replica knows: of each origin, all entries up to this sequence number, and none above. One integer each, because
 /// entries are applied in order and without gaps.

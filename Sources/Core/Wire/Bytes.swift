@@ -37,6 +37,27 @@ package struct ByteReader: Sendable {
             return word
         }
     }
+    /// A number in groups of seven bits, the lowest first, as short as it can be: one number has one form.
+    package mutating func compact() throws(Failure) -> UInt64 {
+        var value: UInt64 = 0
+        var shift: UInt64 = 0
+        while true {
+            let byte: UInt8 = try integer()
+            guard shift < 63 || byte < 2 else { throw .malformed }
+            value |= UInt64(byte & 0x7F) << shift
+            if byte < 0x80 {
+                guard byte != 0 || shift == 0 else { throw .malformed }
+                return value
+            }
+            shift += 7
+        }
+    }
+    /// A compact number that counts things of which each takes at least one byte: never more than there can be.
+    package mutating func compactCount() throws(Failure) -> Int {
+        let count = try compact()
+        guard count <= UInt64(remaining) else { throw .truncated }
+        return Int(count)
+    }
     /// Bytes with a 16-bit length in front, at most `limit` of them.
     package mutating func blob(limit: Int) throws(Failure) -> [UInt8] {
         let count = Int(try integer(UInt16.self))
@@ -77,6 +98,14 @@ package struct ByteWriter: Sendable {
         withUnsafeBytes(of: value.bigEndian) { append($0) }
     }
     @usableFromInline mutating func append(_ raw: UnsafeRawBufferPointer) { bytes.append(contentsOf: raw) }
+    package mutating func compact(_ value: UInt64) {
+        var rest = value
+        while rest >= 0x80 {
+            bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        bytes.append(UInt8(rest))
+    }
     /// At most 65,535 bytes; senders keep to the reader's limit.
     package mutating func blob(_ more: some Collection<UInt8>) {
         integer(UInt16(more.count))

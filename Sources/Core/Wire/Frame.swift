@@ -11,7 +11,8 @@ package struct Frame: Equatable, Sendable {
         case invitation = 3
         /// What that machine says to it.
         case invitationAnswer = 4
-        // 5 is for what databases say to each other.
+        /// A message of the database's replication.
+        case replication = 5
         /// What a tunnel is wanted for; the first frame after its hello.
         case tunnelRequest = 6
         /// Empty: it is open; else why not, for people.

@@ -29,6 +29,10 @@ package enum Fault: Equatable, Sendable {
     case clockJump(Int, Duration)
     /// The wall clock is set: kernel stamps of packets that wait in the socket come out wrong by this much.
     case wallClockStep(Int, Duration)
+    /// Power is lost, and the disk's database with it.
+    case wipe(Int)
+    /// The card is replaced by an older image of it.
+    case rollBack(Int)
     /// SIGTERM: the daemon says goodbye.
     case leave(Int)
     /// An operator removes a node from the cluster, at another one.
@@ -112,6 +116,8 @@ extension Fault: CustomStringConvertible {
         case .clockRate(let machine, let rate): "n\(machine)'s clock runs at \(decimal(rate, places: 4))"
         case .clockJump(let machine, let step): "n\(machine)'s clock jumps ahead by \(step.forPeople)"
         case .wallClockStep(let machine, let step): "n\(machine)'s wall clock is set by \(step.forPeople)"
+        case .wipe(let machine): "n\(machine) loses its database"
+        case .rollBack(let machine): "n\(machine) gets an older image of its card"
         case .leave(let machine): "n\(machine) leaves"
         case .remove(let machine, let operatorAt): "an operator at n\(operatorAt) removes n\(machine)"
         case .heal: "everything heals"

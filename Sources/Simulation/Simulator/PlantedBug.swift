@@ -9,6 +9,12 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case failedNodesForgotten
     /// Of the simulated machine: the boot counter is not written down.
     case generationNotPersisted
+    // Of the database.
+    case tombstonesCollectedByTime
+    case recordsOutOfOrder
+    case acknowledgedBeforeSync
+    case updateResurrects
+    case highWaterMarkLost
 
     package var summary: String {
         switch self {
@@ -17,6 +23,11 @@ package enum PlantedBug: String, CaseIterable, Sendable {
         case .singleObserverVerdict: "one observer's word is enough for a verdict"
         case .failedNodesForgotten: "failed members are dropped at once and not knocked on"
         case .generationNotPersisted: "the boot counter starts again at each boot"
+        case .tombstonesCollectedByTime: "deletes are forgotten after two seconds, whoever has not seen them"
+        case .recordsOutOfOrder: "records are applied as they come, also where one before them is missing"
+        case .acknowledgedBeforeSync: "a write is answered when it is committed, before it is on the disk"
+        case .updateResurrects: "an UPDATE brings a row back that another node deleted"
+        case .highWaterMarkLost: "the highest time used is not read back after a restart"
         }
     }
 
@@ -27,7 +38,9 @@ package enum PlantedBug: String, CaseIterable, Sendable {
             case .incarnationNotMonotone: .incarnationNotMonotone
             case .singleObserverVerdict: .singleObserverVerdict
             case .failedNodesForgotten: .failedNodesForgotten
-            case .generationNotPersisted: nil
+            case .generationNotPersisted, .tombstonesCollectedByTime, .recordsOutOfOrder, .acknowledgedBeforeSync,
+                .updateResurrects, .highWaterMarkLost:
+                nil
             }
     }
 }

@@ -16,10 +16,14 @@ package struct Scenario: Sendable {
     /// How soon each crash has to be found; nil where other faults may get in the way.
     var findsCrashes: (@Sendable (_ nodes: Int) -> Duration)?
     var returnsWithin: Duration?
+    /// With databases, and people who write; nil for membership alone.
+    var database: DatabasePlan?
     let draw: @Sendable (inout FaultDraft) -> Void
 
     /// The network is whole and everybody runs: three seconds up to 64 nodes.
-    func healBound(_ nodes: Int) -> Duration { nodes <= 64 ? .seconds(3) : .seconds(8) }
+    func healBound(_ nodes: Int) -> Duration {
+        max(nodes <= 64 ? .seconds(3) : .seconds(8), database?.convergesWithin ?? .zero)
+    }
 
     /// Where nodes hold different cluster keys after removals in a partition: older keys are tried in turn, on one absent
     /// member a second.
@@ -35,6 +39,9 @@ package struct Scenario: Sendable {
         ]
         if isSmall { checkers.append(EvidenceIsKept()) }
         if strangers > 0 { checkers.append(StrangersStayOut()) }
+        if database != nil {
+            checkers += [KnowledgeIsExact(), PromisesAreKept(), CopiesConverge(), WritesAreAnswered()] as [any Checker]
+        }
         if let returnsWithin { checkers.append(RestartedIsBack(within: returnsWithin)) }
         return checkers
     }

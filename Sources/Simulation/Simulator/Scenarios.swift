@@ -3,7 +3,9 @@ import Primitives
 extension Scenario {
     package static func named(_ name: String) -> Scenario? { all.first { $0.name == name } }
 
-    package static let all: [Scenario] = [
+    package static let all: [Scenario] = membership + databases
+
+    static let membership: [Scenario] = [
         steady, crash, massCrash, partition, pauses, loss, oneWay, flapping, blackHole, restart, churn, clocks,
         blackout,
         unplugged, everything,

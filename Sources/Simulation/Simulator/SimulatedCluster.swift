@@ -11,7 +11,7 @@ package final class SimulatedCluster {
     package let nodes: Int
     package let bug: PlantedBug?
     package private(set) var now = TrueTime.zero
-    package private(set) var timeline = Timeline()
+    package internal(set) var timeline = Timeline()
     package private(set) var violations: [Violation] = []
     package private(set) var figures = Figures()
     package let plan: FaultPlan
@@ -25,7 +25,7 @@ package final class SimulatedCluster {
     private(set) var machines: [SimulatedMachine] = []
     private(set) var history = History()
     private var network: Network
-    private var queue = EventQueue<Happening>()
+    var queue = EventQueue<Happening>()
     private var addressBook: [Endpoint: Int] = [:]
     private var numbers: [NodeID: Int] = [:]
     private var checkers: [any Checker] = []
@@ -34,9 +34,12 @@ package final class SimulatedCluster {
     private var nodeConfig = NodeConfig()
     private var discoveryChance: SeededGenerator
     private var trafficAtStart: [SimulatedMachine.Traffic] = []
-    private var hasHealed = false
+    var hasHealed = false
+    /// What was written and what was promised; nil without databases.
+    var ledger: Ledger?
+    var writes = SeededGenerator(seed: 0)
 
-    private enum Happening {
+    enum Happening {
         case fault(Fault)
         case arrival(SimulatedPacket, machine: Int)
         case pulse(machine: Int, pulse: Int)
@@ -48,6 +51,10 @@ package final class SimulatedCluster {
         case sighting(Endpoint, machine: Int, boot: Int)
         case lookAround(machine: Int, boot: Int)
         case departed(machine: Int, boot: Int)
+        case database(bytes: [UInt8], from: NodeID, machine: Int, boot: Int)
+        case databaseTick(machine: Int, boot: Int)
+        case databaseSync(machine: Int, boot: Int)
+        case write(Int)
         case sample
     }
     /// Above this many nodes they start from saved member lists, as after a power cut, and views are looked at less.
@@ -109,6 +116,7 @@ package final class SimulatedCluster {
         }
         for step in plan.steps { queue.schedule(.fault(step.fault), at: step.at) }
         queue.schedule(.fault(.heal), at: healsAt)
+        setUpDatabases(chance: chance.fork("databases"))
         queue.schedule(.sample, at: .zero + sampleInterval)
     }
 
@@ -180,6 +188,13 @@ package final class SimulatedCluster {
             if machines[number].boot == boot { lookAround(machines[number]) }
         case .departed(let number, let boot):
             if machines[number].boot == boot { halt(machines[number], as: .left, losingUnsynced: false) }
+        case .database(let bytes, let sender, let number, let boot):
+            if machines[number].boot == boot { deliver(.database(bytes, from: sender), to: machines[number]) }
+        case .databaseTick(let number, let boot):
+            if machines[number].boot == boot { tickDatabase(of: machines[number]) }
+        case .databaseSync(let number, let boot):
+            if machines[number].boot == boot { databaseSynced(machines[number]) }
+        case .write(let number): write(number)
         case .sample: sample()
         }
     }
@@ -243,10 +258,11 @@ package final class SimulatedCluster {
                 }
             }
         case .event(let event): handle(event, at: machine, now: instant)
+        case .database(let bytes, let sender): hearDatabase(bytes, from: sender, at: machine)
         }
     }
 
-    private func handle(_ event: NodeEvent, at machine: SimulatedMachine, now instant: Instant) {
+    func handle(_ event: NodeEvent, at machine: SimulatedMachine, now instant: Instant) {
         guard let effects = machine.core?.handle(event, now: instant) else { return }
         if !effects.isEmpty { carryOut(effects, at: machine) }
         if listeners { overhear(event, at: machine) }
@@ -279,7 +295,9 @@ package final class SimulatedCluster {
                 for packet in machine.transport?.send(bytes, to: peer, via: endpoint, now: instant) ?? [] {
                     transmit(packet, from: machine)
                 }
-            case .sendReliably(let bytes, let peer): sendReliably(bytes, to: peer, from: machine)
+            case .sendReliably(let bytes, let peer): sendReliably(.init(bytes: bytes), to: peer, from: machine)
+            case .databasePeers(let members, let reachable): tellDatabase(members, reachable, of: machine)
+            case .databaseDiffers(let peer): databaseDiffers(from: peer, at: machine)
             case .knock(let endpoint):
                 if let packet = machine.transport?.knock(endpoint, now: instant) { transmit(packet, from: machine) }
             case .forget(let peer):
@@ -330,12 +348,12 @@ package final class SimulatedCluster {
     private static let streamCapacity = 1 << 20
     private static let streamOverhead = 28 + 32 + 60
 
-    private func sendReliably(_ bytes: [UInt8], to peer: NodeID, from machine: SimulatedMachine) {
-        machine.lastFrameAt = now
+    func sendReliably(_ frame: SimulatedMachine.StreamFrame, to peer: NodeID, from machine: SimulatedMachine) {
+        if !frame.isDatabase { machine.lastFrameAt = now }
         var stream = machine.streams[peer] ?? SimulatedMachine.Stream()
-        guard stream.bytes + bytes.count <= Self.streamCapacity, stream.frames.count < 256 else { return }
-        stream.frames.append(bytes)
-        stream.bytes += bytes.count
+        guard stream.bytes + frame.bytes.count <= Self.streamCapacity, stream.frames.count < 256 else { return }
+        stream.frames.append(frame)
+        stream.bytes += frame.bytes.count
         if !stream.isBusy {
             stream.isBusy = true
             // A new connection: TCP's and TLS's round trips come first.
@@ -373,12 +391,14 @@ package final class SimulatedCluster {
         }
         let arrival = network.reliableDelay(from: machine.number, to: target.number)
         for frame in stream.frames {
-            machine.traffic.packetsSent += 1 + frame.count / 1448
-            machine.traffic.bytesSent += frame.count + Self.streamOverhead
-            queue.schedule(
-                .event(
-                    .receivedReliably(bytes: frame, from: machine.id), machine: target.number, boot: target.boot),
-                at: max(now + arrival, stream.lastArrival))
+            machine.traffic.packetsSent += 1 + frame.bytes.count / 1448
+            machine.traffic.bytesSent += frame.bytes.count + Self.streamOverhead
+            let happening: Happening =
+                frame.isDatabase
+                ? .database(bytes: frame.bytes, from: machine.id, machine: target.number, boot: target.boot)
+                : .event(
+                    .receivedReliably(bytes: frame.bytes, from: machine.id), machine: target.number, boot: target.boot)
+            queue.schedule(happening, at: max(now + arrival, stream.lastArrival))
         }
         stream.lastArrival = max(now + arrival, stream.lastArrival)
         stream.frames = []
@@ -464,6 +484,8 @@ package final class SimulatedCluster {
         case .clockRate(let number, let rate): machines[number].clock.setRate(rate, at: now)
         case .clockJump(let number, let step): machines[number].clock.jump(ahead: step, at: now)
         case .wallClockStep(let number, let step): stepWallClock(of: machines[number], by: step)
+        case .wipe(let number): wipe(machines[number])
+        case .rollBack(let number): rollBack(machines[number])
         case .leave(let number): leave(machines[number])
         case .remove(let number, let operatorAt): remove(machines[number], at: machines[operatorAt])
         case .heal: heal()
@@ -484,6 +506,7 @@ package final class SimulatedCluster {
         history.end(.off(machine.number), at: now)
         timeline.add(.started(machine.number, generation: machine.generation), at: now)
         for index in checkers.indices { report(checkers[index].claim, checkers[index].started(machine, in: self)) }
+        startDatabase(of: machine)
         if history.isNow(.unplugged(machine.number)) { process(.event(.network(isUp: false)), at: machine) }
         queue.schedule(.pulse(machine: machine.number, pulse: machine.pulse), at: now)
         if history.isNow(.unplugged(machine.number)) {
@@ -497,7 +520,7 @@ package final class SimulatedCluster {
         queue.schedule(.lookAround(machine: machine.number, boot: machine.boot), at: now + .seconds(1))
     }
 
-    private func halt(_ machine: SimulatedMachine, as end: SimulatedMachine.State, losingUnsynced: Bool) {
+    func halt(_ machine: SimulatedMachine, as end: SimulatedMachine.State, losingUnsynced: Bool) {
         guard machine.isUp else { return }
         machine.stop(as: end, losingUnsynced: losingUnsynced)
         machine.clock.setRate(1, at: now)
@@ -528,6 +551,7 @@ package final class SimulatedCluster {
         machine.inboxBytes = 0
         for arrival in arrivals where machine.state == .running { process(arrival, at: machine) }
         if machine.state == .running { beat(machine) }
+        if machine.state == .running, machine.database != nil { tickDatabase(of: machine) }
     }
 
     private func endPartition() {
@@ -555,6 +579,7 @@ package final class SimulatedCluster {
     }
 
     private func stepWallClock(of machine: SimulatedMachine, by step: Duration) {
+        machine.wallError += Int64(step.milliseconds)
         machine.inbox = machine.inbox.map { arrival in
             guard case .packet(let packet, let stamp) = arrival else { return arrival }
             return .packet(packet, stamp: stamp + step)
@@ -596,6 +621,7 @@ package final class SimulatedCluster {
         }
         for machine in machines {
             machine.clock.setRate(1, at: now)
+            machine.wallError = 0
             if machine.state == .paused { resume(machine) }
             if machine.isUp {
                 queue.schedule(
@@ -657,7 +683,7 @@ package final class SimulatedCluster {
         queue.schedule(.sample, at: now + sampleInterval)
     }
 
-    private func report(_ claim: String, _ findings: [Finding]) {
+    func report(_ claim: String, _ findings: [Finding]) {
         for finding in findings where violations.count < Self.maximumViolations {
             timeline.add(.violation(finding.text), at: now)
             violations.append(Violation(at: now, claim: claim, finding: finding))

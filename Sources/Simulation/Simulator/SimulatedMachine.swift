@@ -23,9 +23,14 @@ final class SimulatedMachine {
     enum Arrival {
         case packet(SimulatedPacket, stamp: Instant)
         case event(NodeEvent)
+        case database([UInt8], from: NodeID)
+    }
+    struct StreamFrame {
+        var bytes: [UInt8]
+        var isDatabase = false
     }
     struct Stream {
-        var frames: [[UInt8]] = []
+        var frames: [StreamFrame] = []
         var bytes = 0
         /// The process at the other end the connection was made to.
         var peerBoot: Int?
@@ -80,6 +85,10 @@ final class SimulatedMachine {
     var traffic = Traffic()
     /// When it last gave a frame to a stream.
     var lastFrameAt = TrueTime.zero
+    /// In scenarios that are about it.
+    var database: SimulatedDatabase?
+    /// How wrong its wall clock is. Unit: milliseconds.
+    var wallError: Int64 = 0
     /// Two streams, so that one more pulse does not change what the disk does.
     var chance: SeededGenerator
     var diskChance: SeededGenerator
@@ -155,6 +164,7 @@ final class SimulatedMachine {
         inbox = []
         inboxBytes = 0
         sightings = []
+        database?.stop(losingUnsynced: losingUnsynced, wiping: end == .removed)
     }
 
     func saw(_ endpoint: Endpoint) {

@@ -10,6 +10,7 @@ package struct Timeline: Sendable {
         case stopped(Int, SimulatedMachine.State)
         case notice(Int, ClusterNotice)
         case violation(String)
+        case database(Int, String)
     }
     private static let capacity = 20_000
     private var entries: [(at: TrueTime, entry: Entry)] = []
@@ -50,6 +51,7 @@ extension Timeline.Entry {
             notice.subject.flatMap(numbers).map(machines.contains) ?? machines.contains(observer)
         case .notice(let observer, _): machines.contains(observer)
         case .violation: true
+        case .database(let number, _): machines.contains(number)
         }
     }
 
@@ -64,6 +66,7 @@ extension Timeline.Entry {
             default: return "n\(number) is off"
             }
         case .violation(let text): return "!! \(text)"
+        case .database(let number, let text): return "n\(number): database: \(text)"
         case .notice(let observer, .membership(let notice)): return "n\(observer): \(notice.text(numbers: numbers))"
         case .notice(let observer, .factChanged(let key, _)): return "n\(observer): fact \(key) changed"
         case .notice(let observer, .waitingForApproval(let applicant)):
@@ -127,7 +130,8 @@ extension Fault {
         switch self {
         case .powerCut(let machine), .kill(let machine), .boot(let machine), .pause(let machine, _, _),
             .loss(_, _, let machine), .unplug(let machine), .plug(let machine), .renumber(let machine),
-            .clockRate(let machine, _), .clockJump(let machine, _), .wallClockStep(let machine, _), .leave(let machine):
+            .clockRate(let machine, _), .clockJump(let machine, _), .wallClockStep(let machine, _), .leave(let machine),
+            .wipe(let machine), .rollBack(let machine):
             [machine]
         case .cut(let a, let b), .mend(let a, let b), .remove(let a, let b): [a, b]
         case .partition, .merge, .weather, .heal: []

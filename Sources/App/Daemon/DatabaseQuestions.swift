@@ -1,0 +1,380 @@
+import BrambleAPI
+import Glibc
+import Primitives
+import Replication
+import Storage
+
+/// What people ask of the database, in their words.
+extension Database {
+    static let transferPrefix = "transfer-"
+
+    private func needReplica() throws(APIError) -> Replica {
+        guard let replica else {
+            throw APIError(
+                problem: "the database is not open" + (closedBecause.map { ": \($0.problem)" } ?? ""),
+                remedy: closedBecause?.remedy ?? "ask again in a moment", kind: .unavailable)
+        }
+        return replica
+    }
+
+    /// Waits a little for a database that is about to be complete.
+    private func needComplete() async throws(APIError) -> Replica {
+        if try needReplica().isJoining, await !joined(within: .seconds(4)) {
+            var progress = ""
+            if case .fetching(let fetch) = replica?.replicator.fetch {
+                progress = ": \(fetch.received) of \(fetch.offer.size) bytes are here"
+            }
+            throw APIError(
+                problem: "this node is still fetching the database\(progress)",
+                remedy: "ask another node, or ask again in a moment", kind: .unavailable)
+        }
+        return try needReplica()
+    }
+
+    func execute(_ request: SQLRequest) async throws(APIError) -> BrambleAPI.SQLAnswer {
+        let replica = try await needComplete()
+        let statements = request.statements.map { Storage.SQLStatement($0.statement, ($0.params ?? []).map(\.stored)) }
+        if request.isReadOnly {
+            count(reads: 1)
+            let (reader, path) = (reader, path)
+            let result = await readLoop.run { () -> Result<Storage.SQLAnswer, StoreError> in
+                do throws(StoreError) {
+                    return .success(try reader.query(statements, path: path))
+                } catch { return .failure(error) }
+            }
+            switch result {
+            case .success(let answer): return shown(answer, request, durability: nil, note: "")
+            case .failure(let error): throw explained(error)
+            }
+        }
+        guard !isFull else {
+            throw APIError(
+                problem: "too many writes wait for their confirmation", remedy: "try again in a moment", kind: .tooMany)
+        }
+        let (answer, ticket): (Storage.SQLAnswer, UInt64?)
+        do throws(StoreError) {
+            (answer, ticket) = try replica.execute(
+                statements, durability: Durability(request.durability), now: now, wall: wall)
+        } catch {
+            if error.kind == .disk || error.kind == .damaged { troubled(error) }
+            throw explained(error)
+        }
+        guard let ticket else {
+            count(reads: 1)
+            scheduleTurn()
+            return shown(answer, request, durability: nil, note: "")
+        }
+        count(writes: 1)
+        let confirmation = await confirmation(of: ticket)
+        guard let reached = confirmation.reached else {
+            throw APIError(
+                problem: "the database was replaced or closed before this write was confirmed",
+                remedy: "read whether it is there, and write again if not", kind: .unavailable)
+        }
+        return shown(answer, request, durability: WriteDurability(reached), note: sentence(confirmation))
+    }
+
+    private func sentence(_ confirmation: WriteConfirmation) -> String {
+        switch confirmation.note {
+        case nil: ""
+        case .alone: "no other node is reachable: this is on this node's disk only, and goes to the others when they are back"
+        case .noMajority: "too few nodes are reachable for a majority: the others get it when they are back"
+        case .notConfirmed: "no other node confirmed this in time: they get it as soon as they can"
+        }
+    }
+
+    private func shown(
+        _ answer: Storage.SQLAnswer, _ request: SQLRequest, durability: WriteDurability?, note: String
+    ) -> BrambleAPI.SQLAnswer {
+        let rows = answer.rows.prefix(request.rowLimit).map { $0.map(BrambleAPI.SQLValue.init) }
+        let result = SQLResult(
+            columns: answer.columns, rows: Array(rows), changed: answer.changed,
+            truncated: answer.rows.count > request.rowLimit)
+        let others = Array(repeating: SQLResult(), count: max(0, request.statements.count - 1))
+        return BrambleAPI.SQLAnswer(results: others + [result], durability: durability, note: note, token: token)
+    }
+
+    func explained(_ error: StoreError) -> APIError {
+        let kind: APIError.Kind =
+            switch error.kind {
+            case .statement, .unusable: .invalid
+            case .constraint: .refused
+            case .disk, .damaged: .unavailable
+            }
+        return APIError(problem: error.problem, remedy: error.remedy, kind: kind)
+    }
+
+    // MARK: Watching
+
+    struct Watcher {
+        var table: String
+        var next: UInt64
+        var stream: AsyncStream<WatchMessage>.Continuation
+        /// It fell behind: it is told so as soon as it takes something again.
+        var missed = false
+    }
+    private static let watchBuffer = 1024
+    private static let maximumWatchers = 1000
+
+    var token: String { String(replica?.store.latestNotice ?? 0, radix: 36) }
+
+    func watch(_ table: String, since token: String?) async throws(APIError) -> AsyncStream<WatchMessage> {
+        let replica = try await needComplete()
+        let tables: [TableReport]
+        do throws(StoreError) { tables = try replica.store.tables() } catch { throw explained(error) }
+        guard let found = tables.first(where: { $0.name.lowercased() == table.lowercased() }) else {
+            throw APIError(
+                problem: "there is no table “\(table)”", remedy: "bramble database lists the tables", kind: .notFound)
+        }
+        guard watchers.count < Self.maximumWatchers else {
+            throw APIError(problem: "too many watch already", remedy: "close some", kind: .tooMany)
+        }
+        var start = replica.store.latestNotice
+        if let token {
+            guard let number = UInt64(token, radix: 36) else {
+                throw APIError(
+                    problem: "“\(token)” is no token of a watch", remedy: "leave it out, or give one that a watch gave",
+                    kind: .invalid)
+            }
+            start = number
+        }
+        let (stream, continuation) = AsyncStream<WatchMessage>.makeStream(
+            bufferingPolicy: .bufferingOldest(Self.watchBuffer))
+        lastWatcher += 1
+        let number = lastWatcher
+        watchers[number] = Watcher(table: found.name, next: start, stream: continuation)
+        continuation.onTermination = { [weak self] _ in Task { await self?.endWatch(number) } }
+        tell(number)
+        return stream
+    }
+
+    private func endWatch(_ number: UInt64) { watchers[number] = nil }
+
+    func tellWatchers() { for number in watchers.keys.sorted() { tell(number) } }
+
+    private func tell(_ number: UInt64) {
+        guard let store = replica?.store, var watcher = watchers[number] else { return }
+        defer { if watchers[number] != nil { watchers[number] = watcher } }
+        while true {
+            switch store.notices(after: watcher.next, limit: 256) {
+            case .resync(let next):
+                watcher.next = next
+                return send(resync: "what happened since that token is not kept any more", &watcher)
+            case .notices(let notices):
+                guard let last = notices.last else { return }
+                for notice in notices where notice.table == watcher.table {
+                    let change = RowChange(
+                        token: String(notice.number, radix: 36), table: notice.table,
+                        key: named(notice.key), op: notice.row == nil ? .delete : .put, row: notice.row.map(named))
+                    if case .dropped = watcher.stream.yield(.change(change)) { watcher.missed = true }
+                }
+                watcher.next = last.number
+                if watcher.missed { send(resync: "the reader was too slow", &watcher) }
+            }
+        }
+    }
+
+    private func send(resync reason: String, _ watcher: inout Watcher) {
+        let message = WatchResync(token: String(watcher.next, radix: 36), table: watcher.table, reason: reason)
+        if case .dropped = watcher.stream.yield(.resync(message)) { watcher.missed = true } else { watcher.missed = false }
+    }
+
+    private func named(_ values: [(name: String, value: Replication.SQLValue)]) -> [String: BrambleAPI.SQLValue] {
+        Dictionary(values.map { ($0.name, BrambleAPI.SQLValue($0.value)) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    // MARK: Looking
+
+    func tables() async throws(APIError) -> [TableInfo] {
+        let replica = try await needComplete()
+        do throws(StoreError) {
+            return try replica.store.tables().map { table in
+                TableInfo(
+                    name: table.name,
+                    columns: table.columns.map {
+                        .init(name: $0.name, type: $0.type, key: $0.keyPlace, isCounter: $0.isCounter)
+                    }, rows: table.rows, isSystem: table.name.hasPrefix("bramble_"))
+            }
+        } catch { throw explained(error) }
+    }
+
+    /// How this node and the others are, by what we know.
+    func status(names: (NodeID) -> String) -> DatabaseStatus {
+        guard let replica, let report = try? replica.store.report() else {
+            return DatabaseStatus(
+                state: .closed, bytes: 0, epoch: "", tables: 0, conflicts: 0, replicas: [],
+                notes: closedBecause.map { ["\($0.problem). \($0.remedy)"] } ?? [])
+        }
+        let replicator = replica.replicator
+        var notes: [String] = []
+        if let diskTrouble { notes.append("\(diskTrouble.problem). \(diskTrouble.remedy)") }
+        for origin in replicator.held.keys.sorted() {
+            guard let held = replicator.held[origin] else { continue }
+            let writer = replicator.owner(of: origin).map(names) ?? "a node"
+            notes.append(
+                "writes of \(writer) from the future (\(held.time.milliseconds) ms since 1970) are held back: set its clock")
+        }
+        let state: DatabaseStatus.State = replica.isJoining ? .fetching : diskTrouble != nil ? .readOnly : .open
+        var own = ReplicaStatus(node: name, isSelf: true, state: .equal, lastSync: nil)
+        if case .fetching(let fetch) = replicator.fetch {
+            own.state = .snapshot
+            own.snapshot = .init(
+                direction: .receiving, bytes: Int64(fetch.received), totalBytes: Int64(fetch.offer.size))
+        }
+        let others = members.filter { $0 != id }.map { status(of: $0, in: replicator, names: names) }
+        let ahead = others.map(\.ahead).max() ?? 0
+        if ahead > 0, own.state == .equal {
+            own.state = .behind
+            own.ahead = ahead
+        }
+        return DatabaseStatus(
+            state: state, bytes: Int64(report.bytes + report.logBytes), epoch: report.epoch.text, tables: report.tables,
+            conflicts: report.conflicts, replicas: [own] + others.sorted { $0.node < $1.node }, notes: notes)
+    }
+
+    private func status(of peer: NodeID, in replicator: Replicator, names: (NodeID) -> String) -> ReplicaStatus {
+        let known = replicator.peers[peer]?.vector ?? replicator.standings[peer]?.synced ?? VersionVector()
+        let vector = replicator.vector
+        let missing = vector.heads.reduce(0) { $0 + ($1.value > known[$1.key] ? Int(clamping: $1.value - known[$1.key]) : 0) }
+        let ahead = known.heads.reduce(0) { $0 + ($1.value > vector[$1.key] ? Int(clamping: $1.value - vector[$1.key]) : 0) }
+        let isReachable = reachable.contains(peer)
+        let isHeld = replicator.held.keys.contains { replicator.owner(of: $0) == peer }
+        let state: ReplicaStatus.State =
+            isHeld ? .quarantined : !isReachable ? .unreachable : missing == 0 && ahead == 0 ? .equal : .behind
+        let equal = lastEqual[peer]
+        return ReplicaStatus(
+            node: names(peer), isSelf: false, state: state, missing: missing, ahead: ahead,
+            behindSeconds: missing == 0 ? 0 : equal.map { (now - $0).seconds } ?? 0,
+            lastSync: equal.map(Timestamp.of), note: isHeld ? "its clock is far ahead" : "")
+    }
+
+    func conflicts(limit: Int, names: (NodeID) -> String) async throws(APIError) -> [Conflict] {
+        let replica = try await needComplete()
+        let statement = Storage.SQLStatement(
+            "SELECT id, at, tab, key, col, kept, kept_by, kept_at, lost, lost_by, lost_at FROM bramble_conflicts "
+                + "ORDER BY id DESC LIMIT ?", [.integer(Int64(limit))])
+        let answer: Storage.SQLAnswer
+        do throws(StoreError) { answer = try replica.store.query([statement]) } catch { throw explained(error) }
+        return answer.rows.compactMap { row in
+            func text(_ place: Int) -> String {
+                switch row[place] {
+                case .text(let text): text
+                case .integer(let number): String(number)
+                default: ""
+                }
+            }
+            func time(_ place: Int) -> String {
+                guard case .integer(let milliseconds) = row[place] else { return "" }
+                return Timestamp.text(wallNanoseconds: milliseconds &* 1_000_000)
+            }
+            func writer(_ place: Int) -> String {
+                guard let raw = UInt64(text(place), radix: 16) else { return text(place) }
+                return replica.replicator.owner(of: Origin(rawValue: raw)).map(names) ?? text(place)
+            }
+            let isRow = row[4] == .null
+            func side(_ value: Int) -> Conflict.Side {
+                Conflict.Side(
+                    value: BrambleAPI.SQLValue(row[value]), action: isRow && row[value] == .null ? "deleted" : "set",
+                    node: writer(value + 1), at: time(value + 2))
+            }
+            return Conflict(
+                id: text(0), at: time(1), table: text(2), key: ["key": BrambleAPI.SQLValue(row[3])],
+                column: isRow ? nil : text(4), kept: side(5), lost: side(8))
+        }
+    }
+
+    /// What an origin wrote is taken as it is, whatever its clock said.
+    func release(_ origin: Origin) {
+        replica?.release(origin, now: now, wall: wall)
+        scheduleTurn()
+    }
+
+    // MARK: Backups
+
+    private func freshPath() -> String {
+        var random = SystemRandomNumberGenerator()
+        return "\(directory)/\(Self.transferPrefix)\(String(random.next(), radix: 16)).db"
+    }
+
+    func backup() async throws(APIError) -> BackupFile {
+        let replica = try await needComplete()
+        let target = freshPath()
+        do throws(StoreError) { try replica.store.backup(to: target) } catch {
+            unlink(target)
+            throw explained(error)
+        }
+        var status = stat()
+        stat(target, &status)
+        return BackupFile(path: target, bytes: Int64(status.st_size))
+    }
+
+    func placeForUpload(bytes: Int64) throws(APIError) -> String {
+        var status = statvfs()
+        statvfs(directory, &status)
+        let free = Int64(status.f_bavail) * Int64(status.f_frsize)
+        // Room for the file, and for the database made from it.
+        guard bytes >= 0, bytes < free / 2 - 16 << 20 else {
+            throw APIError(
+                problem: "\(bytes) bytes do not fit on this node's disk: \(free) are free",
+                remedy: "make room, or restore on a node with a larger disk", kind: .refused)
+        }
+        return freshPath()
+    }
+
+    func restore(from file: String) throws(APIError) -> DatabaseChange {
+        defer { unlink(file) }
+        let replica = try needReplica()
+        do throws(StoreError) {
+            try replica.restore(from: file, now: now, wall: wall)
+        } catch {
+            if error.kind == .disk || error.kind == .damaged { troubled(error) }
+            throw explained(error)
+        }
+        scheduleTurn()
+        tell("database-restored", "\(name) restored a backup: every node takes it over")
+        return DatabaseChange(
+            epoch: replica.store.epoch.text, done: "the database is restored here, and every other node takes it over")
+    }
+}
+
+extension Durability {
+    init(_ asked: WriteDurability) {
+        self =
+            switch asked {
+            case .local: .local
+            case .one: .one
+            case .majority: .majority
+            }
+    }
+}
+extension WriteDurability {
+    init(_ reached: Durability) {
+        self =
+            switch reached {
+            case .local: .local
+            case .one: .one
+            case .majority: .majority
+            }
+    }
+}
+extension BrambleAPI.SQLValue {
+    init(_ value: Replication.SQLValue) {
+        self =
+            switch value {
+            case .null: .null
+            case .integer(let number): .integer(number)
+            case .real(let number): .real(number)
+            case .text(let text): .text(text)
+            case .blob(let bytes): .blob(bytes)
+            }
+    }
+    var stored: Replication.SQLValue {
+        switch self {
+        case .null: .null
+        case .integer(let number): .integer(number)
+        case .real(let number): .real(number)
+        case .text(let text): .text(text)
+        case .blob(let bytes): .blob(bytes)
+        }
+    }
+}

@@ -1,0 +1,244 @@
+package import Primitives
+
+/// Who has what on disk: acknowledgements, waiting writes, what may be forgotten.
+extension Replicator {
+    // MARK: Syncs
+
+    /// Everything up to here is on our disk.
+    package mutating func syncedHere(_ reached: VersionVector, now: Instant, wall: Int64) -> [Effect] {
+        clock(now, wall)
+        var news: [NodeID: [Want]] = [:]
+        for (origin, head) in reached.heads where head > synced[origin] {
+            if let owner = owners[origin], owner != id, hasPeer(owner) { news[owner, default: []].append(Want(origin, head)) }
+        }
+        synced.formMaximum(reached)
+        for peer in news.keys.sorted() {
+            send(.synced(epoch: epoch, news[peer]!.sorted { $0.origin < $1.origin }), to: peer)
+        }
+        noteOwnStanding()
+        settleWaits()
+        return takeEffects()
+    }
+
+    mutating func noteOwnStanding() {
+        let standing = Standing(node: id, roster: roster, synced: synced)
+        guard standings[id] != standing else { return }
+        standings[id] = standing
+        coveredStandings[id] = standing
+        hasNews(of: id)
+    }
+
+    private mutating func hasNews(of node: NodeID) {
+        newsOfStandings.insert(node)
+        nextStandings = min(nextStandings, now + config.standingsInterval)
+    }
+
+    mutating func hearSynced(_ heads: [Want], from peer: NodeID) {
+        for head in heads {
+            peers[peer]?.vector.advance(head.origin, to: head.sequence)
+            if head.origin == own, head.sequence <= vector[own] {
+                confirmed[peer] = max(confirmed[peer] ?? 0, head.sequence)
+            }
+        }
+        settleWaits()
+    }
+
+    mutating func hear(_ all: [Standing], wall: Int64, from peer: NodeID) {
+        noteWall(wall, of: peer)
+        for standing in all where standing.node != id && members.contains(standing.node) {
+            if standing.node == peer { peers[peer]?.vector.formMaximum(standing.synced) }
+            var merged = standing
+            if let before = standings[standing.node] {
+                // Whole vectors of one node, each above the one before: the maximum is the later one.
+                merged.synced.formMaximum(before.synced)
+                guard merged.synced != before.synced || before.roster != standing.roster else { continue }
+                if before.synced.covers(standing.synced), before.synced != standing.synced { continue }
+            }
+            standings[standing.node] = merged
+            hasNews(of: standing.node)
+            confirmed[standing.node] = max(
+                confirmed[standing.node] ?? 0, min(merged.synced[own], vector[own]))
+        }
+        noteCovered()
+        settleWaits()
+        pullIfNeeded()
+    }
+
+    /// A standing counts once we have all that its node had then.
+    mutating func noteCovered() {
+        for (node, standing) in standings where coveredStandings[node] != standing {
+            if vector.covers(standing.synced) { coveredStandings[node] = standing }
+        }
+    }
+
+    mutating func spreadStandings() {
+        nextStandings = now + (newsOfStandings.isEmpty ? config.idleStandings : config.standingsInterval)
+        // Without news, our own again: clocks are compared by it.
+        let told = newsOfStandings.isEmpty ? [id] : newsOfStandings.sorted()
+        newsOfStandings = []
+        let entries = told.compactMap { standings[$0] }.prefix(ReplicationCodec.maximumMembers)
+        for peer in peersInOrder {
+            let news = entries.filter { $0.node != peer }
+            if !news.isEmpty { send(.standings(Array(news), epoch: epoch, wall: wall), to: peer) }
+        }
+    }
+
+    // MARK: Waiting writes
+
+    /// The record was committed here; it is answered when it is as safe as was asked, or cannot become so.
+    package mutating func wait(for ticket: WriteTicket, now: Instant, wall: Int64) -> [Effect] {
+        clock(now, wall)
+        waits[ticket.durability]?.append(ticket, deadline: now + config.confirmTimeout)
+        settleWaits()
+        return takeEffects()
+    }
+
+    /// The highest own record that at least so many others have synced.
+    private func confirmedHead(by count: Int) -> UInt64 {
+        guard count > 0 else { return .max }
+        let heads = members.filter { $0 != id }.map { confirmed[$0] ?? 0 }.sorted(by: >)
+        return count <= heads.count ? heads[count - 1] : 0
+    }
+    private var othersForMajority: Int { members.count / 2 }
+
+    mutating func settleWaits() {
+        guard waits.values.contains(where: { !$0.isEmpty }) else { return }
+        let local = config.plantedBug == .acknowledgesBeforeSync ? vector[own] : synced[own]
+        settle(.local, upTo: local, as: .local, note: nil)
+        let one = min(local, confirmedHead(by: 1))
+        settle(.one, upTo: one, as: .one, note: nil)
+        settle(.majority, upTo: min(local, confirmedHead(by: othersForMajority)), as: .majority, note: nil)
+        // What cannot be had is not waited for.
+        if peers.isEmpty, members.count > 1 || !(waits[.one]?.isEmpty ?? true) {
+            settle(.one, upTo: local, as: .local, note: .alone)
+        }
+        if !isFlooding, peers.count < othersForMajority {
+            settle(.majority, upTo: one, as: .one, note: .noMajority)
+            if peers.isEmpty { settle(.majority, upTo: local, as: .local, note: .noMajority) }
+        }
+        for durability in [Durability.one, .majority] {
+            while let (ticket, deadline) = waits[durability]?.first, deadline <= now, ticket.sequence <= local {
+                _ = waits[durability]?.removeFirst()
+                let reached: Durability = ticket.sequence <= one && durability == .majority ? .one : .local
+                effects.append(.answer(ticket, WriteConfirmation(reached: reached, note: .notConfirmed)))
+            }
+        }
+    }
+
+    private mutating func settle(
+        _ durability: Durability, upTo head: UInt64, as reached: Durability, note: WriteConfirmation.Note?
+    ) {
+        while let (ticket, _) = waits[durability]?.first, ticket.sequence <= head {
+            _ = waits[durability]?.removeFirst()
+            effects.append(.answer(ticket, WriteConfirmation(reached: reached, note: note)))
+        }
+    }
+
+    mutating func settleForNewOrigin() {
+        for durability in Durability.allCases {
+            while let (ticket, _) = waits[durability]?.removeFirst() {
+                effects.append(.answer(ticket, WriteConfirmation(reached: nil, note: .notConfirmed)))
+            }
+        }
+    }
+
+    // MARK: Forgetting
+
+    /// What every member has synced, as far as we know and have it ourselves; nothing while they count other members than we.
+    package var stable: VersionVector {
+        var result: VersionVector?
+        for member in members {
+            guard let standing = coveredStandings[member], standing.roster == roster else { return VersionVector() }
+            result = result?.minimum(standing.synced) ?? standing.synced
+        }
+        return result ?? VersionVector()
+    }
+
+    /// Of each origin, what more than half of the members have.
+    private var heldByMajority: VersionVector {
+        let vectors = members.map { standings[$0]?.synced ?? VersionVector() }
+        let needed = members.count / 2 + 1
+        return VersionVector(
+            vector.heads.reduce(into: [:]) { result, head in
+                result[head.key] = vectors.map { $0[head.key] }.sorted(by: >)[needed - 1]
+            })
+    }
+
+    mutating func keepHouse(_ logBytes: Int) {
+        nextHousekeeping = now + config.housekeepingInterval
+        noteCovered()
+        var stable = stable
+        var floor = stable
+        if marks.last.map({ now - $0.at >= config.logAge / 24 || logBytes - $0.logBytes >= config.logBytes / 16 }) ?? true
+        {
+            marks.append(Mark(at: now, logBytes: logBytes, vector: vector))
+        }
+        if let oldest = marks.first, logBytes > config.logBytes || now - oldest.at >= config.logAge || marks.count > 64 {
+            // Dropped only where a majority has it: two halves that had both dropped what the other lacks could not merge.
+            floor.formMaximum(oldest.vector.minimum(heldByMajority))
+            marks.removeFirst()
+        }
+        if floor != lastTrimmed, !floor.isEmpty {
+            lastTrimmed.formMaximum(floor)
+            effects.append(.trim(to: floor))
+        }
+        if config.plantedBug == .collectsByTime { stable = marks.last { now - $0.at >= .seconds(2) }?.vector ?? stable }
+        if stable != lastCollected, !stable.isEmpty {
+            lastCollected = stable
+            effects.append(.collect(stable: stable))
+        }
+    }
+}
+
+/// One write that somebody waits for.
+package struct WriteTicket: Equatable, Sendable {
+    package var number: UInt64
+    package var sequence: UInt64
+    package var durability: Durability
+    package init(number: UInt64, sequence: UInt64, durability: Durability) {
+        self.number = number
+        self.sequence = sequence
+        self.durability = durability
+    }
+}
+
+package struct WriteConfirmation: Equatable, Sendable {
+    package enum Note: Equatable, Sendable {
+        /// No other node is there: it is on this disk only, and goes to the others when they are back.
+        case alone
+        /// Too few nodes are there.
+        case noMajority
+        /// The others did not confirm in time; they get it as soon as they can.
+        case notConfirmed
+    }
+    /// Nil: this database was replaced while it waited, and nothing is known of it.
+    package var reached: Durability?
+    package var note: Note?
+    package init(reached: Durability?, note: Note?) {
+        self.reached = reached
+        self.note = note
+    }
+}
+
+/// Waiting writes of one durability, in the order of their sequence numbers.
+struct WaitLine: Sendable {
+    private var items: [(WriteTicket, Instant)] = []
+    private var start = 0
+    var isEmpty: Bool { start == items.count }
+    var first: (WriteTicket, Instant)? { isEmpty ? nil : items[start] }
+    mutating func append(_ ticket: WriteTicket, deadline: Instant) { items.append((ticket, deadline)) }
+    mutating func removeFirst() -> (WriteTicket, Instant)? {
+        guard !isEmpty else { return nil }
+        defer {
+            start += 1
+            if start == items.count {
+                items.removeAll(keepingCapacity: true)
+                start = 0
+            } else if start > 1_024 {
+                items.removeFirst(start)
+                start = 0
+            }
+        }
+        return items[start]
+    }
+}

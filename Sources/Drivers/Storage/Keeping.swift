@@ -1,0 +1,172 @@
+import CSQLite
+package import Replication
+
+// The log, and what is forgotten of it and of deleted rows.
+extension Store {
+    /// Records of one origin with sequence numbers above `after`, at least one when there is one, then up to `maxBytes` of bodies.
+    package func records(of origin: Origin, after: UInt64, maxBytes: Int) throws(StoreError) -> LogExtract {
+        let known = knowledge.origins[origin] ?? Knowledge.Known()
+        if after >= known.head { return .records([]) }
+        if after < known.floor { return .collected(floor: known.floor) }
+        let statement = try own(
+            "SELECT sequence, time, body FROM bramble_log WHERE origin = ? AND sequence > ? ORDER BY sequence")
+        defer { statement.reset() }
+        statement.bind(1, word: origin.rawValue)
+        statement.bind(2, word: after)
+        var records: [LogRecord] = []
+        var size = 0
+        while true {
+            let code = statement.step()
+            if code == SQLITE_DONE { break }
+            guard code == SQLITE_ROW else { throw database.error(code) }
+            let body = statement.blob(2)
+            if !records.isEmpty, size + body.count > maxBytes { break }
+            size += body.count
+            records.append(
+                LogRecord(
+                    origin: origin, sequence: statement.word(0), time: HybridTime(rawValue: statement.word(1)),
+                    body: body))
+        }
+        return .records(records)
+    }
+
+    /// Forgets records up to the given sequence numbers. The vector stays.
+    package func trimLog(to floors: VersionVector) throws(StoreError) {
+        try transaction { () throws(StoreError) in
+            for origin in floors.origins {
+                guard var known = knowledge.origins[origin] else { continue }
+                let floor = min(floors[origin], known.head)
+                guard floor > known.floor else { continue }
+                let floorTime = floor == known.head ? known.time : try time(of: origin, floor) ?? known.floorTime
+                try rows(
+                    "SELECT count(*), coalesce(sum(length(body)), 0) FROM bramble_log WHERE origin = ? AND sequence <= ?",
+                    bind: {
+                        $0.bind(1, word: origin.rawValue)
+                        $0.bind(2, word: floor)
+                    }
+                ) {
+                    knowledge.logRecords -= Int($0.integer(0))
+                    knowledge.logBytes -= Int($0.integer(1))
+                }
+                let statement = try own("DELETE FROM bramble_log WHERE origin = ? AND sequence <= ?")
+                statement.bind(1, word: origin.rawValue)
+                statement.bind(2, word: floor)
+                try finish(statement)
+                known.floor = floor
+                known.floorTime = floorTime
+                knowledge.origins[origin] = known
+            }
+            try saveOrigins()
+        }
+    }
+
+    /// Forgets deletes that everybody has seen: those in records up to `stable`, which every member has acknowledged, after we
+    /// had all that it wrote before it did. At most `limit` rows are looked at beyond those forgotten; the number forgotten is returned.
+    package func collect(stable: VersionVector, limit: Int) throws(StoreError) -> Int {
+        var times: [Origin: HybridTime] = [:]
+        for origin in stable.origins {
+            guard let known = knowledge.origins[origin] else { continue }
+            let sequence = min(stable[origin], known.head)
+            if sequence == known.head {
+                times[origin] = known.time
+            } else if sequence <= known.floor {
+                times[origin] = known.floorTime
+            } else {
+                times[origin] = try time(of: origin, sequence)
+            }
+        }
+        let isStable = { [planted = options.planted] (stamp: Stamp) in
+            planted == .collectsByTime || stamp.time <= times[stamp.origin] ?? .zero
+        }
+        // The first byte tells what there is: 1 is a row that was inserted and never deleted, 5 with changed columns.
+        var found: [(table: Int64, key: [UInt8], state: RowState)] = []
+        try rows(
+            "SELECT tab, key, meta FROM bramble_rows WHERE substr(meta, 1, 1) NOT IN (x'01', x'05', x'09', x'0d')"
+        ) { row throws(StoreError) in
+            guard found.count < limit else { return }
+            var state = try decodeMetadata(row.blob(2))
+            if state.isAlive {
+                guard state.delete != .zero, isStable(state.delete), isStable(state.insert) else { return }
+                state.delete = .zero
+            } else {
+                guard isStable(state.latest), isStable(state.delete), state.cells.allSatisfy({ isStable($0.stamp) }),
+                    state.shares.allSatisfy({ isStable($0.stamp) })
+                else { return }
+                state = RowState()
+            }
+            found.append((row.integer(0), row.blob(1), state))
+        }
+        guard !found.isEmpty else { return 0 }
+        let tables = Dictionary(knowledge.tables.values.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        try transaction { () throws(StoreError) in
+            for row in found {
+                if let table = tables[row.table] { try saveMetadata(table, row.key, row.state) }
+            }
+        }
+        return found.count
+    }
+
+    // MARK: For people and watchers
+
+    /// Changes after `number`, for watchers.
+    package func notices(after number: UInt64, limit: Int) -> FeedExtract { feed.notices(after: number, limit: limit) }
+    /// The number of the latest change: where a watcher begins.
+    package var latestNotice: UInt64 { feed.latest }
+
+    package func tables() throws(StoreError) -> [TableReport] {
+        var reports: [TableReport] = []
+        for table in knowledge.tables.values.sorted(by: { $0.name < $1.name }) where table.name != OwnTables.facts {
+            let columns = table.columns.map { column in
+                TableReport.Column(
+                    name: column.name, type: column.type, keyPlace: column.keyPlace,
+                    isCounter: column.kind == .counter)
+            }
+            let count = Int(try single("SELECT count(*) FROM main.\(table.quotedName)"))
+            let remembered = Int(try single("SELECT count(*) FROM bramble_rows WHERE tab = \(table.id)"))
+            reports.append(
+                TableReport(
+                    name: table.name, columns: columns, rows: count, tombstones: max(0, remembered - count)))
+        }
+        return reports
+    }
+
+    package func report() throws(StoreError) -> StoreReport {
+        StoreReport(
+            origin: origin, epoch: epoch, vector: vector,
+            tables: knowledge.tables.count - 1,
+            bytes: Int(try single("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")),
+            logRecords: knowledge.logRecords, logBytes: knowledge.logBytes, conflicts: knowledge.conflicts,
+            held: Int(try single("SELECT count(*) FROM bramble_held")))
+    }
+
+    /// Equal on two stores that have the same rows: content, stamps and schema.
+    package func digest() throws(StoreError) -> UInt64 {
+        var sum: UInt64 = 0
+        for (lower, table) in knowledge.tables.sorted(by: { $0.key < $1.key }) {
+            var words = [lower, table.target.create] + table.target.added
+            words += table.columns.map { "\($0.name) \($0.type)" }
+            sum = words.reduce(sum &* 31) { Checksum.of(Array($1.utf8), from: $0) }
+            var identities: [[UInt8]] = []
+            try rows("SELECT key FROM bramble_rows WHERE tab = ? ORDER BY key", bind: { $0.bind(1, table.id) }) {
+                identities.append($0.blob(0))
+            }
+            for identity in identities {
+                guard let sparse = try metadata(table, identity) else { continue }
+                let key = try decodeKey(identity)
+                let (state, row) = try filled(sparse, table, key)
+                var writer = Self.bytes(of: state)
+                for value in row ?? [] { writer.value(value) }
+                sum = Checksum.of(writer.bytes, from: Checksum.of(identity, from: sum))
+            }
+        }
+        return sum
+    }
+}
+
+/// FNV-1a, 64 bits. Against damage and mistakes, not against forgers.
+enum Checksum {
+    static let start: UInt64 = 0xCBF2_9CE4_8422_2325
+    static func of(_ bytes: some Sequence<UInt8>, from sum: UInt64 = start) -> UInt64 {
+        bytes.reduce(sum) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    }
+}

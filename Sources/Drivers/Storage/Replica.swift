@@ -1,0 +1,307 @@
+package import Primitives
+package import Replication
+
+/// One database with its replication: carries out on the `Store` what the `Replicator` decides, and hands out what is left.
+///
+/// Synchronous, of one thread, without a clock: the daemon and the simulator drive it in the same way. After each call,
+/// `takeOutputs` has what is to be done.
+package final class Replica {
+    package enum Output: Sendable {
+        case send([UInt8], to: NodeID)
+        /// A write that somebody waits for.
+        case answer(number: UInt64, WriteConfirmation)
+        case notify(ReplicationNotice)
+        /// The store could not do something; it is tried again later.
+        case trouble(StoreError)
+        /// Another file is in the place of the database's: whoever has it open opens it anew.
+        case reopened
+        /// Rows changed: watchers look at the feed.
+        case changed
+    }
+
+    package let store: Store
+    package private(set) var replicator: Replicator
+    private var outputs: [Output] = []
+    private var lastTicket: UInt64 = 0
+    private var offered: Offered?
+    /// Something was committed or applied that no sync has covered.
+    package private(set) var needsSync = false
+    private var lastDigest: (vector: VersionVector, digest: UInt64)?
+
+    private struct Offered {
+        var offer: SnapshotOffer
+        var madeAt: Instant
+        var lastReadAt: Instant
+    }
+    /// A snapshot is given to several who come in this time; and nobody makes it go away while it is being read.
+    private static let snapshotLife = Duration.seconds(60)
+    private static let snapshotRest = Duration.seconds(10)
+
+    /// - Parameter isAlone: false when other members are known: a new database is then incomplete until it met one.
+    package init(
+        id: NodeID, store: Store, config: ReplicatorConfig = ReplicatorConfig(), chance: SeededGenerator, now: Instant,
+        wall: Int64
+    ) {
+        self.store = store
+        replicator = Replicator(
+            id: id, origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
+            isFresh: store.vector.isEmpty, config: config, chance: chance, now: now, wall: wall)
+        needsSync = !store.vector.isEmpty
+    }
+
+    package func takeOutputs() -> [Output] {
+        defer { outputs = [] }
+        return outputs
+    }
+    /// Of what is known: rides on heartbeats.
+    package var digest: UInt64 { replicator.digest }
+    /// A new node that has not got everything yet: what it would read is not the truth.
+    package var isJoining: Bool { replicator.isJoining }
+
+    // MARK: People
+
+    /// What came of a write: its answer, and the number under which it is answered later; nil when nothing changed.
+    package func execute(
+        _ statements: [SQLStatement], durability: Durability, now: Instant, wall: Int64
+    ) throws(StoreError) -> (answer: SQLAnswer, ticket: UInt64?) {
+        let answer = try store.execute(statements, wall: replicator.wallForWriting(wall, now: now))
+        return (answer, written(answer.record, durability, now: now, wall: wall))
+    }
+
+    package func setFacts(
+        _ values: [(key: String, value: [UInt8]?)], durability: Durability, now: Instant, wall: Int64
+    ) throws(StoreError) -> UInt64? {
+        let record = try store.setFacts(values, wall: replicator.wallForWriting(wall, now: now))
+        return written(record, durability, now: now, wall: wall)
+    }
+
+    private func written(_ record: LogRecord?, _ durability: Durability, now: Instant, wall: Int64) -> UInt64? {
+        guard let record else { return nil }
+        needsSync = true
+        if record.origin != replicator.own {
+            carryOut(replicator.originTaken(record.origin, now: now, wall: wall), now, wall)
+        }
+        replicator.committed(record)
+        outputs.append(.changed)
+        lastTicket += 1
+        let ticket = WriteTicket(number: lastTicket, sequence: record.sequence, durability: durability)
+        carryOut(replicator.wait(for: ticket, now: now, wall: wall), now, wall)
+        return lastTicket
+    }
+
+    /// An operator takes what this origin wrote as it is, whatever its clock said.
+    package func release(_ origin: Origin, now: Instant, wall: Int64) {
+        carryOut(replicator.release(origin, now: now, wall: wall), now, wall)
+    }
+
+    /// Replaces everything, here and then on all other nodes.
+    package func restore(from path: String, now: Instant, wall: Int64) throws(StoreError) {
+        try store.restore(from: path, wall: replicator.wallForWriting(wall, now: now))
+        offered = nil
+        needsSync = true
+        outputs.append(.reopened)
+        carryOut(
+            replicator.restored(
+                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime, now: now,
+                wall: wall), now, wall)
+        outputs.append(.changed)
+    }
+
+    // MARK: Others
+
+    package func received(_ bytes: [UInt8], from peer: NodeID, now: Instant, wall: Int64) {
+        guard let message = try? ReplicationCodec.decode(bytes) else { return replicator.receivedNonsense() }
+        carryOut(replicator.received(message, from: peer, now: now, wall: wall), now, wall)
+    }
+
+    package func peersChanged(members: [NodeID], reachable: [NodeID], now: Instant, wall: Int64) {
+        carryOut(replicator.peersChanged(members: members, reachable: reachable, now: now, wall: wall), now, wall)
+    }
+
+    package func differs(_ peer: NodeID, now: Instant, wall: Int64) {
+        carryOut(replicator.differs(peer, now: now, wall: wall), now, wall)
+    }
+
+    /// About every 100 ms.
+    package func tick(now: Instant, wall: Int64) {
+        carryOut(replicator.tick(logBytes: store.logBytes, now: now, wall: wall), now, wall)
+        if let offered, now - offered.madeAt > Self.snapshotLife, now - offered.lastReadAt > Self.snapshotRest {
+            store.discardSnapshot()
+            self.offered = nil
+        }
+        attempt { () throws(StoreError) in try store.checkpointIfNeeded() }
+    }
+
+    /// At the end of each turn: what was committed in it goes to the others together.
+    package func flush(now: Instant, wall: Int64) { carryOut(replicator.flush(), now, wall) }
+
+    // MARK: Syncs
+
+    /// What a sync that begins now will make safe.
+    package func beginSync() -> VersionVector {
+        needsSync = false
+        return replicator.vector
+    }
+    package func syncEnded(_ reached: VersionVector, now: Instant, wall: Int64) {
+        // The database may have been replaced since.
+        let known = VersionVector(reached.heads.filter { $0.value <= replicator.vector[$0.key] })
+        carryOut(replicator.syncedHere(known, now: now, wall: wall), now, wall)
+    }
+    package func syncFailed() { needsSync = true }
+
+    // MARK: Effects
+
+    private func attempt(_ body: () throws(StoreError) -> Void) {
+        do throws(StoreError) { try body() } catch { outputs.append(.trouble(error)) }
+    }
+
+    private func send(_ message: ReplicationMessage, to peer: NodeID) {
+        outputs.append(.send(ReplicationCodec.encode(message), to: peer))
+    }
+
+    private func carryOut(_ effects: [Replicator.Effect], _ now: Instant, _ wall: Int64) {
+        for effect in effects {
+            switch effect {
+            case .send(let message, let peer): send(message, to: peer)
+            case .answerPull(let number, let wants, let budget, let peer):
+                answerPull(number, wants, budget: budget, to: peer)
+            case .apply(let records, let peer): apply(records, from: peer, now, wall)
+            case .renewOrigin:
+                attempt { () throws(StoreError) in
+                    try store.takeNewOrigin()
+                    needsSync = true
+                }
+                carryOut(replicator.originTaken(store.origin, now: now, wall: wall), now, wall)
+            case .answer(let ticket, let confirmation):
+                outputs.append(.answer(number: ticket.number, confirmation))
+            case .trim(let floor): attempt { () throws(StoreError) in try store.trimLog(to: floor) }
+            case .collect(let stable):
+                attempt { () throws(StoreError) in
+                    _ = try store.collect(stable: stable, limit: 10_000)
+                }
+            case .offerSnapshot(let resuming, let peer): offer(resuming, to: peer, now)
+            case .readChunk(let snapshot, let offset, let count, let peer):
+                readChunk(snapshot, offset: offset, count: count, to: peer, now)
+            case .beginSnapshot(let offer): begin(offer, now, wall)
+            case .storeChunk(let offset, let bytes):
+                do throws(StoreError) { try store.installBytes(bytes, at: Int(offset)) } catch { failInstall(error, now, wall) }
+            case .install(let offer, let keepsOwn): install(offer, keepsOwn: keepsOwn, now, wall)
+            case .abandonSnapshot: break
+            case .notify(let notice): outputs.append(.notify(notice))
+            }
+        }
+    }
+
+    private func apply(_ records: [LogRecord], from peer: NodeID, _ now: Instant, _ wall: Int64) {
+        let before = store.vector
+        do throws(StoreError) {
+            let result = try store.apply(records)
+            replicator.refused(result.refused.count)
+        } catch { outputs.append(.trouble(error)) }
+        if store.origin != replicator.own {
+            carryOut(replicator.originTaken(store.origin, now: now, wall: wall), now, wall)
+        }
+        let after = store.vector
+        let applied = records.filter { $0.sequence <= after[$0.origin] && $0.sequence > before[$0.origin] }
+        if !applied.isEmpty {
+            needsSync = true
+            outputs.append(.changed)
+        }
+        carryOut(replicator.applied(applied, of: records, from: peer, now: now, wall: wall), now, wall)
+    }
+
+    private func answerPull(_ number: UInt32, _ wants: [Want], budget: Int, to peer: NodeID) {
+        var records: [LogRecord] = []
+        var left = budget
+        var isBelowFloor = false
+        attempt { () throws(StoreError) in
+            for want in wants where left > 0 && records.count < 4_096 {
+                switch try store.records(of: want.origin, after: want.sequence, maxBytes: left) {
+                case .records(let more):
+                    for record in more {
+                        // The first always goes; after it whatever fits one frame.
+                        guard records.isEmpty || left > 0 else { break }
+                        let cost = record.body.count + 28
+                        if !records.isEmpty, cost > left { left = 0 } else {
+                            records.append(record)
+                            left -= cost
+                        }
+                    }
+                case .collected: isBelowFloor = true
+                }
+            }
+        }
+        send(
+            .records(records, epoch: store.epoch, answer: PullAnswer(number: number, isBelowFloor: isBelowFloor)),
+            to: peer)
+    }
+
+    // MARK: Snapshots
+
+    private func offer(_ resuming: UInt64, to peer: NodeID, _ now: Instant) {
+        if var current = offered {
+            if current.offer.number == resuming || now - current.madeAt < Self.snapshotLife / 4 {
+                current.lastReadAt = now
+                offered = current
+                return send(.offer(current.offer), to: peer)
+            }
+            guard now - current.lastReadAt > Self.snapshotRest else { return send(.noSnapshot, to: peer) }
+        }
+        do throws(StoreError) {
+            let header = try store.snapshot()
+            let offer = SnapshotOffer(
+                number: header.checksum == 0 ? 1 : header.checksum, epoch: header.epoch, vector: header.vector,
+                size: UInt64(header.size), checksum: header.checksum)
+            offered = Offered(offer: offer, madeAt: now, lastReadAt: now)
+            send(.offer(offer), to: peer)
+        } catch {
+            outputs.append(.trouble(error))
+            send(.noSnapshot, to: peer)
+        }
+    }
+
+    private func readChunk(_ snapshot: UInt64, offset: UInt64, count: Int, to peer: NodeID, _ now: Instant) {
+        guard let current = offered, current.offer.number == snapshot, offset < current.offer.size else {
+            return send(.gone(snapshot: snapshot), to: peer)
+        }
+        offered?.lastReadAt = now
+        do throws(StoreError) {
+            let bytes = try store.snapshotBytes(from: Int(offset), count: count)
+            send(.chunk(snapshot: snapshot, offset: offset, bytes: bytes), to: peer)
+        } catch {
+            outputs.append(.trouble(error))
+            send(.gone(snapshot: snapshot), to: peer)
+        }
+    }
+
+    private func header(_ offer: SnapshotOffer) -> SnapshotHeader {
+        SnapshotHeader(vector: offer.vector, epoch: offer.epoch, size: Int(offer.size), checksum: offer.checksum)
+    }
+
+    private func begin(_ offer: SnapshotOffer, _ now: Instant, _ wall: Int64) {
+        do throws(StoreError) {
+            let offset = try store.beginInstall(header(offer))
+            carryOut(replicator.snapshotBegan(at: UInt64(offset), now: now, wall: wall), now, wall)
+        } catch { failInstall(error, now, wall) }
+    }
+
+    private func failInstall(_ error: StoreError, _ now: Instant, _ wall: Int64) {
+        outputs.append(.trouble(error))
+        carryOut(replicator.installFailed(now: now, wall: wall), now, wall)
+    }
+
+    private func install(_ offer: SnapshotOffer, keepsOwn: Bool, _ now: Instant, _ wall: Int64) {
+        do throws(StoreError) {
+            // What was written or came in while the snapshot was on its way is not in it.
+            try store.finishInstall(keepingUnsent: keepsOwn, wall: wall)
+        } catch { return failInstall(error, now, wall) }
+        offered = nil
+        needsSync = true
+        outputs.append(.reopened)
+        carryOut(
+            replicator.installed(
+                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime, now: now,
+                wall: wall), now, wall)
+        outputs.append(.changed)
+    }
+}

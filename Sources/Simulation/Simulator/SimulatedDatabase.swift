@@ -1,0 +1,86 @@
+import Primitives
+import Replication
+import Storage
+
+/// The database of one machine: a real one, in memory, with a disk that is the image of its last sync.
+final class SimulatedDatabase {
+    /// What a crash leaves.
+    private(set) var image: [UInt8]?
+    /// Earlier ones, as images of the card that somebody kept.
+    private var kept: [[UInt8]] = []
+    private(set) var replica: Replica?
+    private var syncing: (vector: VersionVector, image: [UInt8])?
+    var toldDigest: UInt64 = 0
+    /// Writes that wait for their answer, by ticket.
+    var waiting: [UInt64: Int] = [:]
+    private var chance: SeededGenerator
+    private let bug: PlantedBug?
+
+    init(chance: SeededGenerator, bug: PlantedBug?) {
+        self.chance = chance
+        self.bug = bug
+    }
+
+    func start(id: NodeID, now: Instant, wall: Int64) throws(StoreError) {
+        var options = StoreOptions(seed: chance.next(), wall: wall)
+        options.limits.statementTime = nil
+        options.planted = bug?.inStorage
+        var config = ReplicatorConfig()
+        config.plantedBug = bug?.inReplication
+        let store = try Store(.memory(image: image), options)
+        replica = Replica(
+            id: id, store: store, config: config, chance: SeededGenerator(seed: chance.next()), now: now, wall: wall)
+    }
+
+    func stop(losingUnsynced: Bool, wiping: Bool) {
+        guard let replica else { return }
+        // Killed, not unplugged: what the process wrote is in the kernel's cache, and gets to the disk.
+        if !losingUnsynced { image = (try? replica.store.image()) ?? image }
+        if wiping { image = nil }
+        self.replica = nil
+        syncing = nil
+        waiting = [:]
+        toldDigest = 0
+    }
+
+    var isSyncing: Bool { syncing != nil }
+
+    func beginSync() throws(StoreError) {
+        guard let replica else { return }
+        syncing = (replica.beginSync(), try replica.store.image())
+    }
+    func endSync(now: Instant, wall: Int64) {
+        guard let replica, let done = syncing else { return }
+        syncing = nil
+        image = done.image
+        if kept.count < 32, chance.chance(0.05) { kept.append(done.image) }
+        replica.syncEnded(done.vector, now: now, wall: wall)
+    }
+
+    func wipe() {
+        image = nil
+        kept = []
+    }
+    func rollBack() {
+        if let older = chance.pick(from: kept) { image = older }
+    }
+}
+
+extension PlantedBug {
+    var inStorage: PlantedStorageBug? {
+        switch self {
+        case .recordsOutOfOrder: .appliesOutOfOrder
+        case .updateResurrects: .updateResurrects
+        case .highWaterMarkLost: .losesHighWaterMark
+        default: nil
+        }
+    }
+    var inReplication: ReplicatorConfig.PlantedBug? {
+        switch self {
+        case .recordsOutOfOrder: .appliesOutOfOrder
+        case .acknowledgedBeforeSync: .acknowledgesBeforeSync
+        case .tombstonesCollectedByTime: .collectsByTime
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,245 @@
+import BrambleAPI
+import FoundationEssentials
+import Lab
+import Testing
+
+@Suite("one database on every node", .serialized, .enabled(if: Lab.isAvailable, "no lab: \(Lab.obstacle ?? "")"))
+@LabThread
+struct DatabaseTests {
+    private static let file = "\(BrambleNode.dataDirectory)/database.db"
+
+    @Test("a table made and written on one node is there on all others, and so is what they change")
+    func everywhere() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        try cluster["n1"].write("CREATE TABLE visits (page TEXT PRIMARY KEY, n INTEGER)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM visits") == "[[0]]" }, "\(cluster.logs)")
+        for node in cluster.nodes { try node.write("INSERT INTO visits VALUES ('\(node.name)', 1)") }
+        #expect(
+            cluster.eventuallyAll { $0.rows("SELECT page FROM visits ORDER BY page") == #"[["n1"],["n2"],["n3"]]"# },
+            "\(cluster.logs)")
+        try cluster["n3"].write("UPDATE visits SET n = 7 WHERE page = 'n1'")
+        try cluster["n2"].write("DELETE FROM visits WHERE page = 'n3'")
+        #expect(
+            cluster.eventuallyAll { $0.rows("SELECT page, n FROM visits ORDER BY page") == #"[["n1",7],["n2",1]]"# },
+            "\(cluster.logs)")
+        let status = try cluster["n1"].ask("GET", "/v1/database")
+        #expect(status.status == 200 && status.text.contains("n3"), "\(status.text)")
+    }
+
+    @Test("a write on one node alone is answered at once, and says that it is on one disk only")
+    func alone() throws {
+        let cluster = try Cluster("n1", started: false)
+        try cluster["n1"].start()
+        #expect(eventually(within: .seconds(10)) { (try? cluster["n1"].status().state) == .alone })
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        let answer = try cluster["n1"].sql("INSERT INTO t VALUES (1)", durability: "one")
+        #expect(answer.status == 200 && answer.text.contains("no other node"), "\(answer.text)")
+    }
+
+    @Test("writes acknowledged as “one” survive a daemon that is killed over and over")
+    func killed() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        try cluster["n1"].write("CREATE TABLE journal (id INTEGER PRIMARY KEY)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM journal") == "[[0]]" }, "\(cluster.logs)")
+        var acknowledged: [Int] = []
+        var next = 0
+        for round in 0..<6 {
+            let victim = cluster.nodes[round % 3]
+            for _ in 0..<40 {
+                next += 1
+                let answer = try? victim.sql("INSERT INTO journal VALUES (\(next))", durability: "one")
+                if answer?.status == 200 { acknowledged.append(next) }
+            }
+            victim.kill()
+            for node in cluster.others(than: victim) {
+                next += 1
+                let answer = try? node.sql("INSERT INTO journal VALUES (\(next))", durability: "one")
+                if answer?.status == 200 { acknowledged.append(next) }
+            }
+            try victim.restart()
+            #expect(cluster.agree(alive: ["n1", "n2", "n3"], within: .seconds(30)), "\(cluster.logs)")
+        }
+        #expect(acknowledged.count > 200)
+        let expected = "[[\(acknowledged.count)]]"
+        let list = acknowledged.map(String.init).joined(separator: ",")
+        #expect(
+            cluster.eventuallyAll(within: .seconds(30)) {
+                $0.rows("SELECT count(*) FROM journal WHERE id IN (\(list))") == expected
+            }, "\(cluster.nodes.map { $0.rows("SELECT count(*) FROM journal") }), \(expected)\n\(cluster.logs)")
+    }
+
+    @Test("both sides of a partition write, and are equal after it; what was overwritten is listed")
+    func partition() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        try cluster["n1"].write("CREATE TABLE t (k TEXT PRIMARY KEY, v TEXT)")
+        try cluster["n1"].write("INSERT INTO t VALUES ('shared', 'before')")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT v FROM t") == #"[["before"]]"# }, "\(cluster.logs)")
+        let left = [cluster["n1"], cluster["n2"]]
+        try cluster.lab.partition(left.map(\.host), from: [cluster["n3"].host])
+        #expect(eventually(within: .seconds(15)) { cluster["n3"].sees("n1", as: .down) }, "\(cluster.logs)")
+        for number in 0..<100 {
+            try cluster["n1"].write("INSERT INTO t VALUES ('left \(number)', 'x')")
+            try cluster["n3"].write("INSERT INTO t VALUES ('right \(number)', 'x')")
+        }
+        try cluster["n1"].write("UPDATE t SET v = 'of the left' WHERE k = 'shared'")
+        try cluster["n3"].write("UPDATE t SET v = 'of the right' WHERE k = 'shared'")
+        try cluster.lab.heal()
+        #expect(
+            cluster.eventuallyAll(within: .seconds(30)) {
+                $0.rows("SELECT count(*), max(v) FROM t WHERE k <> 'shared'") == #"[[200,"x"]]"#
+                    && $0.rows("SELECT v FROM t WHERE k = 'shared'") == #"[["of the right"]]"#
+            }, "\(cluster.nodes.map { $0.rows("SELECT count(*) FROM t") })\n\(cluster.logs)")
+        #expect(
+            cluster.eventuallyAll { $0.rows("SELECT kept, lost FROM bramble_conflicts") == #"[["of the right","of the left"]]"# },
+            "\(cluster.nodes.map { $0.rows("SELECT kept, lost FROM bramble_conflicts") })")
+    }
+
+    @Test("rows deleted while a node was away stay deleted when it is back")
+    func awayThroughDeletes() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        for key in 0..<50 { try cluster["n1"].write("INSERT INTO t VALUES (\(key))") }
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[50]]" }, "\(cluster.logs)")
+        cluster["n3"].stop()
+        try cluster["n1"].write("DELETE FROM t WHERE k < 25")
+        pause(.seconds(3))
+        try cluster["n2"].write("DELETE FROM t WHERE k >= 40")
+        try cluster["n3"].restart()
+        #expect(
+            cluster.eventuallyAll(within: .seconds(30)) { $0.rows("SELECT count(*), min(k) FROM t") == "[[15,25]]" },
+            "\(cluster.nodes.map { $0.rows("SELECT count(*) FROM t") })\n\(cluster.logs)")
+        try cluster["n3"].write("INSERT INTO t VALUES (1)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[16]]" }, "\(cluster.logs)")
+    }
+
+    @Test("an empty node joins while others write, and has everything")
+    func join() throws {
+        let cluster = try Cluster("n1", "n2")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)")
+        for batch in 0..<20 {
+            let values = (0..<500).map { "(\(batch * 500 + $0), 'some text of row \($0)')" }.joined(separator: ",")
+            try cluster["n1"].write("INSERT INTO t VALUES \(values)")
+        }
+        // Until both have acknowledged it, and the log is gone: the new one needs a snapshot.
+        pause(.seconds(4))
+        let third = try cluster.add("n3")
+        try third.takeKey(of: cluster["n1"])
+        try third.start()
+        for key in 20_000..<20_100 { try cluster["n2"].write("INSERT INTO t VALUES (\(key), 'meanwhile')") }
+        #expect(
+            cluster.eventuallyAll(within: .seconds(40)) { $0.rows("SELECT count(*) FROM t") == "[[10100]]" },
+            "\(cluster.nodes.map { $0.rows("SELECT count(*) FROM t") })\n\(cluster.logs)")
+        try third.write("INSERT INTO t VALUES (30000, 'by the new one')")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[10101]]" }, "\(cluster.logs)")
+    }
+
+    @Test("a damaged file is set aside and fetched anew from the others")
+    func damaged() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)")
+        for key in 0..<200 { try cluster["n1"].write("INSERT INTO t VALUES (\(key), 'value')") }
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[200]]" }, "\(cluster.logs)")
+        let victim = cluster["n2"]
+        victim.stop()
+        try victim.host.require(
+            "dd", "if=/dev/urandom", "of=\(Self.file)", "bs=4096", "seek=1", "count=6", "conv=notrunc")
+        try victim.restart()
+        #expect(
+            cluster.eventuallyAll(within: .seconds(40)) { $0.rows("SELECT count(*) FROM t") == "[[200]]" },
+            "\(cluster.logs)")
+        let kept = try victim.host.require("sh", "-c", "ls \(BrambleNode.dataDirectory) | grep damaged")
+        #expect(kept.contains("database.db.damaged"))
+        try victim.write("INSERT INTO t VALUES (1000, 'after')")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[201]]" }, "\(cluster.logs)")
+    }
+
+    @Test("a node whose disk is full says so, the others go on, and it catches up when there is room")
+    func diskFull() throws {
+        let cluster = try Cluster("n1", "n2", started: false)
+        let small = cluster["n2"]
+        let key = try #require(small.host.read(BrambleNode.keyFile))
+        try small.host.require("mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", BrambleNode.dataDirectory)
+        try small.host.write(key, to: BrambleNode.keyFile)
+        try small.host.require("chmod", "600", BrambleNode.keyFile)
+        for node in cluster.nodes { try node.start() }
+        #expect(cluster.agree(alive: ["n1", "n2"]), "\(cluster.logs)")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[0]]" }, "\(cluster.logs)")
+        try small.host.require("sh", "-c", "dd if=/dev/zero of=\(BrambleNode.dataDirectory)/filler bs=64k || true")
+        for key in 0..<10 { try cluster["n1"].write("INSERT INTO t VALUES (\(key), randomblob(100000))", durability: "local") }
+        #expect(cluster["n1"].rows("SELECT count(*) FROM t") == "[[10]]")
+        let refused = try small.sql("INSERT INTO t VALUES (100, randomblob(100000))")
+        #expect(refused.status != 200 && refused.text.contains("remedy"), "\(refused.text)")
+        #expect(cluster.agree(alive: ["n1", "n2"]), "\(cluster.logs)")
+        try small.host.require("rm", "\(BrambleNode.dataDirectory)/filler")
+        #expect(
+            cluster.eventuallyAll(within: .seconds(40)) { $0.rows("SELECT count(*) FROM t") == "[[10]]" },
+            "\(cluster.nodes.map { $0.rows("SELECT count(*) FROM t") })\n\(cluster.logs)")
+    }
+
+    @Test("a node whose clock is ten years ahead does not win for ever")
+    func wrongClock() throws {
+        let cluster = try Cluster("n1", "n2", "n3", started: false)
+        for node in cluster.nodes {
+            let isWrong = node.name == "n3"
+            try node.start(
+                [],
+                environment: isWrong
+                    ? ["LD_PRELOAD": BrambleNode.clockShifter, "LAB_CLOCK_SHIFT": "\(10 * 365 * 86_400)"] : [:])
+        }
+        #expect(cluster.agree(alive: ["n1", "n2", "n3"]), "\(cluster.logs)")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[0]]" }, "\(cluster.logs)")
+        try cluster["n3"].write("INSERT INTO t VALUES (1, 'by the wrong clock')")
+        #expect(
+            cluster.eventuallyAll { $0.rows("SELECT v FROM t") == #"[["by the wrong clock"]]"# }, "\(cluster.logs)")
+        try cluster["n1"].write("UPDATE t SET v = 'later' WHERE k = 1")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT v FROM t") == #"[["later"]]"# }, "\(cluster.logs)")
+    }
+
+    @Test("a removed node's copy is gone, also the file")
+    func removed() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[0]]" }, "\(cluster.logs)")
+        #expect(try cluster["n1"].cli("node", "remove", "n3").succeeded)
+        #expect(
+            eventually(within: .seconds(20)) { !cluster["n3"].host.exists(Self.file) },
+            "\(cluster.logs)")
+        try cluster["n1"].write("INSERT INTO t VALUES (1)")
+        #expect(eventually(within: .seconds(10)) { cluster["n2"].rows("SELECT count(*) FROM t") == "[[1]]" })
+    }
+}
+
+extension BrambleNode {
+    func sql(_ statement: String, durability: String? = nil) throws(LabError) -> HTTPResponse {
+        var body = #"{"statement":"\#(statement)""#
+        if let durability { body += #","durability":"\#(durability)""# }
+        return try ask("POST", "/v1/sql", body: body + "}", within: .seconds(20))
+    }
+    /// Must work.
+    func write(_ statement: String, durability: String? = nil) throws(LabError) {
+        let answer = try sql(statement, durability: durability)
+        guard answer.status == 200 else { throw LabError("\(name): \(statement.prefix(80)): \(answer.text)") }
+    }
+    /// The rows as JSON, without spaces; what was answered instead, when it was refused.
+    func rows(_ statement: String) -> String {
+        guard let answer = try? sql(statement) else { return "no answer" }
+        guard answer.status == 200, let from = answer.text.range(of: #""rows":"#) else { return answer.text }
+        var depth = 0
+        var text = ""
+        for letter in answer.text[from.upperBound...] {
+            if letter == "[" { depth += 1 }
+            if letter == "]" { depth -= 1 }
+            text.append(letter)
+            if depth == 0 { break }
+        }
+        return text
+    }
+}
+
+extension Cluster {
+    func eventuallyAll(within limit: Duration = .seconds(15), _ holds: (BrambleNode) -> Bool) -> Bool {
+        eventually(within: limit) { nodes.allSatisfy(holds) }
+    }
+}

@@ -1,0 +1,325 @@
+import Primitives
+import Testing
+
+@testable import Replication
+
+@Suite struct ReplicatorTests {
+    @Test("what is written on one node is on all at once, and each acknowledges it")
+    func push() {
+        let three = TinyReplicas(3)
+        let ticket = three.write("a", at: 0, .majority)
+        #expect(three.areEqual)
+        #expect(three.nodes[0].answers[ticket] == WriteConfirmation(reached: .majority, note: nil))
+    }
+
+    @Test("a write is not acknowledged before it is synced, here and there")
+    func syncFirst() {
+        let two = TinyReplicas(2)
+        two.nodes.forEach { $0.syncsByItself = false }
+        let local = two.write("a", at: 0, .local)
+        let one = two.write("b", at: 0, .one)
+        #expect(two.nodes[1].state == ["a", "b"])
+        #expect(two.nodes[0].answers.isEmpty)
+        two.sync(0)
+        #expect(two.nodes[0].answers[local]?.reached == .local)
+        #expect(two.nodes[0].answers[one] == nil)
+        two.sync(1)
+        two.settle()
+        #expect(two.nodes[0].answers[one] == WriteConfirmation(reached: .one, note: nil))
+    }
+
+    @Test("a node alone answers at once, and says that it is alone; also when the other goes while a write waits")
+    func alone() {
+        let two = TinyReplicas(2)
+        two.nodes[1].syncsByItself = false
+        let first = two.write("a", at: 0, .one)
+        #expect(two.nodes[0].answers[first] == nil)
+        two.cut(0, 1)
+        #expect(two.nodes[0].answers[first] == WriteConfirmation(reached: .local, note: .alone))
+        let second = two.write("b", at: 0, .one)
+        #expect(two.nodes[0].answers[second] == WriteConfirmation(reached: .local, note: .alone))
+    }
+
+    @Test("a minority says that there is no majority, and what it reached instead")
+    func minority() {
+        let five = TinyReplicas(5)
+        for side in [0, 1] { for other in 2..<5 { five.cut(side, other) } }
+        let ticket = five.write("a", at: 0, .majority)
+        #expect(five.nodes[0].answers[ticket] == WriteConfirmation(reached: .one, note: .noMajority))
+    }
+
+    @Test("a write nobody confirms in five seconds is answered as what it is")
+    func unconfirmed() {
+        let two = TinyReplicas(2)
+        two.nodes[1].syncsByItself = false
+        let ticket = two.write("a", at: 0, .one)
+        two.pass(.seconds(4))
+        #expect(two.nodes[0].answers[ticket] == nil)
+        two.pass(.seconds(2))
+        #expect(two.nodes[0].answers[ticket] == WriteConfirmation(reached: .local, note: .notConfirmed))
+    }
+
+    @Test("a lost push is pulled when the next one shows the gap, and nothing is applied out of order")
+    func gap() {
+        let two = TinyReplicas(2)
+        two.dropsRecords = 1
+        two.write("a", at: 0)
+        two.write("b", at: 0)
+        two.write("c", at: 0)
+        #expect(two.nodes[1].state.isEmpty)
+        two.pass(.milliseconds(300))
+        #expect(two.areEqual)
+    }
+
+    @Test("a lost last push is found by the hash in heartbeats")
+    func lostTail() {
+        let two = TinyReplicas(2)
+        two.dropsRecords = 1
+        two.write("a", at: 0)
+        two.pass(.seconds(1))
+        two.compare()
+        #expect(two.areEqual)
+    }
+
+    @Test("two sides of a partition that both wrote are equal after they meet")
+    func partition() {
+        let four = TinyReplicas(4)
+        for a in [0, 1] { for b in [2, 3] { four.cut(a, b) } }
+        for number in 0..<500 { four.write("left \(number)", at: number % 2) }
+        for number in 0..<500 { four.write("right \(number)", at: 2 + number % 2) }
+        #expect(!four.areEqual)
+        four.heal()
+        four.pass(.seconds(2))
+        #expect(four.areEqual)
+        #expect(four.nodes[0].state.count == 1000)
+    }
+
+    @Test("in a large cluster records are passed on, each once a link, and duplicates do nothing")
+    func flooding() {
+        let ring = TinyReplicas(20)
+        ring.meet(watching: { a, b in [1, 2, 18, 19].contains((b - a + 20) % 20) })
+        ring.sentRecords = 0
+        let ticket = ring.write("a", at: 3, .majority)
+        #expect(ring.areEqual)
+        #expect(ring.sentRecords <= 20 * 4)
+        // Acknowledgements of those it does not talk to come by others.
+        ring.pass(.seconds(4))
+        #expect(ring.nodes[3].answers[ticket]?.reached == .majority)
+    }
+
+    @Test("records that everybody has are dropped from the log, and not while somebody is away")
+    func retention() {
+        let three = TinyReplicas(3)
+        for number in 0..<10 { three.write("early \(number)", at: number % 3) }
+        three.pass(.seconds(3))
+        #expect(three.nodes.map(\.logCount) == [0, 0, 0])
+        three.cut(0, 2)
+        three.cut(1, 2)
+        for number in 0..<10 { three.write("late \(number)", at: number % 2) }
+        three.pass(.seconds(60))
+        #expect(three.nodes[0].logCount == 10)
+        #expect(!three.nodes[0].collected.covers(three.nodes[0].vector))
+        three.heal()
+        three.pass(.seconds(3))
+        #expect(three.areEqual)
+        #expect(three.nodes[0].logCount == 0)
+        #expect(three.nodes[0].collected == three.nodes[0].vector)
+    }
+
+    @Test("tombstones are not collected while a member has not acknowledged, nor while members disagree who is one")
+    func stability() {
+        let three = TinyReplicas(3)
+        three.nodes[2].syncsByItself = false
+        three.write("a", at: 0)
+        three.pass(.seconds(5))
+        #expect(three.nodes[0].replicator.stable.isEmpty)
+        three.sync(2)
+        three.pass(.seconds(5))
+        #expect(three.nodes[0].replicator.stable == three.nodes[0].vector)
+        // Node 1 hears of a fourth member; nodes 0 and 2 do not.
+        three.add()
+        let one = three.nodes[1]
+        _ = one.replicator.peersChanged(
+            members: three.nodes.map(\.id), reachable: [three.nodes[0].id, three.nodes[2].id], now: three.now,
+            wall: one.wall)
+        three.write("b", at: 0)
+        three.pass(.seconds(3))
+        #expect(three.nodes[0].replicator.stable.isEmpty)
+    }
+
+    @Test("a standing counts only once we have all that its node had")
+    func covered() {
+        let two = TinyReplicas(2)
+        two.write("a", at: 0)
+        two.pass(.seconds(2))
+        let other = Origin(rawValue: 999)
+        var ahead = two.nodes[1].vector
+        ahead.advance(two.nodes[0].origin, to: 1)
+        ahead.advance(other, to: 7)
+        two.dropsRecords = .max
+        two.inject(
+            .standings(
+                [Standing(node: two.nodes[1].id, roster: two.nodes[0].replicator.roster, synced: ahead)], epoch: .first,
+                wall: 0), from: 1, to: 0)
+        two.write("b", at: 0)
+        #expect(two.nodes[0].replicator.stable[two.nodes[0].origin] == 1)
+    }
+
+    @Test("a new node whose log was trimmed elsewhere gets a snapshot and then the tail, while others write")
+    func snapshot() {
+        let three = TinyReplicas(3)
+        for number in 0..<200 { three.write("early \(number)", at: number % 3) }
+        three.pass(.seconds(3))
+        #expect(three.nodes[0].logCount == 0)
+        three.add()
+        three.meet()
+        #expect(three.nodes[3].replicator.isJoining || three.areEqual)
+        for number in 0..<20 {
+            three.write("meanwhile \(number)", at: number % 3)
+            three.pass(.milliseconds(100))
+        }
+        three.pass(.seconds(2))
+        #expect(three.areEqual)
+        #expect(!three.nodes[3].replicator.isJoining)
+        #expect(three.nodes[3].replicator.counters.snapshotsFetched == 1)
+    }
+
+    @Test("a snapshot goes on where it stopped when the stream breaks, and with another peer when that one is gone")
+    func resume() {
+        let three = TinyReplicas(3)
+        for number in 0..<2000 { three.write("a long text, number \(number)", at: 0) }
+        three.pass(.seconds(3))
+        three.add()
+        three.cut(0, 3)
+        three.cut(1, 3)
+        three.cut(2, 3)
+        // The first chunks, then silence.
+        three.heal()
+        three.pass(.seconds(20))
+        #expect(three.areEqual)
+    }
+
+    @Test("our own records that others know and we do not make us write under another origin")
+    func burntOrigin() {
+        let two = TinyReplicas(2)
+        two.write("a", at: 0)
+        let old = two.nodes[0].origin
+        two.inject(
+            .records(
+                [LogRecord(origin: old, sequence: 2, time: HybridTime(milliseconds: two.nodes[0].wall + 50), body: [65])],
+                epoch: .first, answer: nil), from: 1, to: 0)
+        #expect(two.nodes[0].origin != old)
+        #expect(two.nodes[0].state == ["a", "A"])
+        two.write("b", at: 0)
+        #expect(two.nodes[0].vector[old] == 2)
+    }
+
+    @Test("a node with a clock ten years ahead stamps with the cluster's time while it hears it")
+    func wrongClock() {
+        let three = TinyReplicas(3)
+        three.pass(.seconds(12))
+        three.nodes[1].wall += 10 * 365 * 86_400_000
+        three.pass(.seconds(12))
+        three.write("a", at: 1)
+        #expect(three.areEqual)
+        #expect(three.nodes[0].replicator.newest.milliseconds < three.nodes[0].wall + 60_000)
+    }
+
+    @Test("what came from the future is held, does not hold up others, and is taken when an operator says so")
+    func future() {
+        let three = TinyReplicas(3)
+        three.pass(.seconds(12))
+        three.cut(0, 1)
+        three.cut(1, 2)
+        three.nodes[1].wall += 10 * 365 * 86_400_000
+        three.write("from 2036", at: 1)
+        three.nodes[1].wall -= 10 * 365 * 86_400_000
+        three.heal()
+        three.write("now", at: 2)
+        three.pass(.seconds(5))
+        #expect(three.nodes[0].state == ["now"])
+        #expect(three.nodes[0].replicator.held.count == 1)
+        #expect(three.nodes[0].replicator.counters.futureRecords >= 1)
+        for index in [0, 2] {
+            let node = three.nodes[index]
+            for origin in node.replicator.held.keys { _ = node.replicator.release(origin, now: three.now, wall: node.wall) }
+        }
+        three.pass(.seconds(5))
+        three.compare()
+        three.pass(.seconds(5))
+        #expect(three.areEqual)
+    }
+
+    @Test("a restored database replaces all others, and what they had cannot mix back in")
+    func epoch() {
+        let three = TinyReplicas(3)
+        for number in 0..<5 { three.write("old \(number)", at: number % 3) }
+        let node = three.nodes[0]
+        node.epoch = DatabaseEpoch(since: HybridTime(milliseconds: node.wall), number: 7)
+        node.state = ["restored"]
+        node.origin = Origin(rawValue: 555)
+        node.vector = VersionVector([node.origin: 1])
+        node.floor = node.vector
+        node.log = [:]
+        let effects = node.replicator.restored(
+            origin: node.origin, epoch: node.epoch, vector: node.vector, newest: .zero, now: three.now, wall: node.wall)
+        for case .send(let message, let peer) in effects { three.inject(message, from: 0, to: Int(peer.low) - 1) }
+        three.pass(.seconds(3))
+        #expect(three.nodes.allSatisfy { $0.state == ["restored"] && $0.epoch == node.epoch })
+        three.write("new", at: 2)
+        #expect(three.areEqual)
+    }
+
+    @Test("a full disk stops nothing but itself, and catches up afterwards")
+    func diskFull() {
+        let three = TinyReplicas(3)
+        three.nodes[2].isDiskFull = true
+        for number in 0..<10 { three.write("a \(number)", at: 0, .one) }
+        #expect(three.nodes[0].answers.values.allSatisfy { $0.reached == .one })
+        three.pass(.seconds(5))
+        #expect(three.nodes[2].state.isEmpty)
+        three.nodes[2].isDiskFull = false
+        three.pass(.seconds(5))
+        #expect(three.areEqual)
+    }
+
+    @Test("gaps in an answer, times that go back, and strangers are refused and counted")
+    func nonsense() {
+        let two = TinyReplicas(2)
+        two.write("a", at: 1)
+        let origin = two.nodes[1].origin
+        let back = LogRecord(origin: origin, sequence: 2, time: HybridTime(milliseconds: 5), body: [66])
+        two.inject(.records([back], epoch: .first, answer: nil), from: 1, to: 0)
+        #expect(two.nodes[0].replicator.counters.refusedRecords == 1)
+        #expect(two.nodes[0].state == ["a"])
+        let far = LogRecord(
+            origin: origin, sequence: 9, time: HybridTime(milliseconds: two.nodes[1].wall + 1), body: [67])
+        two.inject(
+            .records([far], epoch: .first, answer: PullAnswer(number: 77, isBelowFloor: false)), from: 1, to: 0)
+        #expect(two.nodes[0].replicator.counters.refusedRecords == 2)
+        let stranger = NodeID(high: 9, low: 9)
+        #expect(two.nodes[0].replicator.received(.noSnapshot, from: stranger, now: two.now, wall: 0) == [])
+        #expect(two.nodes[0].replicator.counters.refusedMessages == 1)
+    }
+
+    @Test("a long log is cut where a majority has it, and never where it has not")
+    func longLog() {
+        var config = ReplicatorConfig()
+        config.logBytes = 10_000
+        let three = TinyReplicas(3, config: config)
+        three.cut(0, 2)
+        three.cut(1, 2)
+        let text = String(repeating: "x", count: 200)
+        for number in 0..<100 {
+            three.write("\(text) \(number)", at: 0)
+            three.write("\(text) alone \(number)", at: 2)
+            three.pass(.milliseconds(500))
+        }
+        #expect(three.nodes[0].logBytes < 14_000)
+        #expect(three.nodes[2].logCount == 100)
+        three.heal()
+        three.pass(.seconds(10))
+        #expect(three.areEqual)
+        #expect(three.nodes[2].state.count == 200)
+    }
+}

@@ -1,0 +1,470 @@
+import Foundation
+import Glibc
+import Primitives
+import Replication
+import Testing
+
+@testable import Storage
+
+@Suite("a store")
+struct StoreTests {
+    /// Two of them, with the same tables.
+    private func pair(_ definition: String) throws -> (Store, Store) {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        try one.run(definition)
+        try two.take(from: one)
+        return (one, two)
+    }
+
+    @Test("gives what was written, in all types, and a record of it")
+    func values() throws {
+        let (one, two) = try pair("CREATE TABLE t (k TEXT PRIMARY KEY, i INTEGER, r REAL, b BLOB, t TEXT, n)")
+        let answer = try one.run(
+            "INSERT INTO t VALUES (?, ?, ?, ?, ?, ?) RETURNING k", .text(""), .integer(.min), .real(-0.5),
+            .blob([0, 255]),
+            .text("ä\u{0}\n"), .null)
+        #expect(answer.columns == ["k"])
+        #expect(answer.rows == [[.text("")]])
+        #expect(answer.changed == 1)
+        try two.take(from: one)
+        let rows: [[SQLValue]] = [[.text(""), .integer(.min), .real(-0.5), .blob([0, 255]), .text("ä\u{0}\n"), .null]]
+        #expect(try one.ask("SELECT * FROM t") == rows)
+        #expect(try two.ask("SELECT * FROM t") == rows)
+        #expect(try one.digest() == two.digest())
+    }
+
+    @Test("writes no record when nothing is different")
+    func nothing() throws {
+        let (one, _) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        try one.run("INSERT INTO t VALUES (1, 1)")
+        for text in [
+            "UPDATE t SET a = 1", "DELETE FROM t WHERE k = 7", "SELECT 1", "", " -- nothing",
+            "INSERT INTO t VALUES (2, 2); DELETE FROM t WHERE k = 2", "UPDATE t SET a = 5; UPDATE t SET a = 1",
+            "CREATE TABLE IF NOT EXISTS t (x PRIMARY KEY)", "INSERT OR IGNORE INTO t VALUES (1, 9)",
+        ] {
+            #expect(try one.run(text).record == nil, "\(text)")
+        }
+    }
+
+    @Test("numbers keys so that two nodes never give the same")
+    func identifiers() throws {
+        let (one, two) = try pair("CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
+        for _ in 0..<200 {
+            try one.run("INSERT INTO t (a) VALUES (1)")
+            try two.run("INSERT INTO t (a) VALUES (2)")
+        }
+        try two.take(from: one)
+        #expect(try two.ask("SELECT count(*), min(id) > 0 FROM t") == [[.integer(400), .integer(1)]])
+    }
+
+    @Test("adds counters up, also those of two nodes that inserted the row at once")
+    func counters() throws {
+        let (one, two) = try pair("CREATE TABLE hits (page TEXT PRIMARY KEY, n COUNTER)")
+        let hit = "INSERT INTO hits VALUES ('/', 1) ON CONFLICT DO UPDATE SET n = n + 1"
+        for _ in 0..<3 { try one.run(hit) }
+        for _ in 0..<4 { try two.run(hit) }
+        try two.take(from: one)
+        try one.take(from: two)
+        for store in [one, two] { #expect(try store.ask("SELECT n FROM hits") == [[.integer(7)]]) }
+        try one.run("UPDATE hits SET n = 0")
+        try two.run(hit)
+        try two.take(from: one)
+        try one.take(from: two)
+        for store in [one, two] { #expect(try store.ask("SELECT n FROM hits") == [[.integer(1)]]) }
+        #expect(try one.digest() == two.digest())
+    }
+
+    @Test("lists what was overwritten unseen, with both values, and nothing that was seen")
+    func conflicts() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a, b)")
+        try one.run("INSERT INTO t VALUES (1, 'first', 'x')")
+        try two.take(from: one)
+        try two.run("UPDATE t SET a = 'second'")
+        try one.take(from: two)
+        #expect(try one.report().conflicts == 0)
+        try one.run("UPDATE t SET a = 'here', b = 'both'", wall: noon + 10)
+        try two.run("UPDATE t SET a = 'there', b = 'both'", wall: noon + 20)
+        try two.take(from: one)
+        try one.take(from: two)
+        for store in [one, two] {
+            let rows = try store.ask("SELECT tab, key, col, kept, lost, kept_by, lost_by FROM bramble_conflicts")
+            #expect(
+                rows == [
+                    [
+                        .text("t"), .text("1"), .text("a"), .text("there"), .text("here"),
+                        .text(two.origin.description), .text(one.origin.description),
+                    ]
+                ])
+            #expect(try store.ask("SELECT a FROM t") == [[.text("there")]])
+        }
+        // Seen by now: no conflict.
+        try one.run("UPDATE t SET a = 'later'", wall: noon + 30)
+        try two.take(from: one)
+        #expect(try two.report().conflicts == 1)
+        // A delete of what somebody changed meanwhile.
+        try one.run("DELETE FROM t", wall: noon + 50)
+        try two.run("UPDATE t SET b = 'kept?'", wall: noon + 40)
+        try two.take(from: one)
+        try one.take(from: two)
+        for store in [one, two] {
+            #expect(try store.report().conflicts == 2)
+            let last = try store.ask("SELECT kept, lost FROM bramble_conflicts ORDER BY id DESC LIMIT 1")
+            #expect(last == [[.text("(deleted)"), .text("(row)")]])
+        }
+    }
+
+    @Test("keeps changes for tables and columns it does not know yet")
+    func held() throws {
+        let one = try openStore(seed: 1)
+        let two = try openStore(seed: 2)
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        let three = try openStore(seed: 3)
+        try three.take(from: one)
+        try three.run("ALTER TABLE t ADD COLUMN b DEFAULT 'd'")
+        try one.take(from: three)
+        try one.run("INSERT INTO t VALUES (1, 2, 3)")
+        guard case .records(let records) = try one.records(of: one.origin, after: 0, maxBytes: .max) else { return }
+        let four = try openStore(seed: 4)
+        try four.run("CREATE TABLE other (k PRIMARY KEY)")
+        _ = try four.apply(records)
+        #expect(try four.ask("SELECT * FROM t") == [[.integer(1), .integer(2)]])
+        #expect(try four.report().held == 1)
+        try four.take(from: three)
+        #expect(try four.ask("SELECT * FROM t") == [[.integer(1), .integer(2), .integer(3)]])
+        #expect(try four.report().held == 0)
+        _ = two
+    }
+
+    @Test("forgets deletes that all have seen, and nothing comes back")
+    func collection() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        try one.run("INSERT INTO t VALUES (1, 1), (2, 2)")
+        try two.take(from: one)
+        try two.run("UPDATE t SET a = 5 WHERE k = 1")
+        try one.run("DELETE FROM t WHERE k = 1")
+        // The other has not seen the delete.
+        #expect(try one.collect(stable: VersionVector([one.origin: 2]), limit: 100) == 0)
+        try two.take(from: one)
+        try one.take(from: two)
+        let all = one.vector
+        #expect(try one.tables()[0].tombstones == 1)
+        #expect(try one.collect(stable: all, limit: 100) == 1)
+        #expect(try two.collect(stable: all, limit: 100) == 1)
+        #expect(try one.tables()[0].tombstones == 0)
+        #expect(try one.digest() == two.digest())
+        #expect(try one.ask("SELECT k FROM t") == [[.integer(2)]])
+    }
+
+    @Test("collecting by time brings a deleted row back: the planted bug is one")
+    func collectionByTime() throws {
+        let one = try openStore(seed: 1, bug: .collectsByTime)
+        let two = try openStore(seed: 2)
+        try two.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        try two.run("INSERT INTO t VALUES (1, 1)")
+        let three = try openStore(seed: 3)
+        try three.take(from: two)
+        try three.run("DELETE FROM t WHERE k = 1", wall: noon + 5)
+        guard case .records(let creation) = try two.records(of: two.origin, after: 0, maxBytes: 1) else { return }
+        _ = try one.apply(creation)
+        guard case .records(let deletion) = try three.records(of: three.origin, after: 0, maxBytes: .max) else {
+            return
+        }
+        _ = try one.apply(deletion)
+        _ = try one.collect(stable: VersionVector(), limit: 100)
+        try one.take(from: two)
+        #expect(try one.ask("SELECT count(*) FROM t") == [[.integer(1)]])
+    }
+
+    @Test("a log that was trimmed says so, and the vector stays over a restart")
+    func trimming() throws {
+        let one = try openStore()
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        for _ in 0..<10 { try one.run("INSERT INTO t DEFAULT VALUES") }
+        let bytes = one.logBytes
+        try one.trimLog(to: VersionVector([one.origin: 6]))
+        #expect(one.logBytes < bytes)
+        #expect(try one.records(of: one.origin, after: 3, maxBytes: 1) == .collected(floor: 6))
+        guard case .records(let rest) = try one.records(of: one.origin, after: 6, maxBytes: .max) else { return }
+        #expect(rest.map(\.sequence) == [7, 8, 9, 10, 11])
+        guard case .records(let first) = try one.records(of: one.origin, after: 6, maxBytes: 1) else { return }
+        #expect(first.map(\.sequence) == [7])
+        try one.trimLog(to: one.vector)
+        let again = try openStore(seed: 3, image: one.image())
+        #expect(again.vector == one.vector)
+        #expect(again.logBytes == 0)
+    }
+
+    @Test("tells watchers each change in order, and asks them to read anew when they are too late")
+    func watching() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        let start = two.latestNotice
+        try one.run("INSERT INTO t VALUES (1, 'x')")
+        try two.take(from: one)
+        try two.run("UPDATE t SET a = 'y'")
+        _ = try two.refusal(of: "INSERT INTO t VALUES (2, 'z'); SELEC")
+        try two.run("DELETE FROM t")
+        guard case .notices(let notices) = two.notices(after: start, limit: 100) else {
+            Issue.record("no notices")
+            return
+        }
+        #expect(notices.map(\.number) == [start + 1, start + 2, start + 3])
+        #expect(notices.map { $0.row?.last?.value } == [.text("x"), .text("y"), nil])
+        #expect(notices.allSatisfy { $0.table == "t" && $0.key[0].name == "k" && $0.key[0].value == .integer(1) })
+        guard case .notices(let rest) = two.notices(after: start + 1, limit: 1) else { return }
+        #expect(rest.map(\.number) == [start + 2])
+        for number in 0..<5_000 { try two.run("INSERT INTO t VALUES (?, 1)", .integer(Int64(number))) }
+        #expect(two.notices(after: start, limit: 10) == .resync(next: two.latestNotice))
+        #expect(two.notices(after: two.latestNotice + 5, limit: 10) == .resync(next: two.latestNotice))
+        guard case .notices(let none) = two.notices(after: two.latestNotice, limit: 10) else { return }
+        #expect(none.isEmpty)
+    }
+
+    @Test("facts are rows that people's SQL can read only")
+    func facts() throws {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        #expect(try one.setFacts([("user/a", [1]), ("user/b", [2]), ("x", [])], wall: noon) != nil)
+        #expect(try one.setFacts([("user/a", [1])], wall: noon) == nil)
+        try two.take(from: one)
+        #expect(try two.facts(prefix: "user/").map(\.key) == ["user/a", "user/b"])
+        #expect(try two.setFacts([("user/a", nil)], wall: noon + 1) != nil)
+        try one.take(from: two)
+        #expect(try one.fact("user/a") == nil)
+        #expect(try one.fact("x") == [])
+        #expect(try one.ask("SELECT count(*) FROM bramble_facts") == [[.integer(2)]])
+        #expect(try one.digest() == two.digest())
+    }
+
+    // MARK: Crashes
+
+    @Test("after a crash it goes on under another origin, above all times it used, and gets its lost records back")
+    func crash() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        let old = one.origin
+        let synced = try one.image()
+        try one.run("INSERT INTO t VALUES (1, 'lost here')")
+        try two.take(from: one)
+        // The clock is in 1970, as on a board without a battery.
+        let again = try openStore(seed: 7, image: synced, wall: 0)
+        #expect(again.origin != old)
+        #expect(again.vector[old] == 1)
+        let record = try #require(try again.run("INSERT INTO t VALUES (2, 'new')", wall: 0).record)
+        #expect(record.time > one.latestTime)
+        try again.take(from: two)
+        try two.take(from: again)
+        #expect(try again.ask("SELECT k FROM t") == [[.integer(1)], [.integer(2)]])
+        #expect(try again.digest() == two.digest())
+    }
+
+    @Test("a lost high-water mark makes times go back: the planted bug is one")
+    func highWaterMark() throws {
+        let one = try openStore()
+        let latest = try #require(try one.run("CREATE TABLE t (k PRIMARY KEY)").record).time
+        try one.trimLog(to: one.vector)
+        let good = try openStore(seed: 2, image: one.image(), wall: 0)
+        #expect(good.latestTime > latest)
+    }
+
+    @Test("after a clean end it goes on under the same origin")
+    func cleanEnd() throws {
+        let one = try openStore()
+        try one.run("CREATE TABLE t (k PRIMARY KEY)")
+        try one.close()
+        let again = try openStore(seed: 9, image: one.image())
+        #expect(again.origin == one.origin)
+        #expect(again.vector == one.vector)
+    }
+
+    @Test("records of its own origin that it does not know make it take another one")
+    func restoredImage() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try one.close()
+        let image = try one.image()
+        try one.run("INSERT INTO t VALUES (1)")
+        try two.take(from: one)
+        let copy = try openStore(seed: 5, image: image)
+        #expect(copy.origin == one.origin)
+        try copy.take(from: two)
+        #expect(copy.origin != one.origin)
+        try copy.run("INSERT INTO t VALUES (2)")
+        try two.take(from: copy)
+        #expect(try copy.digest() == two.digest())
+    }
+
+    // MARK: Copies
+
+    @Test("a node that fell behind takes a snapshot in pieces, then the tail, and loses nothing it wrote")
+    func snapshot() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a, n COUNTER)")
+        for number in 0..<200 { try one.run("INSERT INTO t VALUES (?, 'x', 1)", .integer(Int64(number))) }
+        try one.run("DELETE FROM t WHERE k < 20")
+        try two.run("INSERT INTO t VALUES (1000, 'mine', 0)")
+        let own = two.origin
+        let header = try one.snapshot()
+        try one.trimLog(to: one.vector)
+        try one.run("INSERT INTO t VALUES (500, 'tail', 0)")
+        #expect(try two.beginInstall(header) == 0)
+        var offset = 0
+        while offset < header.size {
+            let bytes = try one.snapshotBytes(from: offset, count: 5_000)
+            try two.installBytes(bytes, at: offset)
+            try two.installBytes(bytes, at: offset)
+            offset += bytes.count
+            #expect(try two.beginInstall(header) == offset)
+        }
+        try two.finishInstall(keepingUnsent: true, wall: noon)
+        #expect(two.origin == own)
+        #expect(two.vector[own] == 1)
+        try two.take(from: one)
+        try one.take(from: two)
+        #expect(try one.digest() == two.digest())
+        #expect(try two.ask("SELECT count(*) FROM t") == [[.integer(182)]])
+        try two.run("INSERT INTO t VALUES (1001, 'after', 0)")
+        try one.take(from: two)
+        #expect(try one.digest() == two.digest())
+    }
+
+    @Test("a snapshot that is damaged, cut off or something else changes nothing")
+    func badSnapshot() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        let header = try one.snapshot()
+        let bytes = try one.snapshotBytes(from: 0, count: header.size)
+        let before = try two.digest()
+        var damaged = bytes
+        for place in stride(from: 4_096, to: damaged.count, by: 97) { damaged[place] ^= 0x55 }
+        func install(_ bytes: [UInt8], _ header: SnapshotHeader) throws {
+            _ = try two.beginInstall(header)
+            try two.installBytes(bytes, at: 0)
+            try two.finishInstall(keepingUnsent: false, wall: noon)
+        }
+        let tricks: [([UInt8], SnapshotHeader)] = [
+            (damaged, header), (Array(bytes.dropLast()), header),
+            (
+                damaged,
+                SnapshotHeader(
+                    vector: header.vector, epoch: header.epoch, size: damaged.count, checksum: Checksum.of(damaged))
+            ),
+            (
+                [1, 2, 3],
+                SnapshotHeader(vector: header.vector, epoch: header.epoch, size: 3, checksum: Checksum.of([1, 2, 3]))
+            ),
+            (
+                bytes,
+                SnapshotHeader(
+                    vector: VersionVector(), epoch: header.epoch, size: header.size, checksum: header.checksum)
+            ),
+        ]
+        for (bytes, header) in tricks {
+            #expect(throws: StoreError.self) { try install(bytes, header) }
+            two.discardInstall()
+        }
+        #expect(try two.digest() == before)
+        try install(bytes, header)
+        #expect(try two.digest() == before)
+    }
+
+    @Test("a backup opens with sqlite3, and restoring it begins a new epoch")
+    func backup() throws {
+        let folder = Folder()
+        let store = try Store(.file(folder.database), StoreOptions(seed: 1, wall: noon))
+        try store.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        try store.run("INSERT INTO t VALUES (1, 'saved')")
+        let saved = try store.digest()
+        let path = folder.path + "/backup.db"
+        try store.backup(to: path)
+        #expect(throws: StoreError.self) { try store.backup(to: path) }
+        try store.run("UPDATE t SET a = 'changed'")
+        let old = (store.origin, store.epoch)
+        try store.restore(from: path, wall: noon)
+        #expect(try store.ask("SELECT a FROM t") == [[.text("saved")]])
+        #expect(try store.digest() == saved)
+        #expect(store.origin != old.0)
+        #expect(store.epoch > old.1)
+        #expect(folder.names.contains { $0.hasPrefix("bramble.db.before-2026") })
+        #expect(throws: StoreError.self) { try store.restore(from: folder.path + "/nothing", wall: noon) }
+        try "no database at all".write(toFile: folder.path + "/text", atomically: true, encoding: .utf8)
+        #expect(throws: StoreError.self) { try store.restore(from: folder.path + "/text", wall: noon) }
+        #expect(try store.ask("SELECT a FROM t") == [[.text("saved")]])
+        let epoch = store.epoch
+        try store.close()
+        let again = try Store(.file(folder.database), StoreOptions(seed: 2, wall: noon))
+        #expect(again.epoch == epoch)
+    }
+
+    // MARK: Files
+
+    @Test("a file is private, keeps all over a restart, and reads from another connection")
+    func file() throws {
+        let folder = Folder()
+        var digest: UInt64 = 0
+        do {
+            let store = try Store(.file(folder.database), StoreOptions(seed: 1, wall: noon))
+            try store.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+            let sync = try LogSync(path: folder.database)
+            let reader = try StoreReader(path: folder.database, limits: StoreLimits())
+            for number in 0..<3_000 {
+                try store.run("INSERT INTO t VALUES (?, zeroblob(2000))", .integer(Int64(number)))
+            }
+            try sync.sync()
+            try store.checkpointIfNeeded()
+            #expect(try reader.query([SQLStatement("SELECT count(*) FROM t")]).rows == [[.integer(3_000)]])
+            #expect(throws: StoreError.self) { try reader.query([SQLStatement("DELETE FROM t")]) }
+            digest = try store.digest()
+            // Not closed: as if it was killed.
+        }
+        for name in folder.names {
+            var status = stat()
+            #expect(stat(folder.path + "/" + name, &status) == 0)
+            #expect(status.st_mode & 0o777 == 0o600, "\(name)")
+        }
+        let again = try Store(.file(folder.database), StoreOptions(seed: 2, wall: noon))
+        #expect(try again.digest() == digest)
+        #expect(again.notes.isEmpty)
+        #expect(!again.needsRebuild)
+    }
+
+    @Test(
+        "a damaged file is set aside with its date, and an empty one says that it needs its content",
+        arguments: [0, 1, 2])
+    func damaged(kind: Int) throws {
+        let folder = Folder()
+        do {
+            let store = try Store(.file(folder.database), StoreOptions(seed: 1, wall: noon))
+            try store.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+            for number in 0..<500 {
+                try store.run("INSERT INTO t VALUES (?, 'xxxxxxxxxxxxxxxx')", .integer(Int64(number)))
+            }
+            try store.close()
+        }
+        var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: folder.database)))
+        switch kind {
+        case 0: bytes = Array("this is no database".utf8)
+        case 1: for place in stride(from: 4_096, to: bytes.count, by: 997) { bytes[place] ^= 0xFF }
+        default: bytes = Array(bytes.prefix(bytes.count / 2))
+        }
+        try Data(bytes).write(to: URL(fileURLWithPath: folder.database))
+        let again = try Store(.file(folder.database), StoreOptions(seed: 2, wall: noon))
+        #expect(again.needsRebuild)
+        #expect(again.notes.count == 1)
+        #expect(try again.tables().isEmpty)
+        #expect(folder.names.contains { $0.hasPrefix("bramble.db.damaged-2026") })
+    }
+
+    @Test("a file of another cluster is set aside; that of its own is not")
+    func cluster() throws {
+        let folder = Folder()
+        func open(_ tags: [[UInt8]]) throws -> Store {
+            var options = StoreOptions(seed: 1, wall: noon)
+            options.clusters = tags
+            return try Store(.file(folder.database), options)
+        }
+        do {
+            let store = try open([[1]])
+            try store.run("CREATE TABLE t (k PRIMARY KEY)")
+        }
+        #expect(try open([[2], [1]]).tables().count == 1)
+        let other = try open([[3]])
+        #expect(try other.tables().isEmpty)
+        #expect(!other.needsRebuild)
+        #expect(folder.names.contains { $0.contains("other-cluster") })
+    }
+}

@@ -1,0 +1,113 @@
+package import BrambleAPI
+
+/// Services and mirrors of a cluster that exists in memory only.
+package struct FakeServices: Sendable {
+    package var services: [ServiceInfo] = []
+    package var mirrors: [MirrorInfo] = []
+    package var parked: [ParkedFile] = []
+    /// “move files to node2” and so on, in order.
+    package var orders: [String] = []
+    package init() {}
+}
+
+extension FakeCluster {
+    /// A file server with its mirror on the first node, and a web shop that is held up.
+    package func serve() {
+        change { state in
+            let names = state.nodes.map(\.name)
+            state.services.services = [
+                ServiceInfo(
+                    name: "files", state: .running, node: names.first, epoch: 7, addresses: ["192.168.1.50/24"],
+                    guarantee: names.count >= 3 ? .majority : .singleFault, since: "2026-03-01T10:00:00.000Z",
+                    run: "systemd:smbd", lastGapMs: 412, mirrors: ["samba"]),
+                ServiceInfo(
+                    name: "shop", state: .blocked, node: nil, epoch: 2, addresses: ["192.168.1.51/24", "fd77::51/64"],
+                    guarantee: .bestEffort, since: "2026-03-01T10:00:00.000Z", run: "exec:/usr/bin/shop -f",
+                    reason: "the address 192.168.1.51 is in use by 02:00:00:00:00:09"),
+            ]
+            state.services.mirrors = [
+                MirrorInfo(
+                    name: "samba", from: names.first, to: Array(names.dropFirst()),
+                    lastRun: "2026-03-01T10:00:00.000Z", behindSeconds: 12, files: 1204, bytes: 48_200_000,
+                    state: .equal, conflicts: 1)
+            ]
+            state.services.parked = [
+                ParkedFile(
+                    id: "p1", mirror: "samba", path: "/var/lib/samba/passdb.tdb", node: names.last ?? "",
+                    at: "2026-03-01T10:00:00.000Z", changed: "2026-02-28T22:10:00.000Z", bytes: 421_888)
+            ]
+        }
+    }
+
+    private static func noSuch(_ what: String, _ name: String) -> APIError {
+        APIError(problem: "there is no \(what) “\(name)”", remedy: "the list shows what there is", kind: .notFound)
+    }
+
+    package func services() async throws(APIError) -> [ServiceInfo] { change { $0.services.services } }
+    package func order(
+        _ action: ServiceAction, service name: String, to node: String?
+    ) async throws(APIError) -> ServiceChange {
+        let answer: Result<ServiceChange, APIError> = change { state in
+            guard let index = state.services.services.firstIndex(where: { $0.name == name }) else {
+                return .failure(Self.noSuch("service", name))
+            }
+            let here = state.services.services[index].node
+            let others = state.nodes.map(\.name).filter { $0 != here }
+            if let node, !state.nodes.contains(where: { $0.name == node }) {
+                return .failure(Self.noSuch("node", node))
+            }
+            state.services.orders.append(
+                "\(action.rawValue) \(name)" + (node.map { " to \($0)" } ?? ""))
+            switch action {
+            case .start:
+                state.services.services[index].state = .running
+                state.services.services[index].node = here ?? state.nodes.first?.name
+            case .stop:
+                state.services.services[index].state = .stopped
+                state.services.services[index].node = nil
+            case .move, .drill:
+                state.services.services[index].node = node ?? others.first
+                state.services.services[index].epoch += 1
+                state.services.services[index].lastGapMs = 48
+            }
+            let now = state.services.services[index].node
+            let isMove = action == .move || action == .drill
+            let done =
+                isMove
+                ? "\(name) runs on \(now ?? "no node") now" : "\(name) \(action == .stop ? "is stopped" : "runs")"
+            return .success(ServiceChange(name: name, done: done, node: now, gapMs: isMove ? 48 : nil))
+        }
+        return try answer.get()
+    }
+    package func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange {
+        guard change({ $0.nodes.contains { $0.name == name } }) else { throw Self.noSuch("node", name) }
+        change { $0.services.orders.append("\(duty.rawValue) \(name)") }
+        let done =
+            switch duty {
+            case .hold: "\(name) starts no service until it is resumed"
+            case .resume: "\(name) may run services again"
+            case .drain: "\(name) has handed over what it ran, and starts no service until it is resumed"
+            }
+        return NodeChange(name: name, done: done)
+    }
+    package func mirrors() async throws(APIError) -> [MirrorInfo] { change { $0.services.mirrors } }
+    package func runMirror(_ name: String) async throws(APIError) -> MirrorInfo {
+        let mirror: MirrorInfo? = change { state in
+            state.services.orders.append("run \(name)")
+            return state.services.mirrors.first { $0.name == name }
+        }
+        guard let mirror else { throw Self.noSuch("mirror", name) }
+        return mirror
+    }
+    package func parkedFiles(of mirror: String?) async throws(APIError) -> [ParkedFile] {
+        change { $0.services.parked.filter { mirror == nil || $0.mirror == mirror } }
+    }
+    package func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange {
+        let file: ParkedFile? = change { state in
+            defer { state.services.parked.removeAll { $0.id == id } }
+            return state.services.parked.first { $0.id == id }
+        }
+        guard let file else { throw Self.noSuch("parked file", id) }
+        return NodeChange(name: file.mirror, done: "\(file.path) is as \(file.node) had it")
+    }
+}
