@@ -123,7 +123,7 @@ let package = Package(
             "FuzzTargets",
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
-                "YAML", "BrambleAPI", "Web", "Replication",
+                "YAML", "BrambleAPI", "Web", "Replication", "Storage",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
