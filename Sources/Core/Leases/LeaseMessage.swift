@@ -11,8 +11,8 @@ package struct LeaseMessage: Equatable, Sendable {
         case votes([LeaseVote])
         /// Between two nodes without a witness.
         case beat(PairBeat)
-        /// That a beat came, at once: what the other's authority counts on.
-        case ack(sequence: UInt32)
+        /// That a beat of this life of the receiver came, at once: what its authority counts on.
+        case ack(generation: UInt32, sequence: UInt32)
         /// About who votes.
         case change(VoterMessage)
     }

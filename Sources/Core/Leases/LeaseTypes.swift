@@ -76,6 +76,8 @@ package struct LeaseMemory: Equatable, Sendable {
     /// Unit: milliseconds.
     package var exclusion: UInt32 = 0
     package var voters = VoterConfig.none
+    /// Those before, whose majority has to have given way before the next change.
+    package var formerVoters = VoterConfig.none
     /// This node's part in deciding about the next voters.
     package var promised: Ballot?
     package var accepted: AcceptedVoters?
