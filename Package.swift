@@ -83,8 +83,8 @@ let package = Package(
         library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
-        library("Simulator", ["Primitives", "Wire", "Membership", "Node"], path: "Sources/Simulation/Simulator"),
-        tool("bramble-sim", ["Simulator", "Primitives"], path: "Sources/Simulation/bramble-sim"),
+        library("Simulator", ["Primitives", "Wire", "Membership", "Leases", "Node"], path: "Sources/Simulation/Simulator"),
+        tool("bramble-sim", ["Simulator", "Leases", "Primitives"], path: "Sources/Simulation/bramble-sim"),
 
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
         library("Lab", ["Primitives", "Reactor", "BrambleAPI", "CLinux", "CLab"], path: "Lab/Lab"),
@@ -109,7 +109,7 @@ let package = Package(
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
-        tests("LeasesTests", ["Leases", "Primitives", "Wire"]),
+        tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ServicesTests", ["Services", "Primitives"]),
@@ -117,7 +117,7 @@ let package = Package(
         library(
             "FuzzTargets",
             [
-                "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "YAML",
+                "Primitives", "Wire", "Crypto", "Membership", "Leases", "Node", "Transport", "Discovery", "Machine", "YAML",
                 "BrambleAPI", "Web",
             ],
             path: "Tests/Fuzz/Targets"),

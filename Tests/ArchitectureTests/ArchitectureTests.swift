@@ -30,8 +30,8 @@ struct ArchitectureTests {
         ],
         "Commands": ["Primitives", "BrambleAPI"],
         "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],
-        "Simulator": ["Primitives", "Wire", "Membership", "Node"],
-        "bramble-sim": ["Simulator", "Primitives"],
+        "Simulator": ["Primitives", "Wire", "Membership", "Leases", "Node"],
+        "bramble-sim": ["Simulator", "Leases", "Primitives"],
     ]
     static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Leases", "Services", "Node"]
     /// One importer each, so that a library can be changed in one place.

@@ -60,6 +60,9 @@ package struct LeaseBidder: Sendable {
         ballot = Ballot(counter: 0, generation: generation, node: me)
     }
 
+    /// For tests that show what a rule is for.
+    package mutating func plant(_ bug: LeaseBug) { config.plantedBug = bug }
+
     package var isBidding: Bool { phase != .idle }
     package var currentBallot: Ballot { ballot }
 

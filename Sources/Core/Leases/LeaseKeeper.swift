@@ -381,7 +381,7 @@ package struct LeaseKeeper: Sendable {
             voter.running(lease, now: now) == nil
         else { return }
         let next = now + wait(rank: rank)
-        entries[lease]?.nextTry = min(entries[lease]?.nextTry ?? next, next)
+        if let planned = entries[lease]?.nextTry, planned > next { entries[lease]?.nextTry = next }
         entries[lease]?.blockedUntil = now
     }
 

@@ -190,15 +190,17 @@ extension LeaseKeeper {
     mutating func receiveChange(_ message: VoterMessage, from sender: NodeID, now: Instant) {
         switch message {
         case .decided(let config):
-            if voter.isSuperseded(by: config), isPlausible(config) { adopt(config, now: now) }
+            let isNewer = voter.isSuperseded(by: config)
+            if isNewer, isPlausible(config) { adopt(config, now: now) }
             if config.version == voters.version {
                 deliver(.adopted, to: sender, now: now)
-            } else {
+            } else if !isNewer {
+                // Exactly one of two versions gives way, so that this is not answered in turn.
                 tellVoters(to: sender, ifNewerThan: config.version)
             }
         case .adopted: break  // the head of the message said it
         case .prepare, .accept:
-            let founding = VoterConfig.founding(members: changes.members, witness: changes.witness).nodes
+            let founding = VoterConfig.founding(members: changes.members, witness: changes.witness).nodes.sorted()
             let (answer, needsDisk) = voter.handle(message, from: sender, founding: founding)
             guard let answer else { return tellVoters(to: sender, ifNewerThan: changes.seen[sender] ?? .none) }
             if needsDisk { whenStored(.change(answer, to: sender)) } else { deliver(answer, to: sender, now: now) }
