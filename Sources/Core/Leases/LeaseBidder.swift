@@ -66,6 +66,11 @@ package struct LeaseBidder: Sendable {
     package var isBidding: Bool { phase != .idle }
     package var currentBallot: Ballot { ballot }
 
+    /// Somebody bid so high: the next attempt goes above it.
+    mutating func see(_ ballot: Ballot) {
+        if ballot.counter < 1 << 62 { counter = max(counter, ballot.counter) }
+    }
+
     // MARK: P1
 
     /// A fresh attempt with a new ballot, or the renewal of what is held. What it gets ends at `now + term`, whenever
@@ -106,7 +111,7 @@ package struct LeaseBidder: Sendable {
     /// One clock reading for each answer: `now`. Only voters of `voters` count, each once.
     package mutating func handle(_ vote: LeaseVote, from voter: NodeID, voters: VoterConfig, now: Instant) -> Outcome {
         // Whoever turned us down tells what to go above, whichever attempt it was about.
-        if case .refuse(let promised, _) = vote.step, promised.counter < 1 << 62 { counter = max(counter, promised.counter) }
+        if case .refuse(let promised, _) = vote.step { see(promised) }
         guard phase != .idle, vote.ballot == ballot, voters.contains(voter) else { return .nothing }
         // A late answer finds the attempt dead, however late its timer comes.
         guard now < deadline || config.plantedBug == .lateTimer && phase == .preparing else { return .nothing }
@@ -138,6 +143,8 @@ package struct LeaseBidder: Sendable {
             phase = .idle
             let until = config.plantedBug == .countedFromReply ? now + term : deadline
             if var term = held, base != nil {
+                // Over is over: what was let go in the meantime is got again as a fresh term.
+                guard now < term.until else { return .nothing }
                 term.ballot = ballot
                 term.until = max(term.until, until)
                 held = term

@@ -34,7 +34,9 @@ package struct LeaseKeeper: Sendable {
         struct Probe: Sendable {
             var ticket: UInt32
             var askedAt: Instant
+            /// What was found last, and when that was asked.
             var isAnswered: Bool?
+            var answeredFor: Instant?
         }
     }
     enum Waiting: Sendable {
@@ -118,6 +120,8 @@ package struct LeaseKeeper: Sendable {
     package mutating func handle(_ event: LeaseEvent, now real: Instant) -> [LeaseEffect] {
         let now = clock(real)
         effects = []
+        // First of all, whatever comes: an answer that comes after the end of a term does not bring it back.
+        for name in names { expire(name, now: now) }
         switch event {
         case .tick: tick(now: now)
         case .received(let message, let sender): receive(message, from: sender, now: now)
@@ -127,8 +131,9 @@ package struct LeaseKeeper: Sendable {
         case .peer(let node, let isAlive):
             if isAlive { alive.insert(node) } else { alive.remove(node) }
         case .network(let isUp):
+            guard isUp != isNetworkUp else { break }
             isNetworkUp = isUp
-            if !isUp { networkLost(now: now) }
+            if isUp { networkBack(now: now) } else { networkLost(now: now) }
         case .reach(let ticket, let answered): reachAnswered(ticket: ticket, answered: answered, now: now)
         case .probed(let ticket, let isAnswered): probed(ticket: ticket, isAnswered: isAnswered)
         case .persisted(let ticket): persisted(ticket, now: now)
@@ -154,7 +159,6 @@ package struct LeaseKeeper: Sendable {
 
     private mutating func tick(now: Instant) {
         if gaps.advance(now: now) { tellTiming() }
-        for name in names { expire(name, now: now) }
         tickVoters(now: now)
         switch mode {
         case .votes: for name in names { bid(for: name, now: now) }
@@ -315,6 +319,8 @@ package struct LeaseKeeper: Sendable {
 
     private mutating func start(_ lease: LeaseName, now: Instant) {
         guard var entry = entries[lease] else { return }
+        // Not to be refused only for bidding too low.
+        if let promised = voter.promised(lease) { entry.bidder.see(promised) }
         let step = entry.bidder.start(now: now, term: timing.term, isCarried: entry.bidder.held != nil)
         entries[lease] = entry
         for node in voters.nodes { send(LeaseVote(lease, entry.bidder.currentBallot, step), to: node) }
@@ -360,7 +366,7 @@ package struct LeaseKeeper: Sendable {
             case .renewed(let term):
                 effects.append(.renewed(vote.lease, term.epoch, until: term.until + shift))
             case .blocked(let running):
-                entries[vote.lease]?.blockedUntil = now + .milliseconds(Int(running.remaining))
+                entries[vote.lease]?.blockedUntil = now + min(.milliseconds(Int(running.remaining)), LeaseConfig.widestTakeover)
                 if !wasHeld { setHolder(vote.lease, running.grant.owner, running.grant.epoch) }
             case .outbid:
                 // A holder bids higher at once: its voters still know its term. Others wait.
@@ -371,6 +377,7 @@ package struct LeaseKeeper: Sendable {
             entries[vote.lease]?.nextTry = now
             entries[vote.lease]?.blockedUntil = now
             entries[vote.lease]?.bidder.abandon()
+            entries[vote.lease]?.bidder.see(vote.ballot)
             start(vote.lease, now: now)
         }
     }

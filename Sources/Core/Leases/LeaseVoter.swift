@@ -49,6 +49,8 @@ package struct LeaseVoter: Sendable {
         return (grant, slot.until)
     }
 
+    func promised(_ lease: LeaseName) -> Ballot? { slots[lease]?.promised }
+
     /// One clock reading for each vote: `now`.
     package mutating func handle(_ vote: LeaseVote, from sender: NodeID, now: Instant) -> Answer {
         // A4. And nobody asks in another's name.

@@ -29,6 +29,11 @@ struct Pair: Sendable {
     var reachTicket: UInt32 = 0
     /// When the newest answered round was asked.
     var reachedAt: Instant?
+    /// Since when rounds are answered without two missing in a row: what was found out before, this node's own
+    /// isolation may have made.
+    var reachSince: Instant?
+    var missedRounds = 0
+    var lastTick: Instant?
     /// Leases given to the other, and from which beat on it was told.
     var offers: [LeaseName: (epoch: Epoch, sequence: UInt32)] = [:]
     var probeTicket: UInt32 = 0
@@ -40,6 +45,7 @@ struct Pair: Sendable {
         var ticket: UInt32
         var askedAt: Instant
         var answered = 0
+        var isJudged = false
     }
     static let rememberedBeats = 64
     static let rememberedRounds = 16
@@ -99,6 +105,8 @@ extension LeaseKeeper {
         guard var pair, let index = pair.rounds.firstIndex(where: { $0.ticket == ticket }) else { return }
         pair.rounds[index].answered = max(pair.rounds[index].answered, answered)
         if answered > 0 {
+            pair.missedRounds = 0
+            pair.reachSince = pair.reachSince ?? pair.rounds[index].askedAt
             let asked = config.plantedBug == .countedFromReply ? now : pair.rounds[index].askedAt
             pair.reachedAt = max(pair.reachedAt ?? asked, asked)
         }
@@ -106,14 +114,28 @@ extension LeaseKeeper {
         if isNetworkUp { renewAll(now: now) }
     }
 
+    /// The other's silence, and what was found out about it, count from now on: this node itself was away.
+    private mutating func wasAway(now: Instant) {
+        guard var pair else { return }
+        pair.reachSince = nil
+        pair.silentFrom = max(pair.silentFrom, now + timing.takeover)
+        self.pair = pair
+        for name in names { entries[name]?.probe = nil }
+    }
+    mutating func networkBack(now: Instant) { wasAway(now: now) }
+
     mutating func networkLost(now: Instant) {
         guard pair != nil else { return }
+        wasAway(now: now)
         for name in names { lose(name, now: now, at: now, "the network is down") }
     }
 
     // MARK: Beats
 
     mutating func tickPair(now: Instant) {
+        if let last = pair?.lastTick, now >= last + timing.takeover / 2 { wasAway(now: now) }
+        pair?.lastTick = now
+        judgeRounds(now: now)
         guard var pair else { return }
         let isSuspicious =
             pair.heardAt.map { now >= $0 + config.heartbeat * 2 } ?? true
@@ -132,6 +154,21 @@ extension LeaseKeeper {
         if pair.lastBeat.map({ now >= $0 + config.heartbeat }) ?? true { sendBeat(now: now) }
         if now >= pair.silentFrom { noteAlone(now: now) }
         for name in names { consider(name, now: now) }
+    }
+
+    private mutating func judgeRounds(now: Instant) {
+        guard var pair else { return }
+        for index in pair.rounds.indices where !pair.rounds[index].isJudged {
+            guard pair.rounds[index].answered == 0 else {
+                pair.rounds[index].isJudged = true
+                continue
+            }
+            guard now >= pair.rounds[index].askedAt + config.heartbeat * 2 else { continue }
+            pair.rounds[index].isJudged = true
+            pair.missedRounds += 1
+            if pair.missedRounds >= 2 { pair.reachSince = nil }
+        }
+        self.pair = pair
     }
 
     private func reachForOthers(now: Instant) -> UInt8? {
@@ -373,6 +410,9 @@ extension LeaseKeeper {
             let since = pair.heardAt ?? bootedAt
             let mine = pair.reach(since: max(since, now - config.heartbeat * 6)) ?? 0
             guard mine > 0, mine >= Int(pair.beat?.reach ?? 0) else { return false }
+            // As long as a silence has to be, and the probe within it.
+            guard let whole = pair.reachSince, now >= whole + timing.takeover else { return false }
+            guard let probe = entry.probe, probe.answeredFor.map({ $0 >= whole }) ?? false else { return false }
         }
         return entry.probe?.isAnswered == false
     }
@@ -395,14 +435,16 @@ extension LeaseKeeper {
             return
         }
         // While suspicion grows: ask for the addresses, and write the next epoch down, so that neither costs time later.
-        let needsProbe = entry.probe.map { $0.isAnswered != nil && now >= $0.askedAt + config.heartbeat * 4 } ?? true
-        let isLost = entry.probe.map { $0.isAnswered == nil && now >= $0.askedAt + .seconds(1) } ?? false
+        let isDone = entry.probe.map { $0.answeredFor == $0.askedAt } ?? true
+        let needsProbe = entry.probe.map { isDone && now >= $0.askedAt + config.heartbeat * 4 } ?? true
+        let isLost = entry.probe.map { !isDone && now >= $0.askedAt + .seconds(1) } ?? false
         if needsProbe || isLost {
             pair.probeTicket &+= 1
             let last = entry.probe?.isAnswered
             // What was found last counts until the next answer is there.
             entries[lease]?.probe = Entry.Probe(
-                ticket: pair.probeTicket, askedAt: now, isAnswered: needsProbe ? last : nil)
+                ticket: pair.probeTicket, askedAt: now, isAnswered: needsProbe ? last : nil,
+                answeredFor: needsProbe ? entry.probe?.answeredFor : nil)
             effects.append(.probeAddresses(lease, ticket: pair.probeTicket))
             self.pair = pair
         }
@@ -453,6 +495,9 @@ extension LeaseKeeper {
             let mine = pair.reach(since: max(pair.heardAt ?? bootedAt, now - config.heartbeat * 6)) ?? 0
             let theirs = Int(pair.beat?.reach ?? 0)
             if mine == 0 { return "no host of the reach list answers" }
+            if pair.reachSince.map({ now < $0 + timing.takeover }) ?? true {
+                return "the reach list answers for too short a time yet"
+            }
             if mine < theirs { return "\(mine) hosts of the reach list answer, \(theirs) answered the other node" }
         }
         if entry.probe?.isAnswered == true { return "somebody still answers for its addresses" }
@@ -461,7 +506,10 @@ extension LeaseKeeper {
 
     mutating func probed(ticket: UInt32, isAnswered: Bool) {
         for name in names where entries[name]?.probe?.ticket == ticket {
-            entries[name]?.probe?.isAnswered = isAnswered
+            guard var probe = entries[name]?.probe else { continue }
+            probe.isAnswered = isAnswered
+            probe.answeredFor = probe.askedAt
+            entries[name]?.probe = probe
         }
     }
 
