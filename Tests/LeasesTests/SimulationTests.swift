@@ -10,7 +10,7 @@ struct LeaseSimulationTests {
 
     @Test("no two machines act at once, epochs grow, and all is held again in the end", arguments: LeaseScenario.all)
     func claims(scenario: LeaseScenario) {
-        for seed in Self.fresh(4) {
+        for seed in Self.fresh(2) {
             let nodes = scenario.range.lowerBound + Int(seed % UInt64(scenario.range.count))
             let outcome = LeaseOutcome.of(scenario, nodes: nodes, seed: seed, seconds: 15)
             #expect(
@@ -27,8 +27,9 @@ struct LeaseSimulationTests {
             let words = line.prefix { $0 != "#" }.split(separator: " ")
             if words.isEmpty { continue }
             let scenario = try #require(LeaseScenario.named(String(words[0])), "\(line)")
-            let outcome = LeaseOutcome.of(
-                scenario, nodes: try #require(Int(words[1])), seed: try #require(UInt64(words[2])))
+            let nodes: Int? = Int(words[1])
+            let seed: UInt64? = UInt64(words[2])
+            let outcome = LeaseOutcome.of(scenario, nodes: try #require(nodes), seed: try #require(seed))
             #expect(outcome.isClean, "\(line)\n\(outcome.complaint)")
         }
     }
@@ -51,25 +52,26 @@ struct LeaseSimulationTests {
         var patience: Int
         var testDescription: String { "\(bug.rawValue) by \(scenario)" }
     }
+    /// The other planted bugs need messages of an earlier life at one exact moment: WitnessTests has those.
     static let hunts = [
-        Hunt(bug: .countedFromReply, scenario: "leases-majority", nodes: 3, patience: 60),
-        Hunt(bug: .shortQuarantine, scenario: "leases-majority", nodes: 3, patience: 60),
         Hunt(bug: .scalarVotes, scenario: "leases-majority", nodes: 3, patience: 20),
-        Hunt(bug: .liveOverwrite, scenario: "leases-majority", nodes: 3, patience: 200),
-        Hunt(bug: .ownerOnlyRelease, scenario: "leases-majority", nodes: 3, patience: 200),
-        Hunt(bug: .attendedClock, scenario: "leases-majority", nodes: 3, patience: 20),
-        Hunt(bug: .attendedClock, scenario: "leases-two-nodes", nodes: 2, patience: 20),
-        Hunt(bug: .countedFromReply, scenario: "leases-two-nodes", nodes: 2, patience: 60),
+        Hunt(bug: .shortQuarantine, scenario: "leases-strikes", nodes: 3, patience: 40),
+        Hunt(bug: .countedFromReply, scenario: "leases-strikes", nodes: 3, patience: 40),
+        Hunt(bug: .attendedClock, scenario: "leases-strikes", nodes: 3, patience: 20),
+        Hunt(bug: .attendedClock, scenario: "leases-two-nodes", nodes: 2, patience: 30),
     ]
+    /// Any of these would be two owners in some run.
+    static let safety = ["no two machines act", "epochs grow", "what is renewed is held"]
 
-    @Test("each planted bug makes two machines act at once, in runs that are clean without it", arguments: hunts)
+    @Test("a planted bug breaks what must hold, in runs that are clean without it", arguments: hunts)
     func planted(hunt: Hunt) throws {
         let scenario = try #require(LeaseScenario.named(hunt.scenario))
         for seed in Self.fresh(hunt.patience) {
-            let run = LeaseOutcome.of(scenario, nodes: hunt.nodes, seed: seed, bug: hunt.bug)
-            guard run.violations.contains(where: { $0.contains("no two machines act") || $0.contains("epochs grow") })
-            else { continue }
-            let clean = LeaseOutcome.of(scenario, nodes: hunt.nodes, seed: seed)
+            let run = LeaseOutcome.of(scenario, nodes: hunt.nodes, seed: seed, seconds: 20, bug: hunt.bug)
+            guard run.violations.contains(where: { found in Self.safety.contains { found.contains($0) } }) else {
+                continue
+            }
+            let clean = LeaseOutcome.of(scenario, nodes: hunt.nodes, seed: seed, seconds: 20)
             #expect(clean.isClean, "seed \(seed)\n\(clean.complaint)")
             return
         }

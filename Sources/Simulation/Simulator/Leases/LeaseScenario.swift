@@ -14,6 +14,8 @@ package struct LeaseScenario: Sendable {
     var spares = 0
     /// All nodes run and nothing is lost: every planned move has to be as quick as promised.
     var checksMoves = false
+    /// T and Q are as short as the inequalities allow, so that the inequalities themselves are tried.
+    var isTight = false
     var profile: @Sendable (inout SeededGenerator) -> LeaseConfig.Profile = { $0.chance(0.7) ? .fast : .calm }
     let draw: @Sendable (inout FaultDraft, inout [LeaseOrder]) -> Void
 }
@@ -25,6 +27,14 @@ struct LeaseOrder: Sendable {
         case move(lease: Int)
         /// These are the members from now on, and whether the witness is named.
         case members([Int], witness: Bool)
+        /// Misfortune finds whoever holds this lease at that moment.
+        case strike(Strike, lease: Int)
+    }
+    enum Strike: Sendable {
+        case pause(Duration)
+        case isolate(Duration)
+        /// Cut off, and all others restart at once: what they forgot has to be dead before they speak.
+        case amnesia(Duration)
     }
     var at: TrueTime
     var order: Order
@@ -32,7 +42,9 @@ struct LeaseOrder: Sendable {
 
 extension LeaseScenario {
     package static func named(_ name: String) -> LeaseScenario? { all.first { $0.name == name } }
-    package static let all: [LeaseScenario] = [majority, witness, twoNodes, voters, moves]
+    package static let all: [LeaseScenario] = [
+        majority, witness, twoNodes, voters, strikes, moves,
+    ]
 
     package static let majority = LeaseScenario(
         name: "leases-majority", summary: "three to seven nodes: crashes, pauses, partitions, loss, late packets, drift",
@@ -100,6 +112,32 @@ extension LeaseScenario {
             }
             members.sort()
             orders.append(LeaseOrder(at: moment, order: .members(members, witness: false)))
+        }
+    }
+
+    static let strikes = LeaseScenario(
+        name: "leases-strikes", summary: "the holder is paused, cut off, or all its voters restart; numbers at their limits",
+        nodes: 3, range: 3...5, isTight: true, profile: { _ in .fast }
+    ) { draft, orders in
+        for node in 0..<draft.nodes { draft.add(.clockRate(node, draft.rate()), at: draft.start) }
+        for moment in draft.moments(every: .seconds(1), to: .seconds(3)) {
+            var weather = Weather()
+            weather.delay = 100 + draft.chance.below(60_000)
+            weather.jitter = 50 + draft.chance.below(20_000)
+            weather.duplication = draft.chance.unit() * 0.2
+            weather.spikes = draft.chance.unit() * 0.3
+            weather.spike = draft.chance.below(500_000)
+            draft.add(.weather(weather), at: moment)
+        }
+        for moment in draft.moments(every: .seconds(2), to: .seconds(4)) {
+            let length = draft.anyDuration(.milliseconds(300), .seconds(2))
+            let strike: LeaseOrder.Strike =
+                switch draft.chance.below(3) {
+                case 0: .pause(length)
+                case 1: .isolate(length)
+                default: .amnesia(length)
+                }
+            orders.append(LeaseOrder(at: moment, order: .strike(strike, lease: draft.chance.below(3))))
         }
     }
 

@@ -229,6 +229,7 @@ package final class LeaseSimulation {
 
     private func config(isPair: Bool) -> LeaseConfig {
         var config = LeaseConfig(profile, isPair: isPair)
+        if scenario.isTight { config.takeover = config.shortestTakeover(for: config.term) }
         config.pair = .reach(hosts: Self.reachHosts)
         config.plantedBug = bug
         config.bootWait = .seconds(4)
@@ -291,6 +292,20 @@ package final class LeaseSimulation {
             moves[lease] = (now, number)
             give(.wish(lease, .handOver(to: machines[target].id)), to: number)
             queue.schedule(.wish(number, boot: machines[number].boot, lease), at: now + .milliseconds(300))
+        case .strike(let strike, let index):
+            let lease = leases[index % leases.count]
+            guard let number = machines.indices.first(where: { machines[$0].gates[lease] != nil }) else { return }
+            switch strike {
+            case .pause(let length): happen(.fault(.pause(number, for: length, .stopped)))
+            case .isolate(let length), .amnesia(let length):
+                happen(.fault(.partition(machines.indices.map { $0 == number ? 1 : 0 })))
+                queue.schedule(.fault(.merge), at: now + length)
+                guard case .amnesia = strike else { return }
+                for other in machines.indices where other != number && machines[other].isUp {
+                    happen(.fault(.powerCut(other)))
+                    queue.schedule(.fault(.boot(other)), at: now + .milliseconds(5))
+                }
+            }
         case .members(let numbers, let isNamed):
             note("** members are \(numbers.map { "n\($0)" }.joined(separator: " "))")
             members = numbers
