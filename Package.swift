@@ -52,6 +52,7 @@ let package = Package(
         core("Wire", ["Primitives"]),
         core("Membership", ["Primitives"]),
         core("Replication", ["Primitives", "Wire"]),
+        core("Leases", ["Primitives", "Wire"]),
         core("Services", ["Primitives"]),
         core("Node", ["Primitives", "Wire", "Membership"]),
 
@@ -85,9 +86,9 @@ let package = Package(
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
         library(
-            "Simulator", ["Primitives", "Wire", "Membership", "Node", "Replication", "Storage"],
+            "Simulator", ["Primitives", "Wire", "Membership", "Leases", "Node", "Replication", "Storage"],
             path: "Sources/Simulation/Simulator"),
-        tool("bramble-sim", ["Simulator", "Primitives"], path: "Sources/Simulation/bramble-sim"),
+        tool("bramble-sim", ["Simulator", "Leases", "Primitives"], path: "Sources/Simulation/bramble-sim"),
 
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
         library("Lab", ["Primitives", "Reactor", "BrambleAPI", "CLinux", "CLab"], path: "Lab/Lab"),
@@ -113,6 +114,7 @@ let package = Package(
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
+        tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ServicesTests", ["Services", "Primitives"]),
@@ -123,7 +125,7 @@ let package = Package(
             "FuzzTargets",
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
-                "YAML", "BrambleAPI", "Web", "Replication", "Storage",
+                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),

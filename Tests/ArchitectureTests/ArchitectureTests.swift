@@ -11,6 +11,7 @@ struct ArchitectureTests {
         "Wire": ["Primitives"],
         "Membership": ["Primitives"],
         "Replication": ["Primitives", "Wire"],
+        "Leases": ["Primitives", "Wire"],
         "Services": ["Primitives"],
         "Node": ["Primitives", "Wire", "Membership"],
         "Logging": [],
@@ -31,10 +32,10 @@ struct ArchitectureTests {
         ],
         "Commands": ["Primitives", "BrambleAPI"],
         "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],
-        "Simulator": ["Primitives", "Wire", "Membership", "Node", "Replication", "Storage"],
-        "bramble-sim": ["Simulator", "Primitives"],
+        "Simulator": ["Primitives", "Wire", "Membership", "Leases", "Node", "Replication", "Storage"],
+        "bramble-sim": ["Simulator", "Leases", "Primitives"],
     ]
-    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Services", "Node"]
+    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Leases", "Services", "Node"]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [
         "COpenSSL": "Crypto", "CAvahi": "Discovery", "CMicrohttpd": "Web", "CFyaml": "YAML", "CCurl": "BrambleAPI",
