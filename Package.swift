@@ -110,7 +110,7 @@ let package = Package(
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
-        tests("ServicesTests", ["Services", "Primitives"], excluding: ["Scenarios"]),
+        tests("ServicesTests", ["Services", "Primitives", "YAML"], excluding: ["Scenarios"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
             "FuzzTargets",
