@@ -79,7 +79,8 @@ let package = Package(
                 "Discovery",
                 "Machine", "Web", "BrambleAPI", "CLinux",
             ], path: "Sources/App/Daemon"),
-        library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
+        library("Importers", ["Primitives", "Services"], path: "Sources/App/Importers"),
+        library("Commands", ["Primitives", "BrambleAPI", "Importers"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
         library("Simulator", ["Primitives", "Wire", "Membership", "Node"], path: "Sources/Simulation/Simulator"),
@@ -110,6 +111,7 @@ let package = Package(
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
+        tests("ImportersTests", ["Importers", "Services", "Primitives", "YAML"], excluding: ["Golden"]),
         tests("ServicesTests", ["Services", "Primitives", "YAML"], excluding: ["Scenarios"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
