@@ -20,6 +20,26 @@ public protocol BrambleService: Sendable {
     /// Prometheus text exposition format 0.0.4.
     func metrics() async -> String
 
+    // The database. Every method says no (`unavailable`) on a machine that is in no cluster.
+
+    /// Carries out the statements in one transaction: all or none.
+    func execute(_ request: SQLRequest) async throws(APIError) -> SQLAnswer
+    /// Changes of one table from now on, or since a token. A reader that falls behind is told to `resync`, and the stream
+    /// goes on; it ends when the node stops, or the table can no longer be watched.
+    func watch(_ table: String, since token: String?) async throws(APIError) -> AsyncStream<WatchMessage>
+    func database() async throws(APIError) -> DatabaseStatus
+    /// By name; Bramble's own last.
+    func tables() async throws(APIError) -> [TableInfo]
+    /// Newest first.
+    func conflicts(limit: Int) async throws(APIError) -> [Conflict]
+    /// Writes a consistent copy of the whole database beside it. The caller deletes the file.
+    func backup() async throws(APIError) -> BackupFile
+    /// A path on the database's disk where a file of this size may be written; refused when there is no room.
+    /// The caller writes it, hands it to `restore` or deletes it. What a crash leaves is deleted at the next start.
+    func placeForUpload(bytes: Int64) async throws(APIError) -> String
+    /// Replaces the database of every node by this backup, in a new epoch. Takes the file over, also when it refuses.
+    func restore(from path: String) async throws(APIError) -> DatabaseChange
+
     /// True when this is the password of this user. Takes as long for a user who does not exist.
     func authenticate(user: String, password: String) async -> Bool
     func setPassword(user: String, password: String) async throws(APIError)

@@ -114,6 +114,83 @@ extension BrambleClient {
         try await send("POST", "/v1/probe", ["host": host])
     }
 
+    // The database.
+
+    /// Carries out the statements in one transaction: all or none.
+    public func execute(_ request: SQLRequest) async throws(ClientError) -> SQLAnswer {
+        var writer = JSONWriter()
+        writer.request(request)
+        let message = HTTPRequest(method: "POST", path: "/v1/sql", body: writer.bytes)
+        // By our own reader: Foundation's takes 1.0 for a whole number.
+        let body = try await ask(message, timeout: changeTimeout)
+        guard let value = try? JSONReader.read(body), let answer = SQLAnswer(value) else {
+            throw notUnderstood
+        }
+        return answer
+    }
+    /// One statement.
+    public func execute(
+        _ statement: String, _ params: [SQLValue] = [], durability: WriteDurability = .one, isReadOnly: Bool = false
+    ) async throws(ClientError) -> SQLAnswer {
+        try await execute(SQLRequest([SQLStatement(statement, params)], durability: durability, isReadOnly: isReadOnly))
+    }
+    /// Rows as they change. After a break go on with the last token seen; without one the stream begins now.
+    public func watch(_ table: String, since token: String? = nil) -> AsyncThrowingStream<WatchMessage, any Error> {
+        let path = "/v1/watch/" + escaped(table) + (token.map { "?since=\(escaped($0))" } ?? "")
+        let remedy = "when it runs again, go on with the last token seen: bramble watch \(table) --since TOKEN"
+        return stream(path, remedy: remedy) { (message) throws(ClientError) in
+            let data = Array(message.data.utf8)
+            if message.event == "resync" { return .resync(try decode(data)) }
+            guard message.event.isEmpty else { return nil }
+            guard let value = try? JSONReader.read(data), let change = RowChange(value) else { throw notUnderstood }
+            return .change(change)
+        }
+    }
+    public func database() async throws(ClientError) -> DatabaseStatus { try await get("/v1/database") }
+    public func tables() async throws(ClientError) -> [TableInfo] { try await get("/v1/tables") }
+    public func conflicts(limit: Int = 100) async throws(ClientError) -> [Conflict] {
+        try await get("/v1/conflicts?limit=\(limit)")
+    }
+    /// A consistent copy of the whole database. `receive` gets its bytes as they come, on a thread of the transfer's; false
+    /// ends it.
+    public func backup(_ receive: @escaping @Sendable (UnsafeRawBufferPointer) -> Bool) async throws(ClientError) {
+        final class Progress: @unchecked Sendable { var refusal: [UInt8] = [] }
+        let progress = Progress()
+        let request = HTTPRequest(path: "/v1/backup", accept: "application/vnd.sqlite3")
+        let transfer = try HTTPTransfer(request, to: peer, timeout: nil) { bytes, status, _ in
+            guard status == 200 else {
+                progress.refusal.append(contentsOf: bytes.prefix(64 << 10 - progress.refusal.count))
+                return true
+            }
+            return receive(bytes)
+        }
+        try await finish(transfer) { progress.refusal }
+    }
+    /// Replaces the database of every node by this backup.
+    public func restore(from path: String) async throws(ClientError) -> DatabaseChange {
+        final class Progress: @unchecked Sendable { var answer: [UInt8] = [] }
+        let progress = Progress()
+        let request = HTTPRequest(method: "POST", path: "/v1/restore", file: path)
+        let transfer = try HTTPTransfer(request, to: peer, timeout: nil) { bytes, _, _ in
+            progress.answer.append(contentsOf: bytes.prefix(64 << 10 - progress.answer.count))
+            return true
+        }
+        try await finish(transfer) { progress.answer }
+        return try decode(progress.answer)
+    }
+    /// Runs a transfer of any length, as long as it moves. A large file is checked for a while before the answer comes.
+    private func finish(_ transfer: HTTPTransfer, _ body: @escaping @Sendable () -> [UInt8]) async throws(ClientError) {
+        let idleLimit = Duration.seconds(600)
+        let outcome = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                transfer.start(idleLimit: idleLimit) { continuation.resume(returning: $0) }
+            }
+        } onCancel: {
+            transfer.cancel()
+        }
+        if let error = failure(outcome, body: body()) { throw error }
+    }
+
     public func tokens() async throws(ClientError) -> [TokenInfo] { try await get("/v1/tokens") }
     public func createToken(_ name: String) async throws(ClientError) -> NewToken {
         try await send("POST", "/v1/tokens", ["name": name])
@@ -148,6 +225,7 @@ extension BrambleClient {
             case "status": return .status(try decode(data))
             case "nodes": return .nodes(try decode(data))
             case "edges": return .edges(try decode(data))
+            case "database": return .database(try decode(data))
             case "waiting": return .waiting(try decode(data))
             case "event": return .event(try decode(data))
             case "phi":
@@ -171,6 +249,7 @@ public enum LiveUpdate: Equatable, Sendable {
     case suspicion(nodes: [String: Double?], edges: [String: Double?])
     case edges([WatchEdge])
     case waiting([WaitingMachine])
+    case database(DatabaseStatus)
     case event(Event)
 }
 
@@ -244,10 +323,14 @@ extension BrambleClient {
         do {
             return try JSONDecoder().decode(Answer.self, from: Data(body))
         } catch {
-            throw ClientError(
-                .notUnderstood, problem: "the answer of \(peer.description) is not what this version understands",
-                remedy: "check that this address is a node of Bramble, and compare: bramble version")
+            throw notUnderstood
         }
+    }
+
+    private var notUnderstood: ClientError {
+        ClientError(
+            .notUnderstood, problem: "the answer of \(peer.description) is not what this version understands",
+            remedy: "check that this address is a node of Bramble, and compare: bramble version")
     }
 
     /// One request, one bounded answer.
@@ -273,7 +356,8 @@ extension BrambleClient {
 
     /// A stream of server-sent events; `read` turns one into a value, or skips it.
     private func stream<Value: Sendable>(
-        _ path: String, read: @escaping @Sendable (ServerSentEvent) throws(ClientError) -> Value?
+        _ path: String, remedy: String = Self.goOn,
+        read: @escaping @Sendable (ServerSentEvent) throws(ClientError) -> Value?
     ) -> AsyncThrowingStream<Value, any Error> {
         AsyncThrowingStream(bufferingPolicy: .bufferingOldest(Self.streamBacklog)) { continuation in
             let progress = StreamProgress()
@@ -287,7 +371,7 @@ extension BrambleClient {
                     progress.hasBegun = true
                     for message in try parse(bytes, with: &progress.parser) {
                         guard let value = try read(message) else { continue }
-                        if case .dropped = continuation.yield(value) { throw tooSlow }
+                        if case .dropped = continuation.yield(value) { throw tooSlow(remedy) }
                     }
                     return true
                 } catch {
@@ -300,7 +384,7 @@ extension BrambleClient {
                 let transfer = try HTTPTransfer(request, to: peer, timeout: nil, receive: receive)
                 continuation.onTermination = { if case .cancelled = $0 { transfer.cancel() } }
                 transfer.start(idleLimit: idleLimit) { outcome in
-                    continuation.finish(throwing: progress.error ?? endOfStream(outcome, progress))
+                    continuation.finish(throwing: progress.error ?? endOfStream(outcome, progress, remedy))
                 }
             } catch {
                 continuation.finish(throwing: error)
@@ -315,14 +399,15 @@ extension BrambleClient {
             return try parser.feed(bytes)
         } catch {
             throw ClientError(
-                .notUnderstood, problem: "\(peer.description) sent an event larger than 1 MiB",
+                .notUnderstood, problem: "\(peer.description) sent an event larger than 8 MiB",
                 remedy: "check that this address is a node of Bramble, and compare: bramble version")
         }
     }
 
     /// A stream that has begun has no other end than that the node went away.
-    private func endOfStream(_ outcome: HTTPTransfer.Outcome, _ progress: StreamProgress) -> ClientError {
-        let remedy = "when it runs again, go on with the last ID seen: bramble events --follow --since ID"
+    private func endOfStream(
+        _ outcome: HTTPTransfer.Outcome, _ progress: StreamProgress, _ remedy: String
+    ) -> ClientError {
         switch outcome {
         case .timedOut where progress.hasBegun:
             let problem =
@@ -332,14 +417,15 @@ extension BrambleClient {
             if !progress.hasBegun, let error = failure(outcome, body: progress.refusal) { return error }
             let problem = "\(peer.description) ended the stream of events: the daemon stopped"
             return ClientError(.noAnswer, problem: problem, remedy: remedy)
-        default: return failure(outcome, body: progress.refusal) ?? tooSlow
+        default: return failure(outcome, body: progress.refusal) ?? tooSlow(remedy)
         }
     }
-    private var tooSlow: ClientError {
+    private func tooSlow(_ remedy: String) -> ClientError {
         ClientError(
             .notUnderstood, problem: "this reader is \(Self.streamBacklog) events behind and would miss some",
-            remedy: "read faster, and go on with the last ID seen: bramble events --follow --since ID")
+            remedy: remedy)
     }
+    private static let goOn = "when it runs again, go on with the last ID seen: bramble events --follow --since ID"
 
     private func failure(_ outcome: HTTPTransfer.Outcome, body: [UInt8]) -> ClientError? {
         switch outcome {

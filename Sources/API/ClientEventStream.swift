@@ -16,8 +16,8 @@ public struct ServerSentEvent: Equatable, Sendable {
 package struct EventStreamParser: Sendable {
     package enum Failure: Error, Equatable { case lineTooLong, eventTooLong }
 
-    /// Longest line, and longest event, in bytes: 1 MiB, the limit of bodies in the HTTP API.
-    package static let limit = 1 << 20
+    /// Longest line, and longest event, in bytes: a row of 1 MiB, of control characters that take six letters each.
+    package static let limit = 8 << 20
 
     private var line: [UInt8] = []
     private var lastWasReturn = false

@@ -7,6 +7,8 @@ struct HTTPRequest: Sendable {
     /// With the query, percent-encoded, from the slash on.
     var path: String
     var body: [UInt8]?
+    /// The path of a file to send instead.
+    var file: String?
     var accept = "application/json"
 }
 
@@ -98,6 +100,16 @@ final class HTTPTransfer: @unchecked Sendable {
         if let body = request.body {
             body.withUnsafeBytes { _ = ccurl_set_body(handle, $0.baseAddress, $0.count) }
             ccurl_add_header(handle, "Content-Type: application/json")
+        }
+        if let path = request.file {
+            guard ccurl_set_file(handle, path) == 0 else {
+                let reason = String(cString: strerror(errno))
+                throw ClientError(
+                    .wrongUse, problem: "the file \(path) cannot be read: \(reason)", remedy: "name a readable file")
+            }
+            ccurl_add_header(handle, "Content-Type: application/vnd.sqlite3")
+            // A refusal before the whole file is sent.
+            ccurl_add_header(handle, "Expect: 100-continue")
         }
         ccurl_set_text(handle, CURLOPT_CUSTOMREQUEST, request.method)
     }

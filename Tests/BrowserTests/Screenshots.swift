@@ -19,6 +19,23 @@ func screenshots() async throws {
         }
     }
     let cluster = FakeCluster(names: ["apple", "cherry", "pear", "plum", "quince"])
+    cluster.stock()
+    if let only = ProcessInfo.processInfo.environment["BRAMBLE_SCREENSHOTS_OF"], only == "data" {
+        try await withDashboard(cluster) { browser, _ in
+            try await browser.go("data", until: "document.querySelector('.copies tbody tr')")
+            try await browser.wait(until: "document.querySelector('.conflicts li')")
+            try await take("data", browser)
+            try await browser.go("data/articles", until: "document.querySelectorAll('.values tbody tr').length > 10")
+            try await take("data-rows", browser)
+            try await browser.go("data/visits", until: "document.querySelectorAll('.values tbody tr').length === 2")
+            try await browser.script("document.querySelector('#may-write').click()")
+            try await take("data-write", browser)
+            try await browser.script("document.querySelector('.sql button[type=submit]').click()")
+            try await browser.wait(until: "document.querySelector('dialog')")
+            try await take("data-ask", browser)
+        }
+        return
+    }
     try await withDashboard(cluster, logIn: false) { browser, address in
         try await browser.open("\(address)/login")
         try await take("login", browser)

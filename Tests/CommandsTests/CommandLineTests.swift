@@ -102,7 +102,7 @@ struct CommandLineTests {
         ("nodes --json=yes", "--json takes no value, but got “yes”", "write it alone: --json"),
         ("nodes serv1", "“serv1” is one word too many for “nodes”", "it is written: bramble nodes [OPTIONS]"),
         ("nodse", "there is no command “nodse”", "did you mean: bramble nodes or bramble node"),
-        ("sql", "there is no command “sql”", "see all commands: bramble help"),
+        ("juggle", "there is no command “juggle”", "see all commands: bramble help"),
         ("add serv1", "there is no command “add”", "did you mean: bramble node add"),
         ("node ad serv1", "there is no command “node ad”", "did you mean: bramble node add"),
         ("why", "“why” needs NAME", "write it: bramble why [OPTIONS] NAME"),

@@ -86,6 +86,67 @@ enum Example {
             reason: .approval, since: "2026-11-21T11:00:00.000Z"),
     ]
 
+    /// Rows of every sort of value for a read, one changed row for a write, a list for several statements.
+    static func sqlAnswer(_ request: String) -> String {
+        let statements = request.ranges(of: #""statement":"#).count
+        let rows = #"""
+            {"columns":["name","celsius","n","seal"],"rows":[["attic",21.5,1,null],["cellar – \u001b[2J",-3.0,9007199254740993,
+            {"blob":"3q2+7w=="}],["\#(String(repeating: "long ", count: 40))",1e-7,-5,{"blob":"AAECAwQFBgcICQ=="}]],
+            "changed":0,"truncated":\#(request.contains("many"))}
+            """#
+        if request.contains("select") && statements == 1 {
+            return rows.dropLast() + #","durability":null,"note":"","token":"t1"}"#
+        }
+        let note = request.contains("alone") ? "no other node could confirm it: it is on this node's disk only" : ""
+        let reached = note.isEmpty ? "one" : "local"
+        let results = Array(repeating: #"{"columns":[],"rows":[],"changed":1,"truncated":false}"#, count: statements)
+        return
+            #"{"results":[\#(results.joined(separator: ","))],"changed":\#(statements),"durability":"\#(reached)","note":"\#(note)","token":"t2"}"#
+    }
+
+    static let tables = [
+        TableInfo(
+            name: "sensors",
+            columns: [
+                .init(name: "name", type: "TEXT", key: 1, isRequired: true), .init(name: "celsius", type: "REAL"),
+                .init(name: "n", type: "COUNTER", isCounter: true),
+            ], rows: 3),
+        TableInfo(name: "log", columns: [.init(name: "id", type: "INTEGER", key: 1)], rows: nil),
+        TableInfo(
+            name: "bramble_conflicts", columns: [.init(name: "id", type: "INTEGER", key: 1)], rows: 2, isSystem: true),
+    ]
+
+    static let database = DatabaseStatus(
+        state: .open, bytes: 1_331_200, epoch: "1", tables: 2, conflicts: 2,
+        replicas: [
+            ReplicaStatus(node: "serv1", isSelf: true, state: .equal, lastSync: nil),
+            ReplicaStatus(
+                node: "a-node-with-a-long-name-in-the-cellar", isSelf: false, state: .unreachable, missing: 1203,
+                behindSeconds: 7620, lastSync: "2026-11-21T09:53:00.000Z"),
+            ReplicaStatus(
+                node: "serv2", isSelf: false, state: .behind, missing: 12, behindSeconds: 0.42,
+                lastSync: "2026-11-21T11:59:58.000Z"),
+            ReplicaStatus(
+                node: "serv4", isSelf: false, state: .snapshot, missing: 40, behindSeconds: 3, lastSync: nil,
+                snapshot: .init(direction: .sending, bytes: 480_000, totalBytes: 1_331_200)),
+            ReplicaStatus(
+                node: "serv7", isSelf: false, state: .quarantined, lastSync: nil,
+                note: "its clock is 10 years ahead"),
+        ], notes: [])
+
+    static let conflicts = [
+        Conflict(
+            id: "2", at: "2026-11-21T11:30:00.000Z", table: "sensors", key: ["name": .text("attic")],
+            column: "celsius",
+            kept: .init(value: .real(21.5), action: "set", node: "serv2", at: "2026-11-21T11:29:58.120Z"),
+            lost: .init(value: .real(20), action: "set", node: "serv1", at: "2026-11-21T11:29:57.040Z")),
+        Conflict(
+            id: "1", at: "2026-11-20T11:30:00.000Z", table: "log", key: ["id": .integer(7)], column: nil,
+            kept: .init(value: .null, action: "deleted", node: "serv1", at: "2026-11-20T11:29:58.120Z"),
+            lost: .init(
+                value: .text("evil\u{1B}[2J\nvalue"), action: "set", node: "serv2", at: "2026-11-20T11:29:57.040Z")),
+    ]
+
     static let doctor = [
         DoctorCheck(check: "cluster key", state: .ok, text: "only root can read it", remedy: ""),
         DoctorCheck(

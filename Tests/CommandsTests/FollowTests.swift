@@ -87,7 +87,7 @@ struct FollowTests {
         for steps in [
             TinyServer.answer("200 OK", "<html>", type: "text/html"),
             Shell.streamHead + [.send("data: {\"id\":\"x\"}\n\n")],
-            Shell.streamHead + [.send("data: " + String(repeating: "x", count: 2 << 20))],
+            Shell.streamHead + [.send("data: " + String(repeating: "x", count: 9 << 20))],
         ] {
             let shell = Shell { request in
                 request.contains("text/event-stream") ? steps : TinyServer.answer("200 OK", "[]")
@@ -196,7 +196,7 @@ struct EventStreamParserTests {
         }
         var event = EventStreamParser()
         let part = Array("data: \(String(repeating: "x", count: 1 << 19))\n".utf8)
-        #expect(throws: EventStreamParser.Failure.eventTooLong) { for _ in 0..<3 { _ = try event.feed(part) } }
+        #expect(throws: EventStreamParser.Failure.eventTooLong) { for _ in 0..<17 { _ = try event.feed(part) } }
     }
 
     @Test("junk followed by a good event leaves the good one read", arguments: 0..<500)

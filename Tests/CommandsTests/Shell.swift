@@ -121,6 +121,43 @@ final class Shell: Sendable {
                 return TinyServer.answer("404 Not Found", body)
             }
             return json(NodeChange(name: "serv6", done: "serv6 answered and was added"))
+        case "POST /v1/sql":
+            guard request.contains("syntax") else { return TinyServer.answer("200 OK", Example.sqlAnswer(request)) }
+            let error = APIError(
+                problem: "near \"syntax\": syntax error", remedy: "correct the statement", kind: .invalid)
+            let body = String(decoding: try! JSONEncoder().encode(["error": error]), as: UTF8.self)
+            return TinyServer.answer("400 Bad Request", body)
+        case "GET /v1/database": return json(Example.database)
+        case "GET /v1/tables": return json(Example.tables)
+        case "GET /v1/conflicts?limit=100": return json(Example.conflicts)
+        case "GET /v1/conflicts?limit=1": return json(Array(Example.conflicts.prefix(1)))
+        case "GET /v1/backup":
+            return TinyServer.answer("200 OK", "SQLite format 3 and so on", type: "application/vnd.sqlite3")
+        case "POST /v1/restore":
+            guard request.hasSuffix("a backup") else {
+                let error = APIError(
+                    problem: "that file is no backup", remedy: "give a file that bramble backup wrote", kind: .invalid)
+                let body = String(decoding: try! JSONEncoder().encode(["error": error]), as: UTF8.self)
+                return TinyServer.answer("400 Bad Request", body)
+            }
+            return json(DatabaseChange(epoch: "2", done: "the database is restored, and every node takes it over"))
+        case let question where question.hasPrefix("GET /v1/watch/sensors"):
+            return streamHead + [
+                .send(
+                    #"""
+                    id: t7
+                    data: {"token":"t7","table":"sensors","key":{"name":"attic"},"op":"put","row":{"name":"attic","celsius":21.0}}
+
+                    id: t9
+                    event: resync
+                    data: {"token":"t9","table":"sensors","reason":"the token is too old"}
+
+                    id: t10
+                    data: {"token":"t10","table":"sensors","key":{"name":"attic"},"op":"delete","row":null}
+
+
+                    """#)
+            ]
         case "POST /v1/password": return json(NodeChange(name: "admin", done: "changed"))
         default:
             let error = APIError(problem: "there is nothing called that", remedy: "bramble nodes", kind: .notFound)

@@ -21,6 +21,7 @@ package final class FakeCluster: BrambleService {
         package var checksAtOnce = 0
         package var mostChecksAtOnce = 0
         package var changes: [String] = []
+        package var database = FakeDatabase()
         fileprivate var listeners: [UInt64: AsyncStream<Event>.Continuation] = [:]
         fileprivate var nextListener: UInt64 = 0
     }

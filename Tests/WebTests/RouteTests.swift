@@ -13,6 +13,8 @@ struct RouteTests {
     private static let bodies = [
         "POST /v1/nodes": #"{"name":"new"}"#, "POST /v1/probe": #"{"host":"10.0.0.9"}"#,
         "POST /v1/tokens": #"{"name":"ci"}"#, "POST /login": #"{"user":"admin","password":"correct horse"}"#,
+        "POST /v1/sql": #"{"statement":"select 1","params":[1,"a",null,true,{"blob":"AAE="}]}"#,
+        "POST /v1/restore": "SQLite format 3\0 as a backup",
         "POST /v1/password": #"{"current":"correct horse","password":"battery staple"}"#,
     ]
 
@@ -21,6 +23,7 @@ struct RouteTests {
         for route in RouteTable.all {
             let cluster = clusterWithToken()
             cluster.wait("new", code: "AAAA BBBB CCCC")
+            cluster.stock()
             cluster.change { $0.tokens["node2"] = "another" }  // so that the token “node2” can be revoked
             try await withServer(cluster) { _, address in
                 let document = try await request("GET", "/openapi.json", at: address, headers: [bearer])
@@ -35,7 +38,7 @@ struct RouteTests {
                 }
                 #expect(operation["summary"] == .string(route.summary))
                 #expect(responses["\(route.status)"] != nil && responses["default"] != nil)
-                #expect((operation["requestBody"] != nil) == (route.body != nil))
+                #expect((operation["requestBody"] != nil) == (route.body != nil || route.upload != nil))
 
                 for answer in route.answers { try await check(route, answer, at: address) }
             }
@@ -43,7 +46,7 @@ struct RouteTests {
     }
 
     private func check(_ route: Route, _ answer: Route.Answer, at address: WebAddress) async throws {
-        let path = route.path.replacing("{name}", with: "node2")
+        let path = route.path.replacing("{name}", with: "node2").replacing("{table}", with: "articles")
         let name = "\(route.method) \(path)"
         switch answer {
         case .json(let schema, _):

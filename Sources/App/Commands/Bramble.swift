@@ -76,6 +76,8 @@ package enum Bramble {
         group: "bramble", "one dependable cluster from a few small Linux machines",
         [
             NodesCommand.command, LookCommands.status, LookCommands.events, LookCommands.why, LookCommands.doctor,
+            SQLCommands.sql, SQLCommands.watch, DatabaseCommands.status, DatabaseCommands.conflicts,
+            DatabaseCommands.backup, DatabaseCommands.restore,
             Command(
                 group: "node", "Decide which machines belong to the cluster",
                 [NodeCommands.waiting, NodeCommands.add, NodeCommands.remove]),

@@ -304,4 +304,23 @@ final class ClusterService: BrambleService {
         guard let member else { return "" }
         return await member.metrics()
     }
+
+    // MARK: The database
+
+    private func noDatabase() throws(APIError) -> Never {
+        _ = try needMember()
+        throw APIError(
+            problem: "this version of Bramble keeps no database yet", remedy: "update it: bramble version tells which",
+            kind: .unavailable)
+    }
+    func execute(_ request: SQLRequest) async throws(APIError) -> SQLAnswer { try noDatabase() }
+    func watch(_ table: String, since token: String?) async throws(APIError) -> AsyncStream<WatchMessage> {
+        try noDatabase()
+    }
+    func database() async throws(APIError) -> DatabaseStatus { try noDatabase() }
+    func tables() async throws(APIError) -> [TableInfo] { try noDatabase() }
+    func conflicts(limit: Int) async throws(APIError) -> [Conflict] { try noDatabase() }
+    func backup() async throws(APIError) -> BackupFile { try noDatabase() }
+    func placeForUpload(bytes: Int64) async throws(APIError) -> String { try noDatabase() }
+    func restore(from path: String) async throws(APIError) -> DatabaseChange { try noDatabase() }
 }

@@ -1,10 +1,14 @@
 #include "ccurl.h"
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static struct {
     CURLcode (*global_init)(long);
@@ -75,7 +79,8 @@ struct ccurl_transfer {
     struct curl_slist *headers;
     ccurl_sink sink;
     void *context;
-    bool arrived;
+    int file; // -1: none
+    bool arrived; // a byte came or went
     _Atomic bool stopped;
     char reason[CURL_ERROR_SIZE];
 };
@@ -89,6 +94,7 @@ static size_t receive(char *bytes, size_t size, size_t count, void *context) {
 ccurl_transfer *ccurl_new(ccurl_sink sink, void *context) {
     ccurl_transfer *transfer = calloc(1, sizeof *transfer);
     if (!transfer) return NULL;
+    transfer->file = -1;
     transfer->easy = curl.easy_init();
     transfer->multi = curl.multi_init();
     if (!transfer->easy || !transfer->multi) {
@@ -106,6 +112,7 @@ ccurl_transfer *ccurl_new(ccurl_sink sink, void *context) {
 void ccurl_free(ccurl_transfer *transfer) {
     if (transfer->easy) curl.easy_cleanup(transfer->easy);
     if (transfer->multi) curl.multi_cleanup(transfer->multi);
+    if (transfer->file >= 0) close(transfer->file);
     if (transfer->headers) curl.slist_free_all(transfer->headers);
     free(transfer);
 }
@@ -121,6 +128,38 @@ CURLcode ccurl_set_text(ccurl_transfer *transfer, CURLoption option, const char 
 CURLcode ccurl_set_body(ccurl_transfer *transfer, const void *bytes, size_t count) {
     CURLcode code = curl.easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)count);
     return code ? code : curl.easy_setopt(transfer->easy, CURLOPT_COPYPOSTFIELDS, bytes);
+}
+
+static size_t send_file(char *buffer, size_t size, size_t count, void *context) {
+    ccurl_transfer *transfer = context;
+    ssize_t got;
+    do got = read(transfer->file, buffer, size * count);
+    while (got < 0 && errno == EINTR);
+    transfer->arrived = true;
+    return got < 0 ? CURL_READFUNC_ABORT : (size_t)got;
+}
+
+// A refusal before the end makes curl start over where authentication is at play; then from the first byte.
+static int rewind_file(void *context, curl_off_t offset, int origin) {
+    ccurl_transfer *transfer = context;
+    return lseek(transfer->file, offset, origin) < 0 ? CURL_SEEKFUNC_FAIL : CURL_SEEKFUNC_OK;
+}
+
+int ccurl_set_file(ccurl_transfer *transfer, const char *path) {
+    transfer->file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat facts;
+    if (transfer->file < 0 || fstat(transfer->file, &facts)) return -1;
+    if (!S_ISREG(facts.st_mode)) {
+        errno = S_ISDIR(facts.st_mode) ? EISDIR : EINVAL;
+        return -1;
+    }
+    curl.easy_setopt(transfer->easy, CURLOPT_UPLOAD, 1L);
+    curl.easy_setopt(transfer->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)facts.st_size);
+    curl.easy_setopt(transfer->easy, CURLOPT_READFUNCTION, send_file);
+    curl.easy_setopt(transfer->easy, CURLOPT_READDATA, transfer);
+    curl.easy_setopt(transfer->easy, CURLOPT_SEEKFUNCTION, rewind_file);
+    curl.easy_setopt(transfer->easy, CURLOPT_SEEKDATA, transfer);
+    return 0;
 }
 
 CURLcode ccurl_add_header(ccurl_transfer *transfer, const char *line) {

@@ -46,13 +46,14 @@ export async function ask(method, path, body) {
 export const get = (path) => ask("GET", path);
 
 """####),
-        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "68476c1c0897637d", content: ####"""
+        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "a328ac23934fd6ba", content: ####"""
 // The frame: pages, the live stream, what is said when it breaks.
 import { ask, get } from "/assets/api.js";
 import { h, icon, setText } from "/assets/dom.js";
 import { shortClock } from "/assets/format.js";
 import { connect, store, subscribe } from "/assets/live.js";
 import * as access from "/assets/pages/access.js";
+import * as data from "/assets/pages/data.js";
 import * as events from "/assets/pages/events.js";
 import * as health from "/assets/pages/health.js";
 import * as node from "/assets/pages/node.js";
@@ -62,6 +63,7 @@ import * as nodes from "/assets/pages/nodes.js";
 // Those with an icon are in the menu, in this order.
 const pages = [
     { path: "nodes", title: "Nodes", icon: "nodes", ...nodes },
+    { path: "data", title: "Data", icon: "data", ...data },
     { path: "events", title: "Events", icon: "events", ...events },
     { path: "health", title: "Health", icon: "health", ...health },
     { path: "access", title: "Access", icon: "access", ...access },
@@ -218,7 +220,7 @@ export function toast(text) {
 }
 
 """####),
-        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "e2bcb810a143babe", content: ####"""
+        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "c9e71311234710c7", content: ####"""
 // Small helpers to build and update the page. Text always goes in as text: names come from the network.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -276,6 +278,7 @@ export function keyed(parent, items, key, create, update) {
 
 const paths = {
     nodes: "M12 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM5 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5Zm14 0a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM10.8 9.2 6.2 14.8M13.2 9.2l4.6 5.6M7.5 17h9",
+    data: "M12 4c4 0 7 1.2 7 2.7s-3 2.7-7 2.7-7-1.2-7-2.7S8 4 12 4ZM5 6.7v10.6C5 18.8 8 20 12 20s7-1.2 7-2.7V6.7M5 12c0 1.5 3 2.7 7 2.7s7-1.2 7-2.7",
     events: "M5 6h14M5 12h14M5 18h9",
     health: "M3 12h4l2.5-6 4 12 2.5-6h5",
     access: "M8 15a4 4 0 1 1 3.5-6H21v3h-2v3h-3v-3h-4.5A4 4 0 0 1 8 15Z",
@@ -318,7 +321,7 @@ export function command(text) {
 }
 
 """####),
-        Asset(path: "format.js", type: "text/javascript; charset=utf-8", tag: "948f7a2e985f8ccc", content: ####"""
+        Asset(path: "format.js", type: "text/javascript; charset=utf-8", tag: "8a34b1f54c25833d", content: ####"""
 // Figures and times as people read them.
 
 let offset = 0;
@@ -354,6 +357,17 @@ export const day = (iso) => read(dayFormat, iso);
 export const moment = (iso) => read(fullFormat, iso);
 
 export const percent = (share) => `${Math.round(share * 100)} %`;
+/** “1.3 MB”: two digits that matter, thousands as disks count them. */
+export function bytes(count) {
+    if (count < 1000) return plural(count, "byte");
+    let value = count;
+    let unit = -1;
+    while (value >= 999.5 && unit < 3) {
+        value /= 1000;
+        unit += 1;
+    }
+    return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${["kB", "MB", "GB", "TB"][unit]}`;
+}
 export const phi = (value) => (value >= 99.95 ? "100+" : value.toFixed(1));
 export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
@@ -416,7 +430,7 @@ circle { fill: #7a45a5 }
 </html>
 
 """####),
-        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "c1bf73b8d7197e66", content: ####"""
+        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "ae58547fc6aaa79e", content: ####"""
 // What the node tells as it changes, kept for all pages: one event stream a browser tab.
 import { get } from "/assets/api.js";
 
@@ -431,6 +445,8 @@ export const store = {
     isComplete: false,
     edges: [],
     waiting: [],
+    /** How the database is; null until it was told. */
+    database: null,
     events: [],
     /** φ by node name, one value for each half second, oldest first; null where unknown. */
     history: new Map(),
@@ -483,6 +499,7 @@ export function connect() {
     });
     on("edges", (value) => { store.edges = value; });
     on("waiting", (value) => { store.waiting = value; });
+    on("database", (value) => { store.database = value; });
     on("phi", (value) => {
         for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
         for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;
@@ -688,6 +705,292 @@ export function open(main) {
 }
 
 """####),
+        Asset(path: "pages/data.js", type: "text/javascript; charset=utf-8", tag: "af646fa1579344cd", content: ####"""
+// The database: how each node's copy is, the tables and their rows, SQL, and what was overwritten unseen.
+import { ask, get } from "/assets/api.js";
+import { confirm, showProblem, toast } from "/assets/dialog.js";
+import { h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { bytes, duration, moment, percent, plural, sinceNow } from "/assets/format.js";
+import { store, subscribe } from "/assets/live.js";
+
+const pageSize = 50;
+const longestCell = 120;
+
+/** The tables, and the rows of the one in the address: `#/data/NAME`. */
+export function open(main, name) {
+    const count = h("p", { class: "quiet", role: "status" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const notes = h("ul", { class: "notes" });
+    const copies = copiesPanel();
+    const conflicts = conflictsPanel();
+    const names = h("ul", { class: "tables" });
+    const none = h("p", { class: "quiet", text: "No tables yet. Make the first one below: it is on every node at once.", hidden: true });
+    const rows = name ? rowsPanel(name) : null;
+    const sql = sqlPanel(name, () => { load(); rows?.load(); });
+    main.append(
+        h("header", { class: "page-head" }, h("h1", { text: "Data" }), count,
+            h("a", { class: "button", href: "/v1/backup", download: "bramble-backup.db" }, "Download a backup")),
+        notes, problem,
+        h("div", { class: "columns" },
+            h("section", { class: "panel table-list", "aria-labelledby": "tables-title" }, h("h2", { id: "tables-title", text: "Tables" }), names, none),
+            h("div", { class: "column grow" }, ...(rows ? [rows.element] : []), sql, copies.element, conflicts.element)));
+
+    async function load() {
+        try {
+            const tables = await get("/v1/tables");
+            problem.hidden = true;
+            const own = tables.filter((table) => !table.system);
+            none.hidden = own.length > 0;
+            keyed(names, [...own, ...tables.filter((table) => table.system)], (table) => table.name,
+                (table) => h("li", {}, h("a", { href: `#/data/${encodeURIComponent(table.name)}`, "data-system": table.system ? "yes" : null },
+                    h("span", { class: "table-name", text: table.name }), h("span", { class: "quiet number" }))),
+                (element, table) => {
+                    setText(element.querySelector(".number"), table.rows === null ? "" : String(table.rows));
+                    setAttribute(element.querySelector("a"), "aria-current", table.name === name ? "page" : null);
+                });
+        } catch (error) {
+            showProblem(problem, error);
+        }
+    }
+    let conflictCount = null;
+    let tableCount = null;
+    function render(what) {
+        const status = store.database;
+        if (!status) return;
+        if (what.has("database") || what.has("time")) copies.update(status);
+        if (!what.has("database")) return;
+        setText(count, `${bytes(status.bytes)} in ${plural(status.tables, "table")}`);
+        keyed(notes, status.notes, (note) => note, (note) => h("li", {}, icon("info"), h("span", { text: note })), () => {});
+        if (status.conflicts !== conflictCount) {
+            conflictCount = status.conflicts;
+            conflicts.load(conflictCount);
+        }
+        if (status.tables !== tableCount) {
+            tableCount = status.tables;
+            load();
+        }
+    }
+    load();
+    rows?.load();
+    render(new Set(["database"]));
+    return subscribe(render);
+}
+
+// How far each node's copy is
+
+function copiesPanel() {
+    const rows = h("tbody", {});
+    const element = h("section", { class: "panel", "aria-labelledby": "copies-title", hidden: true },
+        h("div", { class: "panel-head" }, h("h2", { id: "copies-title", text: "Each node's copy" })),
+        h("table", { class: "copies" },
+            h("caption", { class: "hidden-text", text: "How far each node's copy of the database is" }),
+            h("thead", {}, h("tr", {}, ...["Node", "Copy", "Lacks", "Behind by", "Last equal"].map((text) => h("th", { scope: "col", text })))), rows));
+    return {
+        element,
+        update(status) {
+            element.hidden = false;
+            keyed(rows, status.replicas, (replica) => replica.node, copyRow, (row, replica) => row.update(replica));
+        },
+    };
+}
+const copyWords = { equal: ["equal", "alive"], behind: ["behind", "wait"], snapshot: ["whole copy", "wait"], unreachable: ["unreachable", "down"], quarantined: ["quarantined", "warn"] };
+
+function copyRow(replica) {
+    const chip = h("span", { class: "state" });
+    const note = h("span", { class: "quiet copy-note" });
+    const fill = h("span", { class: "bar-fill" });
+    const bar = h("span", { class: "bar", role: "meter", "aria-label": "Of the database", "aria-valuemin": "0", "aria-valuemax": "100", hidden: true }, fill);
+    const lacks = h("td", { class: "number", "data-label": "Lacks" });
+    const behind = h("td", { class: "number", "data-label": "Behind by" });
+    const last = h("td", { class: "number", "data-label": "Last equal" });
+    const row = h("tr", {}, h("th", { scope: "row" }, h("a", { class: "node-name", href: `#/node/${encodeURIComponent(replica.node)}`, text: replica.node }), replica.self ? h("span", { class: "tag", text: "this node" }) : null),
+        h("td", { class: "cell-copy" }, chip, bar, note), lacks, behind, last);
+    row.update = (replica) => {
+        const part = replica.snapshot;
+        const share = part && part.totalBytes > 0 ? Math.min(part.bytes / part.totalBytes, 1) : 0;
+        const isAhead = replica.state === "behind" && replica.missing === 0 && replica.ahead > 0;
+        const [word, glyph] = isAhead ? [`ahead by ${replica.ahead}`, "wait"] : copyWords[replica.state] ?? [replica.state, "info"];
+        const told = part ? `${word}, ${percent(share)} ${part.direction === "sending" ? "sent" : "here"}` : word;
+        if (chip.dataset.told !== told) {
+            chip.dataset.told = told;
+            chip.replaceChildren(icon(glyph), told);
+        }
+        setAttribute(chip, "data-state", { equal: "alive", behind: "suspect", snapshot: "suspect", unreachable: "down", quarantined: "down" }[replica.state]);
+        bar.hidden = !part;
+        fill.style.setProperty("--share", share.toFixed(3));
+        setAttribute(bar, "aria-valuenow", Math.round(share * 100));
+        setText(note, replica.note);
+        const isKnown = !replica.self && replica.state !== "unreachable";
+        setText(lacks, replica.self ? "–" : replica.missing === 0 ? "nothing" : plural(replica.missing, "write"));
+        setText(behind, !isKnown ? "–" : replica.behindSeconds <= 0 ? "0 s" : replica.behindSeconds < 60 ? `${replica.behindSeconds.toFixed(1)} s` : duration(replica.behindSeconds));
+        setText(last, replica.lastSync ? `${sinceNow(replica.lastSync)} ago` : "–");
+    };
+    return row;
+}
+
+// Rows of one table, page by page
+
+function rowsPanel(name) {
+    const title = h("h2", { id: "rows-title", text: name });
+    const about = h("p", { class: "quiet columns-about" });
+    const head = h("tr", {});
+    const body = h("tbody", {});
+    const none = h("p", { class: "quiet", text: "No rows.", hidden: true });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    // Where each page seen so far begins; the first begins at the start.
+    let starts = [null];
+    let place = 0;
+    const back = h("button", { type: "button", text: "Back", onclick: () => go(place - 1) });
+    const on = h("button", { type: "button", text: "Next", onclick: () => go(place + 1) });
+    const where = h("span", { class: "quiet", role: "status" });
+    const element = h("section", { class: "panel rows", "aria-labelledby": "rows-title" }, h("div", { class: "panel-head" }, title, h("button", { type: "button", class: "plain", text: "Load again", onclick: () => load() })), about, problem,
+        h("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": "rows-title" }, h("table", { class: "values" }, h("thead", {}, head), body)), none,
+        h("div", { class: "pages" }, back, where, on));
+
+    function go(next) {
+        place = next;
+        load();
+    }
+    async function load() {
+        const after = starts[place];
+        try {
+            const page = await get(`/v1/tables/${encodeURIComponent(name)}?limit=${pageSize}&safeIntegers=true${after === null ? "" : `&after=${after}`}`);
+            problem.hidden = true;
+            starts = [...starts.slice(0, place + 1), ...(page.next === null ? [] : [page.next])];
+            setText(about, page.table.columns.map((column) => [column.name, column.type.toLowerCase(), column.key ? "key" : "", column.counter ? "adds up" : ""].filter(Boolean).join(" ")).join(", "));
+            fillTable(head, body, page.table.columns.map((column) => column.name), page.rows);
+            none.hidden = page.rows.length > 0;
+            const first = place * pageSize + 1;
+            const all = page.table.rows === null ? "" : ` of ${page.table.rows}`;
+            setText(where, page.rows.length === 0 ? "" : `rows ${first} to ${first + page.rows.length - 1}${all}`);
+            back.disabled = place === 0;
+            on.disabled = page.next === null;
+        } catch (error) {
+            showProblem(problem, error);
+        }
+    }
+    return { element, load };
+}
+
+function fillTable(head, body, columns, rows) {
+    head.replaceChildren(...columns.map((text) => h("th", { scope: "col", text })));
+    body.replaceChildren(...rows.map((row) => h("tr", {}, ...row.map(cell))));
+}
+
+/** A value as SQL knows it: what is no text looks different from text that reads the same. */
+function cell(value) {
+    if (value === null) return h("td", { class: "is-null", text: "NULL" });
+    if (typeof value === "number") return h("td", { class: "number", text: String(value) });
+    if (typeof value === "string") {
+        const isLong = value.length > longestCell;
+        return h("td", { title: isLong ? value.slice(0, 2000) : null, text: isLong ? `${value.slice(0, longestCell)}…` : value });
+    }
+    if ("integer" in value) return h("td", { class: "number", text: value.integer });
+    if ("real" in value) return h("td", { class: "number", text: value.real });
+    const size = Math.floor((value.blob.length * 3) / 4) - (value.blob.endsWith("==") ? 2 : value.blob.endsWith("=") ? 1 : 0);
+    return h("td", { class: "is-null", title: "Base 64: " + value.blob.slice(0, 200), text: plural(size, "byte") });
+}
+const asText = (value) => cell(value).textContent;
+
+// SQL
+
+function sqlPanel(name, changed) {
+    const text = h("textarea", { id: "statement", rows: "3", spellcheck: "false", autocapitalize: "none", autocomplete: "off", "aria-label": "SQL statement", placeholder: "select … from …" });
+    text.value = name ? `select * from "${name.replaceAll('"', '""')}" limit 100` : store.lastStatement ?? "";
+    const mode = h("input", { type: "checkbox", id: "may-write", role: "switch", onchange: tellMode });
+    const run = h("button", { type: "submit", class: "primary" });
+    const warning = h("p", { class: "write-note", role: "status" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const told = h("p", { class: "quiet", role: "status" });
+    const head = h("tr", {});
+    const body = h("tbody", {});
+    const answer = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rows of the answer", hidden: true }, h("table", { class: "values" }, h("thead", {}, head), body));
+    const form = h("form", { class: "sql", onsubmit: submit }, text,
+        h("div", { class: "sql-line" }, h("label", { class: "switch", for: "may-write" }, mode, h("span", { text: "Let it write" })), warning, run), problem, told, answer);
+    text.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+    });
+    function tellMode() {
+        setText(run, mode.checked ? "Run and write…" : "Run, reading only");
+        setAttribute(run, "class", mode.checked ? "danger" : "primary");
+        setText(warning, mode.checked ? "What it changes is changed on every node." : "");
+        setAttribute(form, "data-writes", mode.checked ? "yes" : null);
+    }
+    async function submit(event) {
+        event.preventDefault();
+        const statement = text.value.trim().replace(/;\s*$/, "");
+        problem.hidden = true;
+        if (statement === "") {
+            text.focus();
+            return;
+        }
+        const call = () => ask("POST", "/v1/sql", { statement, readOnly: !mode.checked, limit: 500, safeIntegers: true });
+        run.disabled = true;
+        try {
+            const result = mode.checked
+                ? await confirm({
+                    title: "Run this on the shared database?", action: "Run it", tone: "danger",
+                    body: [h("pre", { class: "statement", text: statement }), h("p", { text: "What it changes is changed on every node of the cluster. There is no undo; a backup helps." })],
+                    run: call,
+                })
+                : await call();
+            if (result) show(result);
+        } catch (error) {
+            answer.hidden = true;
+            setText(told, "");
+            showProblem(problem, error);
+        }
+        run.disabled = false;
+    }
+    function show(result) {
+        const parts = [];
+        if (result.columns.length) parts.push(result.truncated ? `the first ${plural(result.rows.length, "row")}: there are more` : plural(result.rows.length, "row"));
+        if (result.durability !== null) {
+            parts.push(`${plural(result.changed, "row")} changed`, { local: "on this node's disk", one: "on the disk of another node, too", majority: "on the disks of more than half of the nodes" }[result.durability]);
+            toast("Done");
+            changed();
+        }
+        if (result.note) parts.push(result.note);
+        setText(told, parts.join(", ") || "Done, nothing changed");
+        answer.hidden = result.columns.length === 0;
+        fillTable(head, body, result.columns, result.rows);
+    }
+    tellMode();
+    return h("section", { class: "panel", "aria-labelledby": "sql-title" }, h("h2", { id: "sql-title", text: "SQL" }), form);
+}
+
+// What was overwritten unseen
+
+function conflictsPanel() {
+    const list = h("ul", { class: "conflicts" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const element = h("section", { class: "panel", "aria-labelledby": "conflicts-title", hidden: true }, h("h2", { id: "conflicts-title", text: "Overwritten unseen" }),
+        h("p", { class: "quiet", text: "Two nodes changed the same value without hearing of each other. The later one counts; if the other was right, write it again." }), problem, list);
+    async function load(count) {
+        element.hidden = !count;
+        if (!count) return;
+        try {
+            const found = await get("/v1/conflicts?limit=100");
+            problem.hidden = true;
+            keyed(list, found, (conflict) => conflict.id, conflictRow, () => {});
+        } catch (error) {
+            showProblem(problem, error);
+        }
+    }
+    return { element, load };
+}
+function conflictRow(conflict) {
+    const key = Object.entries(conflict.key).map(([name, value]) => `${name} ${asText(value)}`).join(", ");
+    return h("li", {},
+        h("p", {}, h("b", { text: conflict.table }), ` ${key}`, conflict.column ? [", ", h("b", { text: conflict.column })] : null, h("time", { class: "quiet", datetime: conflict.at, text: moment(conflict.at) })),
+        h("div", { class: "sides" }, side("counts", conflict.kept), side("lost", conflict.lost)));
+}
+function side(word, value) {
+    return h("div", { class: `side side-${word}` }, h("span", { class: "side-word", text: word }), h("span", { class: "side-value", text: value.action === "deleted" ? "deleted" : asText(value.value) }),
+        h("span", { class: "quiet", text: `${value.node}, ${moment(value.at)}` }));
+}
+
+"""####),
         Asset(path: "pages/events.js", type: "text/javascript; charset=utf-8", tag: "74c93be59dafcbd8", content: ####"""
 // The event log, newest first, with a filter.
 import { get } from "/assets/api.js";
@@ -784,7 +1087,7 @@ export function open(main) {
 }
 
 """####),
-        Asset(path: "pages/membership.js", type: "text/javascript; charset=utf-8", tag: "abcab214dfaa9f9b", content: ####"""
+        Asset(path: "pages/membership.js", type: "text/javascript; charset=utf-8", tag: "866f825ada3a09f3", content: ####"""
 // Adding and removing machines: what will happen is said before it does.
 import { ask } from "/assets/api.js";
 import { confirm, toast } from "/assets/dialog.js";
@@ -807,6 +1110,7 @@ export async function addWaiting(machine) {
                 hasKey ? h("li", { text: "it proved that it has the cluster key, and is let in" })
                     : h("li", { text: "it gets the cluster key, over an encrypted connection to exactly this machine" }),
                 h("li", { text: `it joins as ${machine.name}, and every node knows it within a second` }),
+                h("li", { text: "a database that it has is set aside there as a backup file: it gets a copy of this cluster's" }),
                 h("li", { text: "from then on it sees everything the cluster knows, and may run its services" })),
             h("label", { class: "check" }, h("input", { type: "checkbox", name: "same", "data-first": true }), "The codes are the same"),
         ],
@@ -824,6 +1128,7 @@ export async function addMachine() {
             h("p", { text: "A machine on the same network needs nothing from here: start Bramble there, and it shows up on the first page, waiting, with a code to compare. With the cluster's key in its data directory it joins by itself:" }),
             command("scp /var/lib/bramble/cluster.key root@MACHINE:/var/lib/bramble/"),
             h("p", { text: "A machine elsewhere is looked for at its name or address. It must be reachable on UDP and TCP 7771." }),
+            h("p", { text: "A database that the machine has is set aside there as a backup file: it gets a copy of this cluster's." }),
             h("label", { for: "host", text: "Name or address" }),
             h("input", { id: "host", name: "host", autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: "255", placeholder: "192.168.1.20", "data-first": true }),
         ],
@@ -1533,7 +1838,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "d723492faedb579f", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "895837ab04aa76ab", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -1882,6 +2187,56 @@ th { text-align: left; font-weight: inherit; }
 [data-state="fail"] > .check-glyph { background: var(--bad-soft); color: var(--bad); }
 .remedy span { display: inline-block; margin-top: 5px; background: var(--sunk); border-radius: 6px; padding: 3px 9px; font-family: var(--mono); font-size: 12.5px; }
 
+/* Data */
+.button { display: inline-flex; align-items: center; min-height: 34px; padding: 6px 12px; border: 1px solid var(--line-strong); border-radius: 7px; background: var(--panel); color: var(--ink); font-weight: 550; text-decoration: none; }
+.button:hover { border-color: var(--ink-faint); }
+.page-head .button { margin-left: auto; }
+.columns .table-list { flex: 0 0 230px; align-self: start; position: sticky; top: 24px; max-height: calc(100dvh - 48px); overflow-y: auto; }
+.tables a { display: flex; justify-content: space-between; gap: 8px; padding: 5px 8px; margin: 0 -8px; border-radius: 7px; color: var(--ink); text-decoration: none; font-weight: 550; }
+.tables a:hover { background: var(--sunk); }
+.tables a[aria-current] { background: var(--accent-soft); color: var(--accent-strong); }
+.tables a[data-system] { color: var(--ink-faint); font-weight: 450; }
+.table-name { overflow-wrap: anywhere; min-width: 0; }
+.columns-about { overflow-wrap: anywhere; margin-bottom: 8px; }
+.scroll { overflow-x: auto; margin: 0 -16px; padding: 0 16px; }
+.values { width: auto; min-width: 100%; font-size: 13px; }
+.values th, .values td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); white-space: pre; vertical-align: top; max-width: 46ch; overflow: hidden; text-overflow: ellipsis; }
+.values th { font-weight: 600; color: var(--ink-soft); }
+.values .number { text-align: right; padding-left: 0 !important; color: var(--ink); font-family: var(--mono); font-size: 12.5px; }
+.is-null { color: var(--ink-faint); font-style: italic; }
+.pages { display: flex; align-items: center; justify-content: space-between; gap: 10px; margin-top: 10px; }
+.sql { display: grid; gap: 10px; min-width: 0; }
+textarea { font: 13px/1.5 var(--mono); color: inherit; background: var(--paper); border: 1px solid var(--line-strong); border-radius: 7px; padding: 8px 10px; width: 100%; min-height: 76px; resize: vertical; }
+textarea:focus { outline: 2px solid var(--accent); outline-offset: 0; border-color: transparent; }
+.sql[data-writes] textarea { border-color: var(--bad); }
+.sql-line { display: flex; align-items: center; gap: 8px 14px; flex-wrap: wrap; }
+.sql-line button { margin-left: auto; }
+.switch { display: inline-flex; align-items: center; gap: 8px; cursor: pointer; }
+.write-note { color: var(--bad); font-weight: 550; }
+.statement { margin: 0; padding: 8px 10px; max-height: 40vh; overflow: auto; background: var(--sunk); border-radius: 7px; font: 12.5px/1.5 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; }
+.copies thead th { font-size: 12px; font-weight: 550; color: var(--ink-faint); padding: 0 8px 6px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+.copies thead th:nth-child(n+3) { text-align: right; }
+.copies td, .copies tbody th { padding: 7px 8px 7px 0; border-bottom: 1px solid var(--line); vertical-align: middle; }
+.copies tbody tr:last-child > * { border-bottom: 0; padding-bottom: 0; }
+.copies tr > :last-child { padding-right: 0; }
+.copies tbody th .tag { margin-left: 8px; }
+.copies .node-name { display: inline-block; vertical-align: middle; }
+.cell-copy .bar { margin-left: 10px; }
+.copy-note { display: block; font-size: 12.5px; overflow-wrap: anywhere; }
+.copy-note:empty { display: none; }
+.conflicts li { padding: 10px 0; border-top: 1px solid var(--line); }
+.conflicts li:first-child { border-top: 0; }
+.conflicts li:last-child { padding-bottom: 0; }
+.conflicts p { display: flex; flex-wrap: wrap; gap: 4px; white-space: pre-wrap; overflow-wrap: anywhere; }
+.conflicts time { margin-left: auto; }
+.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(240px, 100%), 1fr)); gap: 8px; margin-top: 6px; }
+.side { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0 10px; padding: 7px 10px; border-radius: 7px; background: var(--sunk); align-items: baseline; }
+.side .quiet { grid-column: 2; font-size: 12.5px; }
+.side-word { font-size: 12px; font-weight: 600; color: var(--ink-faint); }
+.side-counts .side-word { color: var(--ok); }
+.side-lost .side-word { color: var(--bad); }
+.side-value { font-family: var(--mono); font-size: 13px; overflow-wrap: anywhere; }
+
 /* Access */
 .tokens th, .tokens td { padding: 4px 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
 .tokens th { font-weight: 600; }
@@ -1929,6 +2284,9 @@ dialog h2 { font-size: 18px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 @media (max-width: 1320px) {
     .columns { flex-direction: column; }
     .columns > * { flex: none !important; }
+    .columns .table-list { position: static; align-self: stretch; max-height: none; }
+    .tables { display: flex; flex-wrap: wrap; gap: 2px 6px; }
+    .tables a { margin: 0; background: var(--sunk); }
     .columns .watch { position: static; align-self: stretch; order: 1; }
     .columns > .column:has(.recent) { display: contents; }
     .recent { order: 2; }
@@ -1962,6 +2320,16 @@ dialog h2 { font-size: 18px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
     .nodes tr[data-state="down"] > * { background: none; box-shadow: none !important; }
     .nodes td, .nodes tbody th { display: block; border: 0; padding: 0 !important; min-width: 0; white-space: normal; }
     .nodes td[data-label]::before { content: attr(data-label); display: block; font-size: 11.5px; color: var(--ink-faint); margin-bottom: 1px; }
+    .copies, .copies tbody { display: block; }
+    .copies thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+    .copies tbody tr { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 6px 10px; padding: 10px 0; border-bottom: 1px solid var(--line); }
+    .copies tbody tr:last-child { border-bottom: 0; }
+    .copies td, .copies tbody th { display: block; border: 0; padding: 0 !important; text-align: left; min-width: 0; }
+    .copies tbody th, .copies .cell-copy { grid-column: 1 / -1; }
+    .copies td[data-label]::before { content: attr(data-label); display: block; font-size: 11.5px; color: var(--ink-faint); }
+    .page-head .button { margin-left: 0; }
+    .conflicts time { margin-left: 0; width: 100%; }
+    .sql-line button { width: 100%; min-height: 40px; }
     .cell-state { text-align: right; }
     .cell-phi { grid-column: 1 / -1; }
     .nodes tr[data-self] .cell-phi { display: none; }

@@ -54,7 +54,8 @@ final class WebApplication: HTTPApplication {
                 case .page: return .answer(Self.toLogin)
                 }
             }
-            return .accept(bodyLimit: route.body == nil ? 0 : limits.bodyBytes)
+            if route.upload != nil { return .upload(patience: route.patience) }
+            return .accept(bodyLimit: route.body == nil ? 0 : limits.bodyBytes, patience: route.patience)
         }
     }
 
@@ -81,38 +82,69 @@ final class WebApplication: HTTPApplication {
         return response
     }
 
-    private func answer(_ request: Request) async -> Response {
-        let head = request.head
+    /// Before a file is sent: who sends it, may they, and is there room.
+    func place(_ head: RequestHead, bytes: Int) async -> Placement {
+        if case .failure(let refusal) = await admit(head) { return .refused(refusal.response) }
+        do throws(APIError) {
+            return .path(try await service.placeForUpload(bytes: Int64(bytes)))
+        } catch {
+            return .refused(.error(error.kind.status, error.problem, remedy: error.remedy, kind: error.kind))
+        }
+    }
+
+    /// Everything that can be said of a request before its body is looked at.
+    private func admit(_ head: RequestHead) async -> Result<(Route, Call), Refusal> {
         let route: Route
         let parameters: [String: String]
         switch find(head) {
-        case .failure(let refusal): return refusal.response
+        case .failure(let refusal): return .failure(refusal)
         case .success(let found): (route, parameters) = found
         }
         let caller: Caller?
         switch await identify(head) {
-        case .failure(let refusal): return refusal.response
+        case .failure(let refusal): return .failure(refusal)
         case .success(let known): caller = known
         }
         if caller == nil {
             switch route.access {
             case .anyone: break
-            case .operators: return Self.unauthorized
-            case .page: return Self.toLogin
+            case .operators: return .failure(Refusal(Self.unauthorized))
+            case .page: return .failure(Refusal(Self.toLogin))
             }
         }
-        if head.effectiveMethod != "GET", let refusal = refuseForeignPage(head, caller) { return refusal }
+        if head.effectiveMethod != "GET", let refusal = refuseForeignPage(head, caller) {
+            return .failure(Refusal(refusal))
+        }
         if let unknown = head.query.first(where: { given in !route.query.contains { $0.name == given.name } }) {
             let known = route.query.map(\.name)
-            return .error(
-                400, "unknown query parameter “\(unknown.name)”",
-                remedy: known.isEmpty ? "\(route.path) takes none" : "it takes \(known.joined(separator: ", "))",
-                kind: .invalid)
+            return .failure(
+                Refusal(
+                    .error(
+                        400, "unknown query parameter “\(unknown.name)”",
+                        remedy: known.isEmpty
+                            ? "\(route.path) takes none" : "it takes \(known.joined(separator: ", "))",
+                        kind: .invalid)))
         }
-        if let schema = route.body, let refusal = check(request.body, against: schema) { return refusal }
+        return .success((route, Call(head: head, caller: caller, parameters: parameters, web: self)))
+    }
+
+    private func answer(_ request: Request) async -> Response {
+        let head = request.head
+        let route: Route
+        let call: Call
+        switch await admit(head) {
+        case .failure(let refusal): return refusal.response
+        case .success(let admitted): (route, call) = admitted
+        }
+        var payload = request.upload.map { Route.Payload.file($0) } ?? .nothing
+        if let schema = route.body {
+            switch check(request.body, against: schema) {
+            case .failure(let refusal): return refusal.response
+            case .success(let value): payload = .json(request.body, value)
+            }
+        }
         do {
-            return try await route.run(
-                Call(head: head, caller: caller, parameters: parameters, web: self), request.body)
+            return try await route.run(call, payload)
         } catch let error as APIError {
             return .error(error.kind.status, error.problem, remedy: error.remedy, kind: error.kind)
         } catch let refusal as Refusal {
@@ -146,15 +178,16 @@ final class WebApplication: HTTPApplication {
         return .failure(Refusal(response))
     }
 
-    private func check(_ body: [UInt8], against schema: Schema) -> Response? {
+    private func check(_ body: [UInt8], against schema: Schema) -> Result<JSONValue, Refusal> {
         do throws(JSONProblem) {
             let value = try JSONReader.read(body)
-            guard let mismatch = schema.mismatch(in: value) else { return nil }
-            return .error(400, mismatch, remedy: "/openapi.json has the fields of every request", kind: .invalid)
+            guard let mismatch = schema.mismatch(in: value) else { return .success(value) }
+            let remedy = "/openapi.json has the fields of every request"
+            return .failure(Refusal(.error(400, mismatch, remedy: remedy, kind: .invalid)))
         } catch {
-            return .error(
-                400, "the body is not JSON: line \(error.line), column \(error.column): \(error.text)",
-                remedy: "send one JSON object, as /openapi.json describes it", kind: .invalid)
+            let problem = "the body is not JSON: line \(error.line), column \(error.column): \(error.text)"
+            let remedy = "send one JSON object, as /openapi.json describes it"
+            return .failure(Refusal(.error(400, problem, remedy: remedy, kind: .invalid)))
         }
     }
 

@@ -6,6 +6,7 @@ struct Command: Sendable {
     /// What `bramble help` puts together.
     enum Section: String, CaseIterable, Sendable {
         case look = "See what is going on"
+        case data = "The shared database"
         case change = "Change the cluster"
         case setUp = "Set up a machine"
         case access = "Who may log in"

@@ -42,7 +42,8 @@ enum NodeCommands {
         details: """
             Gives the machine the cluster key, over a connection to exactly that machine; where the cluster admits by approval \
             it is the approval. Compare the code with what bramble status shows on the machine itself: a stranger can take a \
-            name, but not a code.
+            name, but not a code. A database that the machine has is set aside there as a backup file: it gets a copy of the \
+            cluster's.
             """,
         section: .change, accepts: [applicant, Shared.yes, Shared.json],
         examples: ["bramble node add serv3", "bramble node add k7qd-2m4x-9f3a --yes"]
@@ -58,6 +59,7 @@ enum NodeCommands {
             try console.confirm(
                 [
                     "\(machine.name) at \(machine.address), code \(machine.code)", what,
+                    "If it has a database, that is set aside there as a backup file, and it gets a copy of this cluster's.",
                     "On that machine, bramble status must show the same code.",
                 ],
                 question: "Is it the same?", command: "node add", input: input)

@@ -24,6 +24,8 @@ CURLcode ccurl_set_number(ccurl_transfer *transfer, CURLoption option, long valu
 CURLcode ccurl_set_text(ccurl_transfer *transfer, CURLoption option, const char *value);
 /// Sends these bytes, which libcurl copies.
 CURLcode ccurl_set_body(ccurl_transfer *transfer, const void *bytes, size_t count);
+/// Sends this file, read as it goes. -1 with errno when it cannot be opened or is no ordinary file.
+int ccurl_set_file(ccurl_transfer *transfer, const char *path);
 CURLcode ccurl_add_header(ccurl_transfer *transfer, const char *line);
 
 /// Blocks until the transfer is over. Without a byte for `idle_ms` (0: no limit) it ends with CURLE_OPERATION_TIMEDOUT,

@@ -8,6 +8,8 @@ actor LiveFeed {
     static let interval: Duration = .milliseconds(250)
     /// Events a page gets to begin with.
     static let firstEvents = 200
+    /// The database is asked in every fourth round: its figures move all the time, and nobody acts on them within a second.
+    private static let databaseRounds = 4
 
     private struct Sections: Equatable {
         var status: [UInt8] = []
@@ -15,6 +17,7 @@ actor LiveFeed {
         var phi: [UInt8] = []
         var edges: [UInt8] = []
         var waiting: [UInt8] = []
+        var database: [UInt8] = []
     }
     /// The moving part of the nodes and edges, short.
     private struct Suspicion: Codable, Sendable {
@@ -79,13 +82,20 @@ actor LiveFeed {
     }
 
     private func run() async {
+        var round = 0
         while !Task.isCancelled {
             let (status, nodes, edges, waiting) = await (
                 service.status(), service.nodes(), service.edges(), service.waiting()
             )
             guard !Task.isCancelled else { return }
-            let next = sections(status, nodes, edges, waiting)
-            for ((name, data), (_, old)) in zip(named(next), named(last)) where data != old {
+            var next = sections(status, nodes, edges, waiting)
+            if round % Self.databaseRounds == 0 {
+                // A node without a database, or one that is in no cluster, says nothing of it.
+                next.database = (try? await service.database()).map { Message.json($0) } ?? last.database
+                guard !Task.isCancelled else { return }
+            }
+            round += 1
+            for ((name, data), (_, old)) in zip(named(next), named(last)) where data != old && !data.isEmpty {
                 let message = Message.make(event: name, data: data)
                 for stream in readers.values { stream.send(message) }
             }
@@ -137,7 +147,7 @@ actor LiveFeed {
     private func named(_ sections: Sections) -> [(name: String, data: [UInt8])] {
         [
             ("status", sections.status), ("nodes", sections.nodes), ("phi", sections.phi), ("edges", sections.edges),
-            ("waiting", sections.waiting),
+            ("waiting", sections.waiting), ("database", sections.database),
         ]
     }
 }

@@ -15,6 +15,9 @@ enum Message {
         message += Array("\n\n".utf8)
         return message
     }
+    static func make(token: String, event: String? = nil, data: [UInt8]) -> [UInt8] {
+        Array("id: \(token)\n".utf8) + make(event: event, data: data)
+    }
     static let heartbeat = Array(": still here\n\n".utf8)
 
     static func json(_ value: some Encodable) -> [UInt8] {
@@ -25,7 +28,7 @@ enum Message {
 }
 
 enum Streams {
-    private static let headers: [(name: String, value: String)] = [
+    static let headers: [(name: String, value: String)] = [
         ("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no"),
     ]
 
@@ -87,7 +90,7 @@ enum Streams {
     }
 
     /// Runs `body` until it ends, the client leaves, or the caller's session or token is no longer good.
-    private static func watching(
+    static func watching(
         _ stream: ByteStream, _ caller: Caller?, _ web: WebApplication, _ body: @escaping @Sendable () async -> Void
     ) async {
         await withTaskGroup { group in

@@ -4,6 +4,7 @@ import { h, icon, setText } from "/assets/dom.js";
 import { shortClock } from "/assets/format.js";
 import { connect, store, subscribe } from "/assets/live.js";
 import * as access from "/assets/pages/access.js";
+import * as data from "/assets/pages/data.js";
 import * as events from "/assets/pages/events.js";
 import * as health from "/assets/pages/health.js";
 import * as node from "/assets/pages/node.js";
@@ -13,6 +14,7 @@ import * as nodes from "/assets/pages/nodes.js";
 // Those with an icon are in the menu, in this order.
 const pages = [
     { path: "nodes", title: "Nodes", icon: "nodes", ...nodes },
+    { path: "data", title: "Data", icon: "data", ...data },
     { path: "events", title: "Events", icon: "events", ...events },
     { path: "health", title: "Health", icon: "health", ...health },
     { path: "access", title: "Access", icon: "access", ...access },

@@ -33,6 +33,17 @@ export const day = (iso) => read(dayFormat, iso);
 export const moment = (iso) => read(fullFormat, iso);
 
 export const percent = (share) => `${Math.round(share * 100)} %`;
+/** “1.3 MB”: two digits that matter, thousands as disks count them. */
+export function bytes(count) {
+    if (count < 1000) return plural(count, "byte");
+    let value = count;
+    let unit = -1;
+    while (value >= 999.5 && unit < 3) {
+        value /= 1000;
+        unit += 1;
+    }
+    return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${["kB", "MB", "GB", "TB"][unit]}`;
+}
 export const phi = (value) => (value >= 99.95 ? "100+" : value.toFixed(1));
 export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 

@@ -12,6 +12,8 @@ export const store = {
     isComplete: false,
     edges: [],
     waiting: [],
+    /** How the database is; null until it was told. */
+    database: null,
     events: [],
     /** φ by node name, one value for each half second, oldest first; null where unknown. */
     history: new Map(),
@@ -64,6 +66,7 @@ export function connect() {
     });
     on("edges", (value) => { store.edges = value; });
     on("waiting", (value) => { store.waiting = value; });
+    on("database", (value) => { store.database = value; });
     on("phi", (value) => {
         for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
         for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;

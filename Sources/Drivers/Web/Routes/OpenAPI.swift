@@ -77,6 +77,14 @@ enum OpenAPI {
                 "content": .object(["application/json": .object(["schema": reference(body, &schemas)])]),
             ])
         }
+        if let type = route.upload {
+            operation["requestBody"] = .object([
+                "required": .bool(true),
+                "content": .object([
+                    type: .object(["schema": .object(["type": .string("string"), "format": .string("binary")])])
+                ]),
+            ])
+        }
         operation["security"] =
             if case .anyone = route.access {
                 .array([])

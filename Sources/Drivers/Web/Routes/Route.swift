@@ -1,5 +1,6 @@
 import BrambleAPI
 import FoundationEssentials
+import Glibc
 import Primitives
 
 /// Who asked, once that is known.
@@ -52,10 +53,23 @@ struct Route: Sendable {
     let access: AccessRule
     let query: [Parameter]
     let body: Schema?
+    /// The media type of a file that is sent instead of JSON; it is written to the node's disk as it comes.
+    let upload: String?
+    /// How long the node may work on it; nil for the usual time.
+    var patience: Duration?
     let status: Int
     let answers: [Answer]
     /// Throws `APIError`s, ready to be shown.
-    let run: @Sendable (Call, [UInt8]) async throws -> Response
+    let run: @Sendable (Call, Payload) async throws -> Response
+
+    /// What came with the request.
+    enum Payload: Sendable {
+        case nothing
+        /// JSON that fits the schema.
+        case json([UInt8], JSONValue)
+        /// The path of a file; whoever takes it moves or deletes it.
+        case file(String)
+    }
 
     init(
         _ method: String, _ path: String, _ summary: String, access: AccessRule = .operators, query: [Parameter] = [],
@@ -67,6 +81,7 @@ struct Route: Sendable {
         self.access = access
         self.query = query
         self.body = nil
+        self.upload = nil
         self.status = status
         self.answers = answers
         self.run = { call, _ in try await run(call) }
@@ -94,13 +109,58 @@ struct Route: Sendable {
         self.access = access
         self.query = []
         self.body = schema
+        self.upload = nil
         self.status = status
         self.answers = answers
-        self.run = { call, bytes in
+        self.run = { call, payload in
+            guard case .json(let bytes, _) = payload else { throw Unfit() }
             // The value has been held to the schema: what does not decode now is our mistake, not the client's.
-            try await run(call, try JSONDecoder().decode(Body.self, from: Data(bytes)))
+            return try await run(call, try JSONDecoder().decode(Body.self, from: Data(bytes)))
         }
     }
+
+    /// Takes JSON of this shape as it is.
+    init<Body: Codable & Sendable>(
+        _ method: String, _ path: String, _ summary: String, describedBy: Body.Type, answers: [Answer],
+        run: @escaping @Sendable (Call, JSONValue) async throws -> Response
+    ) {
+        self.method = method
+        self.path = path
+        self.summary = summary
+        self.access = .operators
+        self.query = []
+        self.body = Schema.of(Body.self)
+        self.upload = nil
+        self.status = 200
+        self.answers = answers
+        self.run = { call, payload in
+            guard case .json(_, let value) = payload else { throw Unfit() }
+            return try await run(call, value)
+        }
+    }
+
+    /// Takes a file.
+    init<Value: Codable & Sendable>(
+        _ method: String, _ path: String, _ summary: String, uploads type: String, gives: Value.Type, about: String,
+        run: @escaping @Sendable (Call, String) async throws -> Value
+    ) {
+        self.method = method
+        self.path = path
+        self.summary = summary
+        self.access = .operators
+        self.query = []
+        self.body = nil
+        self.upload = type
+        self.status = 200
+        self.answers = [.json(.of(Value.self), about: about)]
+        self.run = { call, payload in
+            guard case .file(let path) = payload else { throw Unfit() }
+            return .json(try await run(call, path))
+        }
+    }
+
+    /// A payload that does not belong to the route: our own mistake.
+    private struct Unfit: Error {}
 
     init<Body: Codable & Sendable, Value: Codable & Sendable>(
         _ method: String, _ path: String, _ summary: String, access: AccessRule = .operators, takes: Body.Type,
@@ -111,6 +171,13 @@ struct Route: Sendable {
             method, path, summary, access: access, takes: takes, status: status,
             answers: [.json(.of(Value.self), about: about)]
         ) { call, body in .json(try await run(call, body), status: status) }
+    }
+
+    /// The same, for work that takes longer than most.
+    func waiting(_ patience: Duration) -> Route {
+        var route = self
+        route.patience = patience
+        return route
     }
 
     /// What the braces stand for in `path`; nil when it is not ours.
@@ -154,6 +221,27 @@ extension Response {
         }
     }
 
+    static func written(_ writer: JSONWriter) -> Response {
+        Response(status: 200, headers: [("Content-Type", "application/json")], body: .bytes(writer.bytes))
+    }
+
+    /// Sends a file and deletes it: it is open, so its bytes stay until the last one is sent.
+    static func download(_ file: BackupFile, named name: String, type: String) throws(APIError) -> Response {
+        let descriptor = open(file.path, O_RDONLY | O_CLOEXEC)
+        let reason = String(cString: strerror(errno))
+        unlink(file.path)
+        guard descriptor >= 0 else {
+            throw APIError(
+                problem: "the backup cannot be read: \(reason)", remedy: "see the node's log and its disk",
+                kind: .unavailable)
+        }
+        return Response(
+            status: 200,
+            headers: [
+                ("Content-Type", type), ("Content-Disposition", "attachment; filename=\"\(name)\""),
+            ], body: .file(OpenFile(descriptor: descriptor, bytes: file.bytes)))
+    }
+
     static func error(_ status: Int, _ problem: String, remedy: String, kind: APIError.Kind) -> Response {
         .json(ErrorBody(error: APIError(problem: problem, remedy: remedy, kind: kind)), status: status)
     }
@@ -173,4 +261,9 @@ extension APIError.Kind {
         case .unavailable: 503
         }
     }
+}
+
+extension JSONWriter {
+    /// Small things whose fields nobody wants to write twice.
+    mutating func encoded(_ value: some Encodable) { text(Message.json(value)) }
 }

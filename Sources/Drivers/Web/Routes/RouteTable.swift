@@ -31,7 +31,7 @@ enum RouteTable {
     /// Who `bramble init` makes the first password for.
     static let defaultUser = "admin"
 
-    static let all: [Route] = pages + reading + changing + access
+    static let all: [Route] = pages + reading + changing + database + access
 
     private static let change = "What was done"
 
@@ -96,7 +96,7 @@ enum RouteTable {
         ) { call in try await Streams.events(call) },
         Route(
             "GET", "/v1/live",
-            "Everything the dashboard shows, as it changes: events status, nodes, phi, edges, waiting, event",
+            "Everything the dashboard shows, as it changes: events status, nodes, phi, edges, waiting, database, event",
             query: [Route.Parameter(name: "since", about: "Only events with a greater ID", schema: .whole)],
             answers: [.other("text/event-stream", about: "At most about four messages of a kind a second")]
         ) { call in try Streams.live(call) },

@@ -27,11 +27,13 @@ package final class ByteStream: Sendable {
 
     /// Queues bytes. False when the stream is over, or is over now because the client fell too far behind.
     @discardableResult
-    package func send(_ bytes: [UInt8]) -> Bool {
+    package func send(_ bytes: [UInt8]) -> Bool { send(bytes, mayExceed: false) }
+
+    private func send(_ bytes: [UInt8], mayExceed: Bool) -> Bool {
         guard !bytes.isEmpty else { return !isOver }
         return state.withLock { state in
             guard !state.isEnded, !state.isOverfull else { return false }
-            guard state.queued + bytes.count <= limit else {
+            guard state.queued + bytes.count <= limit || mayExceed && state.queued <= limit / 2 else {
                 state.isOverfull = true
                 state.chunks = []
                 Self.unpark(&state)
@@ -45,7 +47,7 @@ package final class ByteStream: Sendable {
     }
 
     /// Waits until the client has read most of what is queued, then queues this too. For what is there already and can be
-    /// sent at the client's own pace; one producer at a time.
+    /// sent at the client's own pace, in pieces of any size; one producer at a time.
     @discardableResult
     package func sendInTurn(_ bytes: [UInt8]) async -> Bool {
         await withTaskCancellationHandler {
@@ -62,7 +64,7 @@ package final class ByteStream: Sendable {
         } onCancel: {
             state.withLock { Self.wake(&$0) }
         }
-        return send(bytes)
+        return send(bytes, mayExceed: true)
     }
 
     /// The client gets what is queued, then the end.

@@ -7,9 +7,9 @@ final class Connection: Sendable {
     enum Phase: Sendable {
         /// Until a request's head is complete.
         case waiting(since: Instant)
-        case receiving(since: Instant)
+        case receiving(until: Instant)
         case working(Exchange, since: Instant)
-        case sending(since: Instant)
+        case sending(until: Instant)
         case streaming(ByteStream)
     }
     let socket: Int32
@@ -46,6 +46,14 @@ final class Exchange: @unchecked Sendable {
     var stream: ByteStream?
     var producer: Task<Void, Never>?
     var isWorking = false
+    /// How long the node may work on it; nil for the usual time.
+    var patience: Duration?
+    /// Set for a request whose body is a file.
+    var upload: Upload?
+    /// The node is being asked where the file may be written.
+    var isPlacing = false
+    /// It is one of the few files that are on their way at once.
+    var isTransfer = false
     private let outcome = Locked(Outcome.reading)
 
     init(handle: OpaquePointer, connection: Connection, head: RequestHead) {
@@ -74,6 +82,9 @@ final class Exchange: @unchecked Sendable {
         }
         task?.cancel()  // a work that was answered for by somebody else; harmless to one that has just ended
     }
+
+    /// After an answer that was only about the head: the body comes next.
+    func goOnReading() { outcome.withLock { $0 = .reading } }
 
     func takeAnswer() -> Response? {
         outcome.withLock { outcome in

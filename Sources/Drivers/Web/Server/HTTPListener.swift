@@ -7,13 +7,22 @@ import Reactor
 /// What to do with a request whose head has come.
 enum Screening {
     case answer(Response)
-    /// Read a body of at most `bodyLimit` bytes, then `respond`.
-    case accept(bodyLimit: Int)
+    /// Read a body of at most `bodyLimit` bytes, then `respond`. `patience` is how long that may take, if not as usual.
+    case accept(bodyLimit: Int, patience: Duration?)
+    /// Ask where the file may be written, write it there as it comes, then `respond`.
+    case upload(patience: Duration?)
+}
+
+/// Where a file may be written, or why not.
+enum Placement: Sendable {
+    case path(String)
+    case refused(Response)
 }
 
 /// What a listener serves. `screen` runs on libmicrohttpd's thread and must be quick; `respond` may take its time.
 protocol HTTPApplication: Sendable {
     func screen(_ head: RequestHead) -> Screening
+    func place(_ head: RequestHead, bytes: Int) async -> Placement
     func respond(to request: Request) async -> Response
     /// Headers that every answer carries.
     var commonHeaders: [(name: String, value: String)] { get }
@@ -46,6 +55,7 @@ final class HTTPListener: @unchecked Sendable {
         var exchanges: [ObjectIdentifier: Exchange] = [:]
         var bodyBytes = 0
         var working = 0
+        var transfers = 0
         var streams: [Peer: Int] = [:]
         var streamCount = 0
         var isStopping = false
@@ -145,16 +155,16 @@ final class HTTPListener: @unchecked Sendable {
         let headTime = isCrowded ? min(limits.headTime, limits.crowdedHeadTime) : limits.headTime
         for connection in connections {
             switch connection.phase.withLock({ $0 }) {
-            case .waiting(let since) where now - since > headTime,
-                .receiving(let since) where now - since > limits.bodyTime,
-                .sending(let since) where now - since > limits.answerTime:
+            case .waiting(let since) where now - since > headTime: cut(connection) { $0.closedSlow += 1 }
+            case .receiving(let end) where now > end, .sending(let end) where now > end:
                 cut(connection) { $0.closedSlow += 1 }
             case .streaming(let stream) where stream.isOverfull:
                 cut(connection) { $0.droppedStreams += 1 }
-            case .working(let exchange, let since) where now - since > limits.workTime:
+            case .working(let exchange, let since) where now - since > exchange.patience ?? limits.workTime:
+                let patience = exchange.patience ?? limits.workTime
                 exchange.finish(
                     application.refusal(
-                        status: 504, problem: "the node did not answer within \(Int(limits.workTime.seconds)) s",
+                        status: 504, problem: "the node did not answer within \(Int(patience.seconds)) s",
                         remedy: "try again; if it stays so: bramble doctor, and the node's log", kind: "unavailable"))
             default: break
             }
@@ -193,7 +203,7 @@ final class HTTPListener: @unchecked Sendable {
             state.exchanges[ObjectIdentifier(exchange)] = exchange
             return state.isStopping
         }
-        connection.phase.withLock { $0 = .receiving(since: now()) }
+        connection.phase.withLock { $0 = .receiving(until: now() + limits.bodyTime) }
         if isStopping {
             exchange.refusal = application.refusal(
                 status: 503, problem: "this node is stopping", remedy: "ask another node", kind: "unavailable")
@@ -201,13 +211,93 @@ final class HTTPListener: @unchecked Sendable {
         }
         switch application.screen(head) {
         case .answer(let response): exchange.refusal = response
-        case .accept(let limit): exchange.bodyLimit = min(limit, limits.bodyBytes)
+        case .accept(let limit, let patience):
+            exchange.bodyLimit = min(limit, limits.bodyBytes)
+            exchange.patience = patience
+        case .upload(let patience):
+            exchange.patience = patience
+            beginUpload(exchange)
+            return exchange
         }
         let declared = Int(head.header("content-length") ?? "0") ?? 0
         if exchange.refusal == nil, declared > exchange.bodyLimit {
             exchange.refusal = tooLarge(exchange)
         }
         return exchange
+    }
+
+    private func beginUpload(_ exchange: Exchange) {
+        guard let declared = exchange.head.header("content-length").flatMap({ Int($0) }) else {
+            exchange.refusal = application.refusal(
+                status: 411, problem: "the file's size is not said", remedy: "send Content-Length, not chunks",
+                kind: "invalid")
+            return
+        }
+        guard declared > 0 else {
+            exchange.refusal = application.refusal(
+                status: 400, problem: "the file is empty", remedy: "send the file as the request's body",
+                kind: "invalid")
+            return
+        }
+        guard declared <= limits.uploadBytes else {
+            exchange.refusal = application.refusal(
+                status: 413, problem: "the file is larger than the \(limits.uploadBytes) bytes this takes",
+                remedy: "send a smaller one", kind: "invalid")
+            return
+        }
+        guard takeTransfer(exchange) else {
+            exchange.refusal = busy("too many files are on their way at once")
+            return
+        }
+        exchange.upload = Upload(declared: declared)
+        exchange.bodyLimit = declared
+    }
+
+    private func takeTransfer(_ exchange: Exchange) -> Bool {
+        exchange.isTransfer = shared.withLock { state in
+            guard state.transfers < limits.transfers else {
+                state.counters.refusedAtLimit += 1
+                return false
+            }
+            state.transfers += 1
+            return true
+        }
+        return exchange.isTransfer
+    }
+
+    /// Time enough for the slowest client we put up with.
+    private func allowance(_ usual: Duration, bytes: Int) -> Duration {
+        usual + .seconds(bytes / max(limits.slowestTransfer, 1))
+    }
+
+    /// Sets the connection aside until the node has said where the file may be written. Nothing of it is read before.
+    fileprivate func place(_ exchange: Exchange, _ upload: Upload) {
+        exchange.isPlacing = true
+        exchange.connection.phase.withLock { $0 = .working(exchange, since: now()) }
+        let head = exchange.head
+        exchange.work { [application] in
+            switch await application.place(head, bytes: upload.declared) {
+            case .refused(let response): return response
+            case .path(let path):
+                guard let reason = upload.open(path) else { return Response(status: 100) }
+                return application.refusal(
+                    status: 503, problem: "the file cannot be written on this node: \(reason)",
+                    remedy: "see the node's disk", kind: "unavailable")
+            }
+        }
+        exchange.isWorking = false  // it does not count as work that the node does
+        if shared.withLock({ $0.isStopping }) { release(exchange) }
+    }
+
+    fileprivate func placed(_ exchange: Exchange) {
+        exchange.isPlacing = false
+        guard let answer = exchange.takeAnswer(), answer.status != 100 else {
+            exchange.goOnReading()
+            let time = allowance(limits.bodyTime, bytes: exchange.bodyLimit)
+            exchange.connection.phase.withLock { $0 = .receiving(until: now() + time) }
+            return
+        }
+        exchange.refusal = answer
     }
 
     /// True when the body will not be read at all: the answer goes out now, and the connection ends with it.
@@ -219,8 +309,16 @@ final class HTTPListener: @unchecked Sendable {
 
     fileprivate func receive(_ bytes: UnsafeRawBufferPointer, for exchange: Exchange) -> MHD_Result {
         exchange.received += bytes.count
-        guard exchange.received <= limits.drainedBytes else { return .NO }
+        guard exchange.received <= max(limits.drainedBytes, exchange.upload?.declared ?? 0) else { return .NO }
         guard exchange.refusal == nil else { return .YES }
+        if let upload = exchange.upload {
+            guard let reason = upload.write(bytes) else { return .YES }
+            upload.drop()
+            exchange.refusal = application.refusal(
+                status: 507, problem: "the file cannot be written on this node: \(reason)",
+                remedy: "make room on its disk", kind: "unavailable")
+            return .YES
+        }
         if exchange.received > exchange.bodyLimit {
             exchange.refusal = tooLarge(exchange)
         } else if shared.withLock({ state in
@@ -250,9 +348,13 @@ final class HTTPListener: @unchecked Sendable {
             return true
         }
         guard room else { return queue(busy("too many requests at once"), for: exchange) }
-        let request = Request(head: exchange.head, body: exchange.body)
+        let request = Request(head: exchange.head, body: exchange.body, upload: exchange.upload?.handOver())
         exchange.connection.phase.withLock { $0 = .working(exchange, since: now()) }
-        exchange.work { [application] in await application.respond(to: request) }
+        exchange.work { [application] in
+            let response = await application.respond(to: request)
+            if let path = request.upload { unlink(path) }  // whoever wanted it has moved it
+            return response
+        }
         // `stop` may have passed between the look at the flag and the work: it must not wait for us.
         if shared.withLock({ $0.isStopping }) { release(exchange) }
         return .YES
@@ -261,10 +363,12 @@ final class HTTPListener: @unchecked Sendable {
     fileprivate func ended(_ exchange: Exchange) {
         exchange.stream?.abandon()
         exchange.producer?.cancel()
+        exchange.upload?.drop()
         dropBody(of: exchange)
         if exchange.isWorking { stopWorking(exchange) }
         shared.withLock { state in
             state.exchanges[ObjectIdentifier(exchange)] = nil
+            if exchange.isTransfer { state.transfers -= 1 }
             if exchange.stream != nil {
                 state.streamCount -= 1
                 let left = (state.streams[exchange.head.peer] ?? 1) - 1
@@ -312,14 +416,22 @@ final class HTTPListener: @unchecked Sendable {
     private func queue(_ response: Response, for exchange: Exchange) -> MHD_Result {
         let made: OpaquePointer?
         switch response.body {
+        case .file(let file):
+            guard exchange.isTransfer || takeTransfer(exchange) else {
+                return queue(busy("too many files are on their way at once"), for: exchange)
+            }
+            let time = allowance(limits.answerTime, bytes: Int(file.bytes))
+            exchange.connection.phase.withLock { $0 = .sending(until: now() + time) }
+            let copy = dup(file.descriptor)
+            made = copy < 0 ? nil : MHD_create_response_from_fd64(UInt64(file.bytes), copy)
         case .bytes(let bytes):
-            exchange.connection.phase.withLock { $0 = .sending(since: now()) }
+            exchange.connection.phase.withLock { $0 = .sending(until: now() + limits.answerTime) }
             made = bytes.withUnsafeBytes {
                 MHD_create_response_from_buffer(
                     $0.count, UnsafeMutableRawPointer(mutating: $0.baseAddress), .RESPMEM_MUST_COPY)
             }
         case .constant(let text):
-            exchange.connection.phase.withLock { $0 = .sending(since: now()) }
+            exchange.connection.phase.withLock { $0 = .sending(until: now() + limits.answerTime) }
             made = MHD_create_response_from_buffer(
                 text.utf8CodeUnitCount, UnsafeMutableRawPointer(mutating: text.utf8Start), .RESPMEM_PERSISTENT)
         case .stream(let stream, let produce):
@@ -410,9 +522,20 @@ private func handleRequest(
         let exchange = listener.begin(
             handle, connection, url: String(cString: url), method: String(cString: method))
         slot.pointee = Unmanaged.passRetained(exchange).toOpaque()
+        if let upload = exchange.upload {
+            listener.place(exchange, upload)
+            return .YES
+        }
         return listener.shouldAnswerEarly(exchange) ? listener.complete(exchange) : .YES
     }
     let exchange = Unmanaged<Exchange>.fromOpaque(kept).takeUnretainedValue()
+    if exchange.isPlacing {
+        listener.placed(exchange)
+        if listener.shouldAnswerEarly(exchange) { return listener.complete(exchange) }
+        // The library asks once more about the head alone; the body comes with the next call, and is read even if it is
+        // refused: whoever sends does not look at answers.
+        if size.pointee == 0 { return .YES }
+    }
     guard size.pointee == 0 else {
         let bytes = UnsafeRawBufferPointer(start: data, count: size.pointee)
         size.pointee = 0

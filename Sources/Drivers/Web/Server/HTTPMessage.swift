@@ -1,3 +1,4 @@
+import Glibc
 package import Primitives
 
 /// Who is at the other end of a connection.
@@ -35,6 +36,19 @@ package struct RequestHead: Sendable {
 package struct Request: Sendable {
     package var head: RequestHead
     package var body: [UInt8] = []
+    /// A file that was sent instead; whoever takes it moves or deletes it.
+    package var upload: String?
+}
+
+/// A file to be sent. Closed when the last holder lets go.
+package final class OpenFile: Sendable {
+    package let descriptor: Int32
+    package let bytes: Int64
+    package init(descriptor: Int32, bytes: Int64) {
+        self.descriptor = descriptor
+        self.bytes = bytes
+    }
+    deinit { close(descriptor) }
 }
 
 package struct Response: Sendable {
@@ -42,6 +56,7 @@ package struct Response: Sendable {
         case bytes([UInt8])
         /// Lives as long as the program: sent from where it is.
         case constant(StaticString)
+        case file(OpenFile)
         /// Server-sent events. `produce` runs until the client leaves, is cancelled then, and ends the stream by returning.
         case stream(ByteStream, produce: @Sendable (ByteStream) async -> Void)
     }

@@ -16,6 +16,12 @@ package struct WebLimits: Equatable, Sendable {
     package var answerTime: Duration = .seconds(60)
     /// Bytes of one request's body. More gets 413.
     package var bodyBytes = 1 << 20
+    /// Bytes of one uploaded file, which goes to the disk as it comes: four times the size a database should have.
+    package var uploadBytes = 4 << 30
+    /// Uploads and downloads of files at once.
+    package var transfers = 2
+    /// The slowest client that a file is sent to or taken from, bytes a second; a phone's network does more.
+    package var slowestTransfer = 64 << 10
     /// Bytes of an oversized body that are read and thrown away, so that the client sees our answer rather than a reset.
     package var drainedBytes = 8 << 20
     /// Bytes of all bodies in memory at once. More gets 503.

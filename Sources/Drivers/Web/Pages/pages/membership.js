@@ -20,6 +20,7 @@ export async function addWaiting(machine) {
                 hasKey ? h("li", { text: "it proved that it has the cluster key, and is let in" })
                     : h("li", { text: "it gets the cluster key, over an encrypted connection to exactly this machine" }),
                 h("li", { text: `it joins as ${machine.name}, and every node knows it within a second` }),
+                h("li", { text: "a database that it has is set aside there as a backup file: it gets a copy of this cluster's" }),
                 h("li", { text: "from then on it sees everything the cluster knows, and may run its services" })),
             h("label", { class: "check" }, h("input", { type: "checkbox", name: "same", "data-first": true }), "The codes are the same"),
         ],
@@ -37,6 +38,7 @@ export async function addMachine() {
             h("p", { text: "A machine on the same network needs nothing from here: start Bramble there, and it shows up on the first page, waiting, with a code to compare. With the cluster's key in its data directory it joins by itself:" }),
             command("scp /var/lib/bramble/cluster.key root@MACHINE:/var/lib/bramble/"),
             h("p", { text: "A machine elsewhere is looked for at its name or address. It must be reachable on UDP and TCP 7771." }),
+            h("p", { text: "A database that the machine has is set aside there as a backup file: it gets a copy of this cluster's." }),
             h("label", { for: "host", text: "Name or address" }),
             h("input", { id: "host", name: "host", autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: "255", placeholder: "192.168.1.20", "data-first": true }),
         ],

@@ -1,5 +1,3 @@
-package import BrambleAPI
-
 /// Where and why a text is not JSON.
 package struct JSONProblem: Error, Equatable {
     package var line: Int
