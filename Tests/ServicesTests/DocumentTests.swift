@@ -385,7 +385,8 @@ struct RoundTripTests {
         var arbitrary = ArbitraryState(seed: UInt64(seed))
         let state = arbitrary.state()
         var unreadable: [Refusal] = []
-        let read = DesiredState(rows: state.rows.reversed()) { unreadable.append($1) }
+        let facts = state.rows.reversed().compactMap { DesiredRow(factKey: $0.factKey, value: $0.factValue) }
+        let read = DesiredState(rows: facts) { unreadable.append($1) }
         #expect(unreadable == [])
         #expect(read == state)
         let next = arbitrary.state()
@@ -403,12 +404,33 @@ struct RoundTripTests {
         var state = DesiredState()
         state.services = [service]
         var rows = state.rows
-        rows.append(DesiredRow("bramble_services", [("name", .text("odd")), ("run", .text("rocket:moon"))]))
-        rows.append(DesiredRow("bramble_services", [("name", .text("list")), ("addresses", .text("[1]"))]))
-        rows.append(DesiredRow("bramble_later", [("name", .text("x"))]))
+        rows.append(DesiredRow("services", "odd", [("name", .text("odd")), ("run", .text("rocket:moon"))]))
+        rows.append(DesiredRow("services", "list", [("name", .text("list")), ("addresses", .text("x"))]))
+        rows.append(DesiredRow("later", "x", [("name", .text("x"))]))
         var told: [String] = []
-        #expect(DesiredState(rows: rows) { row, _ in told.append("\(row.key)") } == state)
-        #expect(told == ["text(\"odd\")", "text(\"list\")"])
+        #expect(DesiredState(rows: rows) { row, _ in told.append(row.key) } == state)
+        #expect(told == ["odd", "list"])
+    }
+
+    @Test("the value of a fact reads like the file; what is none is no row")
+    func fact() {
+        var service = Service(name: ServiceName("web")!)
+        service.run = .exec(["/bin/x", "a\"b"])
+        service.addresses = [FloatingAddress(IPAddress("10.0.0.1")!, prefixLength: 24)]
+        service.limits.failures = 3
+        var state = DesiredState()
+        state.services = [service]
+        let row = state.rows[0]
+        #expect(row.factKey == "desired/services/web")
+        let expected = #"{"name":"web","addresses":["10.0.0.1/24"],"run":"exec:[/bin/x, \"a\\\"b\"]","failures":3}"#
+        #expect(row.factValue == expected)
+        let others = [
+            ("desired/services/web", "{"), ("desired/services/web", "[]"), ("user/x", "{}"), ("desired/x", "{}"),
+            ("desired/services/web", "{\"a\":}"), ("desired/services/web", "{\"a\":[1]}"),
+            ("desired/services/web", "{} x"),
+            ("desired/services/web", "{\"a\":99999999999999999999}"), ("desired/services/web", "{\"a\":\"\\ud800\"}"),
+        ]
+        for (key, value) in others { #expect(DesiredRow(factKey: key, value: value) == nil, "\(value)") }
     }
 
     @Test("orders that last survive their rows")
@@ -420,5 +442,7 @@ struct RoundTripTests {
         orders.pin(ServiceName("db")!, to: node, revision: 6)
         orders.pin(ServiceName("web")!, to: nil, revision: 7)
         #expect(StandingOrders(rows: orders.rows) == orders)
+        let facts = orders.rows.compactMap { DesiredRow(factKey: $0.factKey, value: $0.factValue) }
+        #expect(StandingOrders(rows: facts) == orders)
     }
 }

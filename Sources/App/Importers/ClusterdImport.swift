@@ -120,9 +120,13 @@ enum ClusterdImport {
         }
         var remarks: [String] = []
         let paths = OldText.lines(file.text).flatMap { OldText.words($0.text) }.filter { path in
-            let isWhole = path.hasPrefix("/") && path != "/"
-            if !isWhole { remarks.append("“\(path)” in \(file.path) was left out: it is not a whole path") }
-            return isWhole
+            do throws(Refusal) {
+                try PathRule.checkCopied(path)
+                return true
+            } catch {
+                remarks.append("“\(path)” in \(file.path) was left out: \(error.problem)")
+                return false
+            }
         }
         guard !paths.isEmpty else {
             imported.remarks.append("\(file.path) was left out: it names no paths")

@@ -1,73 +1,67 @@
 import Primitives
 
-/// A row of the shared database that holds one object. Columns have the names and the words of the file for `apply`, lists
-/// are JSON arrays of texts, so that a person with `bramble sql` reads them and `json_each` takes them apart.
-///
-/// Column by column is also how two edits of one object merge that were made on two sides of a cut: the newer word about
-/// each key counts, and what does not fit together then is shown and not acted on.
+/// One object as it is kept on every node: a shared fact whose key is `desired/PART/NAME` and whose value is JSON with the
+/// words of the file for `apply`, so that a person who reads the facts, with SQL or otherwise, knows what they say.
 package struct DesiredRow: Equatable, Sendable {
     package enum Value: Equatable, Sendable {
         case text(String)
         case integer(Int64)
+        case list([String])
+        case map([Pair])
         case null
     }
+    package struct Pair: Equatable, Sendable {
+        package var name: String
+        package var value: String
+        package init(_ name: String, _ value: String) {
+            self.name = name
+            self.value = value
+        }
+    }
+    package struct Column: Equatable, Sendable {
+        package var name: String
+        package var value: Value
+    }
+    /// `services`, `mirrors` …
     package var table: String
-    /// The first column is the primary key.
-    package var columns: [(name: String, value: Value)]
+    /// What sets it apart from others of its table.
+    package var key: String
+    package var columns: [Column]
 
-    package init(_ table: String, _ columns: [(name: String, value: Value)]) {
+    package init(_ table: String, _ key: String, _ columns: [(String, Value)]) {
         self.table = table
+        self.key = key
+        // What is the default is not written down: a later version may have a better one.
+        self.columns = columns.filter { $0.1 != .null && $0.1 != .list([]) && $0.1 != .map([]) }
+            .map { Column(name: $0.0, value: $0.1) }
+    }
+    package subscript(_ name: String) -> Value { columns.first { $0.name == name }?.value ?? .null }
+
+    package static let prefix = "desired/"
+    package var factKey: String { "\(Self.prefix)\(table)/\(key)" }
+    package var factValue: String { JSONText.write(columns) }
+
+    /// nil for a key of something else.
+    package init?(factKey: String, value: String) {
+        let parts = factKey.split(separator: "/", maxSplits: 2, omittingEmptySubsequences: false)
+        guard parts.count == 3, parts[0] + "/" == Self.prefix, let columns = JSONText.readObject(value) else {
+            return nil
+        }
+        table = String(parts[1])
+        key = String(parts[2])
         self.columns = columns
     }
-    package static func == (left: DesiredRow, right: DesiredRow) -> Bool {
-        left.table == right.table && left.columns.map(\.name) == right.columns.map(\.name)
-            && left.columns.map(\.value) == right.columns.map(\.value)
-    }
-    package var key: Value { columns.first?.value ?? .null }
-    package subscript(_ name: String) -> Value { columns.first { $0.name == name }?.value ?? .null }
-}
-
-package enum DesiredTables {
-    /// Run when the database is opened; each may be there already.
-    package static let statements: [String] = [
-        "CREATE TABLE IF NOT EXISTS bramble_reach (address TEXT PRIMARY KEY NOT NULL)",
-        """
-        CREATE TABLE IF NOT EXISTS bramble_services (name TEXT PRIMARY KEY NOT NULL, addresses TEXT, mac TEXT, \
-        interface TEXT, run TEXT, parameters TEXT, check_by TEXT, every TEXT, after_services TEXT, prefer TEXT, \
-        failback INTEGER, mirrors TEXT, start_within TEXT, stop_within TEXT, check_within TEXT, failures INTEGER, \
-        restarts INTEGER)
-        """,
-        """
-        CREATE TABLE IF NOT EXISTS bramble_mirrors (name TEXT PRIMARY KEY NOT NULL, paths TEXT, every TEXT, \
-        exclude TEXT, to_nodes TEXT)
-        """,
-        """
-        CREATE TABLE IF NOT EXISTS bramble_volumes (name TEXT PRIMARY KEY NOT NULL, type TEXT, replica INTEGER, \
-        redundancy INTEGER, path TEXT, mount TEXT, nodes TEXT)
-        """,
-        """
-        CREATE TABLE IF NOT EXISTS bramble_balancers (name TEXT PRIMARY KEY NOT NULL, listen TEXT, protocol TEXT, \
-        to_port INTEGER, sticky TEXT, nodes TEXT)
-        """,
-        "CREATE TABLE IF NOT EXISTS bramble_schema (statement TEXT PRIMARY KEY NOT NULL, position INTEGER)",
-        "CREATE TABLE IF NOT EXISTS bramble_standby (node TEXT PRIMARY KEY NOT NULL, standby TEXT, revision INTEGER)",
-        """
-        CREATE TABLE IF NOT EXISTS bramble_orders (service TEXT PRIMARY KEY NOT NULL, stopped INTEGER, \
-        stopped_revision INTEGER, pin TEXT, pin_revision INTEGER)
-        """,
-    ]
-    package static let names = [
-        "bramble_reach", "bramble_services", "bramble_mirrors", "bramble_volumes", "bramble_balancers",
-        "bramble_schema", "bramble_standby", "bramble_orders",
-    ]
 }
 
 extension DesiredState {
     package var rows: [DesiredRow] {
-        var rows = reach.map { DesiredRow("bramble_reach", [("address", .text($0.description))]) }
+        var rows = reach.map { DesiredRow("reach", $0.description, [("address", .text($0.description))]) }
         rows += services.map(\.row) + mirrors.map(\.row) + volumes.map(\.row) + balancers.map(\.row)
-        rows += schema.enumerated().map {
-            DesiredRow("bramble_schema", [("statement", .text($0.element)), ("position", .integer(Int64($0.offset)))])
+        rows += schema.enumerated().map { position, statement in
+            let columns: [(String, DesiredRow.Value)] = [
+                ("statement", .text(statement)), ("position", .integer(Int64(position))),
+            ]
+            return DesiredRow("schema", Self.mark(of: statement), columns)
         }
         return rows
     }
@@ -80,16 +74,16 @@ extension DesiredState {
         for row in rows {
             do throws(Refusal) {
                 switch row.table {
-                case "bramble_reach":
+                case "reach":
                     guard let address = IPAddress(try row.text("address")) else {
                         throw Refusal("an address cannot be read", remedy: "delete the row")
                     }
                     reach.append(address)
-                case "bramble_services": services.append(try Service(row: row))
-                case "bramble_mirrors": mirrors.append(try Mirror(row: row))
-                case "bramble_volumes": volumes.append(try Volume(row: row))
-                case "bramble_balancers": balancers.append(try Balancer(row: row))
-                case "bramble_schema": statements.append((row.integer("position") ?? 0, try row.text("statement")))
+                case "services": services.append(try Service(row: row))
+                case "mirrors": mirrors.append(try Mirror(row: row))
+                case "volumes": volumes.append(try Volume(row: row))
+                case "balancers": balancers.append(try Balancer(row: row))
+                case "schema": statements.append((row.integer("position") ?? 0, try row.text("statement")))
                 default: continue
                 }
             } catch {
@@ -98,6 +92,12 @@ extension DesiredState {
         }
         schema = statements.sorted { $0 < $1 }.map(\.1)
         self = canonical
+    }
+
+    /// The same for the same text: two nodes that add one statement add one.
+    private static func mark(of statement: String) -> String {
+        let hash = statement.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+        return String(hash, radix: 16)
     }
 
     /// The rows to write and to delete to get from here to `target`.
@@ -118,21 +118,21 @@ extension Service {
         }
         func count(_ value: Int, _ usual: Int) -> DesiredRow.Value { value == usual ? .null : .integer(Int64(value)) }
         return DesiredRow(
-            "bramble_services",
+            "services", name.description,
             [
                 ("name", .text(name.description)), ("addresses", .list(addresses.map(\.description))),
                 ("mac", mac == .own ? .null : .text(mac.rawValue)), ("interface", .optional(interface)),
                 ("run", .optional(run?.text)),
                 (
                     "parameters",
-                    parameters.isEmpty ? .null : .text(JSONText.write(parameters.map { ($0.name, $0.value) }))
+                    .map(parameters.map { DesiredRow.Pair($0.name, $0.value) })
                 ),
-                ("check_by", .optional(check?.text)), ("every", time(every, plain.every)),
-                ("after_services", .list(after.map(\.description))), ("prefer", .list(prefer.map(\.description))),
+                ("check", .optional(check?.text)), ("every", time(every, plain.every)),
+                ("after", .list(after.map(\.description))), ("prefer", .list(prefer.map(\.description))),
                 ("failback", failback ? .integer(1) : .null), ("mirrors", .list(mirrors.map(\.description))),
-                ("start_within", time(limits.startWithin, plain.limits.startWithin)),
-                ("stop_within", time(limits.stopWithin, plain.limits.stopWithin)),
-                ("check_within", time(limits.checkWithin, plain.limits.checkWithin)),
+                ("startWithin", time(limits.startWithin, plain.limits.startWithin)),
+                ("stopWithin", time(limits.stopWithin, plain.limits.stopWithin)),
+                ("checkWithin", time(limits.checkWithin, plain.limits.checkWithin)),
                 ("failures", count(limits.failures, plain.limits.failures)),
                 ("restarts", count(limits.restarts, plain.limits.restarts)),
             ])
@@ -144,21 +144,18 @@ extension Service {
         mac = try row.oneOf("mac") ?? .own
         interface = row.optional("interface")
         if let text = row.optional("run") { run = try Run(text: text) }
-        if let text = row.optional("parameters") {
-            guard let pairs = JSONText.readObject(text) else {
-                throw Refusal("its parameters are not a JSON object of texts", remedy: "apply it again")
-            }
-            parameters = pairs.map { Parameter($0.0, $0.1) }.sorted { $0.name < $1.name }
+        if case .map(let pairs) = row["parameters"] {
+            parameters = pairs.map { Parameter($0.name, $0.value) }.sorted { $0.name < $1.name }
         }
-        if let text = row.optional("check_by") { check = try Check(text: text) }
+        if let text = row.optional("check") { check = try Check(text: text) }
         every = try row.time("every") ?? every
-        after = try row.list("after_services") { text throws(Refusal) in try DesiredRow.name(text) }
+        after = try row.list("after") { text throws(Refusal) in try DesiredRow.name(text) }
         prefer = try row.nodes("prefer")
         failback = row.integer("failback") == 1
         mirrors = try row.list("mirrors") { text throws(Refusal) in try DesiredRow.name(text) }
-        limits.startWithin = try row.time("start_within") ?? limits.startWithin
-        limits.stopWithin = try row.time("stop_within") ?? limits.stopWithin
-        limits.checkWithin = try row.time("check_within") ?? limits.checkWithin
+        limits.startWithin = try row.time("startWithin") ?? limits.startWithin
+        limits.stopWithin = try row.time("stopWithin") ?? limits.stopWithin
+        limits.checkWithin = try row.time("checkWithin") ?? limits.checkWithin
         limits.failures = row.integer("failures").map { Int(clamping: min(max($0, 1), 100)) } ?? limits.failures
         limits.restarts = row.integer("restarts").map { Int(clamping: min(max($0, 0), 100)) } ?? limits.restarts
     }
@@ -167,10 +164,10 @@ extension Service {
 extension Mirror {
     var row: DesiredRow {
         DesiredRow(
-            "bramble_mirrors",
+            "mirrors", name.description,
             [
                 ("name", .text(name.description)), ("paths", .list(paths)), ("every", .text(schedule.text)),
-                ("exclude", .list(exclude)), ("to_nodes", .list(to.map(\.description))),
+                ("exclude", .list(exclude)), ("to", .list(to.map(\.description))),
             ])
     }
     init(row: DesiredRow) throws(Refusal) {
@@ -186,7 +183,7 @@ extension Mirror {
             schedule = .every(max(every, .seconds(1)))
         }
         exclude = try row.list("exclude") { text throws(Refusal) in text }
-        to = try row.nodes("to_nodes")
+        to = try row.nodes("to")
     }
 }
 
@@ -198,7 +195,7 @@ extension Volume {
         case .disperse(let count): (type, redundancy) = ("disperse", .integer(Int64(count)))
         }
         return DesiredRow(
-            "bramble_volumes",
+            "volumes", name.description,
             [
                 ("name", .text(name.description)), ("type", .text(type)), ("replica", replica),
                 ("redundancy", redundancy), ("path", .text(path)), ("mount", .optional(mount)),
@@ -226,17 +223,17 @@ extension Volume {
 extension Balancer {
     var row: DesiredRow {
         DesiredRow(
-            "bramble_balancers",
+            "balancers", name.description,
             [
                 ("name", .text(name.description)), ("listen", .text(listenText)),
                 ("protocol", .text(transport.rawValue)),
-                ("to_port", .integer(Int64(to))), ("sticky", sticky == .none ? .null : .text(sticky.rawValue)),
+                ("to", .integer(Int64(to))), ("sticky", sticky == .none ? .null : .text(sticky.rawValue)),
                 ("nodes", .list(nodes.map(\.description))),
             ])
     }
     init(row: DesiredRow) throws(Refusal) {
         let listen = try row.text("listen")
-        guard let to = row.integer("to_port").flatMap({ UInt16(exactly: $0) }), to > 0 else {
+        guard let to = row.integer("to").flatMap({ UInt16(exactly: $0) }), to > 0 else {
             throw Refusal("its port cannot be read", remedy: "apply it again")
         }
         let name = try row.name("name")
@@ -258,7 +255,7 @@ extension StandingOrders {
     package var rows: [DesiredRow] {
         let held = standby.sorted { $0.key < $1.key }.map { node, word in
             DesiredRow(
-                "bramble_standby",
+                "standby", node.description,
                 [
                     ("node", .text(node.description)), ("standby", .text(word.value.rawValue)),
                     ("revision", .integer(Int64(clamping: word.revision))),
@@ -266,7 +263,7 @@ extension StandingOrders {
         }
         let orders = Set(stopped.keys).union(pins.keys).sorted().map { name in
             DesiredRow(
-                "bramble_orders",
+                "orders", name.description,
                 [
                     ("service", .text(name.description)), ("stopped", .integer(isStopped(name) ? 1 : 0)),
                     ("stopped_revision", .integer(Int64(clamping: stopped[name]?.revision ?? 0))),
@@ -282,12 +279,12 @@ extension StandingOrders {
         self.init()
         for row in rows {
             switch row.table {
-            case "bramble_standby":
+            case "standby":
                 guard let node = row.optional("node").flatMap({ NodeID($0) }),
                     let word = row.optional("standby").flatMap(Standby.init)
                 else { continue }
                 set(node, to: word, revision: UInt64(clamping: row.integer("revision") ?? 0))
-            case "bramble_orders":
+            case "orders":
                 guard let name = row.optional("service").flatMap({ ServiceName($0) }) else { continue }
                 if let revision = row.integer("stopped_revision"), revision > 0 {
                     set(name, isStopped: row.integer("stopped") == 1, revision: UInt64(clamping: revision))
@@ -302,7 +299,6 @@ extension StandingOrders {
 }
 
 extension DesiredRow.Value {
-    static func list(_ items: [String]) -> Self { items.isEmpty ? .null : .text(JSONText.write(items)) }
     static func optional(_ text: String?) -> Self { text.map { .text($0) } ?? .null }
 }
 
@@ -321,9 +317,11 @@ extension DesiredRow {
     }
     func name(_ column: String) throws(Refusal) -> ServiceName { try Self.name(text(column)) }
     func list<Item>(_ name: String, _ read: (String) throws(Refusal) -> Item) throws(Refusal) -> [Item] {
-        guard let text = optional(name) else { return [] }
-        guard let items = JSONText.readArray(text) else {
-            throw Refusal("its \(name) are not a JSON array of texts", remedy: "apply it again")
+        let items: [String]
+        switch self[name] {
+        case .list(let given): items = given
+        case .null: return []
+        default: throw Refusal("its \(name) are not a list of texts", remedy: "apply it again")
         }
         var result: [Item] = []
         for item in items { result.append(try read(item)) }
@@ -354,37 +352,35 @@ extension DesiredRow {
     }
 }
 
-/// The JSON of lists and maps of texts, which is all that the rows need.
+/// The JSON of rows, which knows texts, whole numbers, lists and maps of texts.
 enum JSONText {
-    static func write(_ items: [String]) -> String { "[\(items.map(quote).joined(separator: ","))]" }
-    static func write(_ pairs: [(String, String)]) -> String {
-        "{\(pairs.map { "\(quote($0.0)):\(quote($0.1))" }.joined(separator: ","))}"
-    }
-    static func readArray(_ text: String) -> [String]? {
-        var reader = Reader(text)
-        guard reader.take("[") else { return nil }
-        var items: [String] = []
-        if !reader.take("]") {
-            repeat {
-                guard let item = reader.string() else { return nil }
-                items.append(item)
-            } while reader.take(",")
-            guard reader.take("]") else { return nil }
+    static func write(_ columns: [DesiredRow.Column]) -> String {
+        let members = columns.map { column in
+            let value =
+                switch column.value {
+                case .text(let text): quote(text)
+                case .integer(let number): String(number)
+                case .list(let items): "[\(items.map(quote).joined(separator: ","))]"
+                case .map(let pairs): "{\(pairs.map { "\(quote($0.name)):\(quote($0.value))" }.joined(separator: ","))}"
+                case .null: "null"
+                }
+            return "\(quote(column.name)):\(value)"
         }
-        return reader.isAtEnd ? items : nil
+        return "{\(members.joined(separator: ","))}"
     }
-    static func readObject(_ text: String) -> [(String, String)]? {
+    static func readObject(_ text: String) -> [DesiredRow.Column]? {
+        guard text.utf8.count <= 1 << 20 else { return nil }
         var reader = Reader(text)
         guard reader.take("{") else { return nil }
-        var pairs: [(String, String)] = []
+        var columns: [DesiredRow.Column] = []
         if !reader.take("}") {
             repeat {
-                guard let key = reader.string(), reader.take(":"), let value = reader.string() else { return nil }
-                pairs.append((key, value))
+                guard let name = reader.string(), reader.take(":"), let value = reader.value() else { return nil }
+                columns.append(DesiredRow.Column(name: name, value: value))
             } while reader.take(",")
             guard reader.take("}") else { return nil }
         }
-        return reader.isAtEnd ? pairs : nil
+        return reader.isAtEnd ? columns : nil
     }
 
     private static func quote(_ text: String) -> String {
@@ -420,6 +416,31 @@ enum JSONText {
             guard position < scalars.count, scalars[position] == wanted else { return false }
             position += 1
             return true
+        }
+        mutating func value() -> DesiredRow.Value? {
+            if take("[") {
+                var items: [String] = []
+                if take("]") { return .list([]) }
+                repeat {
+                    guard let item = string() else { return nil }
+                    items.append(item)
+                } while take(",")
+                return take("]") ? .list(items) : nil
+            }
+            if take("{") {
+                var pairs: [DesiredRow.Pair] = []
+                if take("}") { return .map([]) }
+                repeat {
+                    guard let name = string(), take(":"), let value = string() else { return nil }
+                    pairs.append(DesiredRow.Pair(name, value))
+                } while take(",")
+                return take("}") ? .map(pairs) : nil
+            }
+            if let text = string() { return .text(text) }
+            skipBlanks()
+            let digits = scalars[position...].prefix { $0 == "-" || ("0"..."9").contains($0) }
+            position += digits.count
+            return Int64(String(String.UnicodeScalarView(digits))).map { .integer($0) }
         }
         mutating func string() -> String? {
             guard take("\"") else { return nil }

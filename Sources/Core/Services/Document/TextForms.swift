@@ -242,14 +242,24 @@ package enum ArgumentList {
     }
 }
 
-enum PathRule {
-    static func check(_ path: some StringProtocol, _ what: String) throws(Refusal) {
+package enum PathRule {
+    package static func check(_ path: some StringProtocol, _ what: String) throws(Refusal) {
         guard path.first == "/", path.utf8.count <= 1000, !path.utf8.contains(where: { $0 < 32 }) else {
             throw Refusal(
                 "\(what) “\(path)” is not a whole path", remedy: "write it from the root on, as in /usr/bin/x")
         }
         guard !path.split(separator: "/").contains(where: { $0 == ".." || $0 == "." }) else {
             throw Refusal("\(what) “\(path)” has dots for directories in it", remedy: "write it without . and ..")
+        }
+    }
+
+    /// A path whose copy means something on another machine.
+    package static func checkCopied(_ path: some StringProtocol) throws(Refusal) {
+        try check(path, "the path")
+        let first = path.split(separator: "/").first.map { String($0) } ?? ""
+        guard !first.isEmpty, !["proc", "sys", "dev", "run"].contains(first) else {
+            throw Refusal(
+                "\(path) belongs to one machine", remedy: "name what the service keeps, as in /var/lib/samba/")
         }
     }
 }
