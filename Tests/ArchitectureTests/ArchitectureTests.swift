@@ -23,8 +23,8 @@ struct ArchitectureTests {
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
-            "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
-            "Discovery",
+            "Primitives", "Wire", "Membership", "Services", "Node", "Logging", "Reactor", "Crypto", "YAML",
+            "Transport", "Discovery",
             "Machine", "Web", "BrambleAPI",
         ],
         "Importers": ["Primitives", "Services"],
