@@ -52,8 +52,9 @@ let package = Package(
         core("Wire", ["Primitives"]),
         core("Membership", ["Primitives"]),
         core("Replication", ["Primitives", "Wire"]),
+        core("Leases", ["Primitives", "Wire"]),
         core("Services", ["Primitives"]),
-        core("Node", ["Primitives", "Wire", "Membership"]),
+        core("Node", ["Primitives", "Wire", "Membership", "Leases", "Services"]),
 
         // Platform: thin Swift over the machine and its C libraries, shared by the drivers.
         platform("Logging"),
@@ -84,8 +85,8 @@ let package = Package(
         library("Commands", ["Primitives", "BrambleAPI", "Importers"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
-        library("Simulator", ["Primitives", "Wire", "Membership", "Node"], path: "Sources/Simulation/Simulator"),
-        tool("bramble-sim", ["Simulator", "Primitives"], path: "Sources/Simulation/bramble-sim"),
+        library("Simulator", ["Primitives", "Wire", "Membership", "Leases", "Node"], path: "Sources/Simulation/Simulator"),
+        tool("bramble-sim", ["Simulator", "Leases", "Primitives"], path: "Sources/Simulation/bramble-sim"),
 
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
         library("Lab", ["Primitives", "Reactor", "BrambleAPI", "CLinux", "CLab"], path: "Lab/Lab"),
@@ -110,7 +111,8 @@ let package = Package(
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives", "Services"]),
-        tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
+        tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
+        tests("NodeTests", ["Node", "Membership", "Leases", "Services", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ImportersTests", ["Importers", "Services", "Primitives", "YAML"], excluding: ["Golden"]),
         tests("ServicesTests", ["Services", "Primitives", "YAML"], excluding: ["Scenarios"]),
@@ -118,7 +120,7 @@ let package = Package(
         library(
             "FuzzTargets",
             [
-                "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "YAML",
+                "Primitives", "Wire", "Crypto", "Membership", "Leases", "Node", "Transport", "Discovery", "Machine", "YAML",
                 "BrambleAPI", "Web",
             ],
             path: "Tests/Fuzz/Targets"),

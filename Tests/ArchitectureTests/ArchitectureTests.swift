@@ -11,8 +11,9 @@ struct ArchitectureTests {
         "Wire": ["Primitives"],
         "Membership": ["Primitives"],
         "Replication": ["Primitives", "Wire"],
+        "Leases": ["Primitives", "Wire"],
         "Services": ["Primitives"],
-        "Node": ["Primitives", "Wire", "Membership"],
+        "Node": ["Primitives", "Wire", "Membership", "Leases", "Services"],
         "Logging": [],
         "Reactor": ["Primitives"],
         "Crypto": ["Primitives"],
@@ -30,10 +31,10 @@ struct ArchitectureTests {
         "Importers": ["Primitives", "Services"],
         "Commands": ["Primitives", "BrambleAPI", "Importers"],
         "bramble": ["Commands", "Daemon", "BrambleAPI", "Primitives"],
-        "Simulator": ["Primitives", "Wire", "Membership", "Node"],
-        "bramble-sim": ["Simulator", "Primitives"],
+        "Simulator": ["Primitives", "Wire", "Membership", "Leases", "Node"],
+        "bramble-sim": ["Simulator", "Leases", "Primitives"],
     ]
-    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Services", "Node"]
+    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Leases", "Services", "Node"]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [
         "COpenSSL": "Crypto", "CAvahi": "Discovery", "CMicrohttpd": "Web", "CFyaml": "YAML", "CCurl": "BrambleAPI",

@@ -1,4 +1,5 @@
 import Glibc
+import Leases
 import Primitives
 import Simulator
 
@@ -23,6 +24,11 @@ enum SimulatorCommand {
 
     private struct Options {
         var scenario: Scenario?
+        /// Leases have a simulation of their own.
+        var leases: LeaseScenario?
+        /// Of `soak`: all scenarios of leases in turn.
+        var allLeases = false
+        var leaseBug: LeaseBug?
         var nodes: Int?
         var seed: UInt64?
         var seconds: Double?
@@ -53,6 +59,7 @@ enum SimulatorCommand {
     }
 
     private static func simulate(_ options: Options) -> Int32 {
+        if let leases = options.leases { return simulate(leases, options) }
         let scenario = options.scenario ?? .named("everything")!
         let nodes = options.nodes ?? scenario.nodes
         let seed = options.seed ?? freshSeed()
@@ -68,7 +75,45 @@ enum SimulatorCommand {
         return outcome.isClean ? 0 : 1
     }
 
+    private static func simulate(_ scenario: LeaseScenario, _ options: Options) -> Int32 {
+        let seed = options.seed ?? freshSeed()
+        let nodes = options.nodes ?? scenario.nodes
+        let replay = replay(scenario.name, nodes, seed, options)
+        if !options.json {
+            print("\(scenario.name): \(scenario.summary)\nseed \(seed), replay: \(replay)\n")
+            flush()
+        }
+        let outcome = LeaseOutcome.of(
+            scenario, nodes: nodes, seed: seed, seconds: options.seconds, bug: options.leaseBug)
+        if options.timeline { print(outcome.timeline.joined(separator: "\n") + "\n") }
+        print(options.json ? outcome.json(replay: replay) : outcome.text(replay: replay))
+        return outcome.isClean ? 0 : 1
+    }
+
+    /// Tells every seed that fails, and goes on: each is worth keeping.
+    private static func soak(_ leases: [LeaseScenario], _ options: Options) -> Int32 {
+        let began = processorSeconds()
+        var sizes = SeededGenerator(seed: freshSeed())
+        var (runs, failures) = (0, 0)
+        while processorSeconds() - began < options.budget, failures < 20 {
+            let scenario = leases[runs % leases.count]
+            let range = scenario.range
+            let nodes = options.nodes ?? range.lowerBound + sizes.below(range.count)
+            let seed = freshSeed()
+            runs += 1
+            let outcome = LeaseOutcome.of(
+                scenario, nodes: nodes, seed: seed, seconds: options.seconds, bug: options.leaseBug)
+            guard !outcome.isClean else { continue }
+            failures += 1
+            print("\(outcome.violations[0])\nreplay: \(replay(scenario.name, nodes, seed, options))")
+            flush()
+        }
+        print("\(runs) runs of leases, \(failures) failed")
+        return failures == 0 ? 0 : 1
+    }
+
     private static func soak(_ options: Options) -> Int32 {
+        if let leases = options.leases { return soak(options.allLeases ? LeaseScenario.all : [leases], options) }
         let scenarios = options.scenario.map { [$0] } ?? Scenario.all.filter { $0.nodes <= 64 }
         let began = processorSeconds()
         var sizes = SeededGenerator(seed: freshSeed())
@@ -93,14 +138,17 @@ enum SimulatorCommand {
 
     private static func list(json: Bool) {
         if json {
-            let names = Scenario.all.map { "{\"name\":\"\($0.name)\",\"summary\":\"\($0.summary)\"}" }
+            let all = Scenario.all.map { ($0.name, $0.summary) } + LeaseScenario.all.map { ($0.name, $0.summary) }
+            let names = all.map { name, summary in "{\"name\":\"\(name)\",\"summary\":\"\(summary)\"}" }
             print("[\(names.joined(separator: ","))]")
             return
         }
         print("scenarios")
-        for scenario in Scenario.all { print("  \(padded(scenario.name, 12))\(scenario.summary)") }
+        for scenario in Scenario.all { print("  \(padded(scenario.name, 18))\(scenario.summary)") }
+        for scenario in LeaseScenario.all { print("  \(padded(scenario.name, 18))\(scenario.summary)") }
         print("\nbugs")
         for bug in PlantedBug.allCases { print("  \(padded(bug.rawValue, 24))\(bug.summary)") }
+        for bug in LeaseBug.allCases { print("  \(padded(bug.rawValue, 24))\(bug.summary)") }
     }
 
     // MARK: The command line
@@ -123,8 +171,14 @@ enum SimulatorCommand {
             guard let value = rest.popFirst() else { throw Misuse(text: "\(flag) needs a value") }
             switch flag {
             case "--scenario":
+                if value == "leases" || LeaseScenario.named(value) != nil {
+                    options.leases = LeaseScenario.named(value) ?? .majority
+                    options.allLeases = value == "leases"
+                    continue
+                }
                 guard let scenario = Scenario.named(value) else {
-                    let names = Scenario.all.map(\.name).joined(separator: ", ")
+                    let all = Scenario.all.map(\.name) + LeaseScenario.all.map(\.name)
+                    let names = all.joined(separator: ", ")
                     throw Misuse(text: "--scenario \(value): there is no such scenario; allowed are \(names)")
                 }
                 options.scenario = scenario
@@ -139,8 +193,11 @@ enum SimulatorCommand {
                 }
                 options.seed = seed
             case "--bug":
+                options.leaseBug = LeaseBug(rawValue: value)
+                if options.leaseBug != nil { continue }
                 guard let bug = PlantedBug(rawValue: value) else {
-                    let names = PlantedBug.allCases.map(\.rawValue).joined(separator: ", ")
+                    let all = PlantedBug.allCases.map(\.rawValue) + LeaseBug.allCases.map(\.rawValue)
+                    let names = all.joined(separator: ", ")
                     throw Misuse(text: "--bug \(value): there is no such bug; allowed are \(names)")
                 }
                 options.bug = bug
@@ -155,8 +212,12 @@ enum SimulatorCommand {
     }
 
     private static func replay(_ scenario: Scenario, _ nodes: Int, _ seed: UInt64, _ options: Options) -> String {
-        "bin/bramble-sim run --scenario \(scenario.name) --nodes \(nodes) --seed \(seed)"
-            + (options.seconds.map { " --seconds \($0)" } ?? "") + (options.bug.map { " --bug \($0.rawValue)" } ?? "")
+        replay(scenario.name, nodes, seed, options)
+    }
+    private static func replay(_ scenario: String, _ nodes: Int, _ seed: UInt64, _ options: Options) -> String {
+        let bug = options.bug?.rawValue ?? options.leaseBug?.rawValue
+        return "bin/bramble-sim run --scenario \(scenario) --nodes \(nodes) --seed \(seed)"
+            + (options.seconds.map { " --seconds \($0)" } ?? "") + (bug.map { " --bug \($0)" } ?? "")
     }
 
     // MARK: The machine this runs on
