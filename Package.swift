@@ -54,7 +54,7 @@ let package = Package(
         core("Replication", ["Primitives", "Wire"]),
         core("Leases", ["Primitives", "Wire"]),
         core("Services", ["Primitives"]),
-        core("Node", ["Primitives", "Wire", "Membership"]),
+        core("Node", ["Primitives", "Wire", "Membership", "Leases", "Services"]),
 
         // Platform: thin Swift over the machine and its C libraries, shared by the drivers.
         platform("Logging"),
@@ -78,11 +78,13 @@ let package = Package(
         library(
             "Daemon",
             [
-                "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
+                "Primitives", "Wire", "Membership", "Services", "Node", "Logging", "Reactor", "Crypto", "YAML",
+                "Transport",
                 "Discovery",
                 "Machine", "Runners", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",
             ], path: "Sources/App/Daemon"),
-        library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
+        library("Importers", ["Primitives", "Services"], path: "Sources/App/Importers"),
+        library("Commands", ["Primitives", "BrambleAPI", "Importers"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
         library(
@@ -113,13 +115,14 @@ let package = Package(
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
-        tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
+        tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives", "Services"]),
         tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
-        tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
+        tests("NodeTests", ["Node", "Membership", "Leases", "Services", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
-        tests("ServicesTests", ["Services", "Primitives"]),
         tests("ReplicationTests", ["Replication", "Primitives", "Wire"]),
         tests("StorageTests", ["Storage", "Replication", "Primitives", "Wire"]),
+        tests("ImportersTests", ["Importers", "Services", "Primitives", "YAML"], excluding: ["Golden"]),
+        tests("ServicesTests", ["Services", "Primitives", "YAML"], excluding: ["Scenarios"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
             "FuzzTargets",

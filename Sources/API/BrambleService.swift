@@ -20,6 +20,12 @@ public protocol BrambleService: Sendable {
     /// Prometheus text exposition format 0.0.4.
     func metrics() async -> String
 
+    // What should be.
+
+    /// Adds and changes what the document names, on every node.
+    func apply(_ request: ApplyRequest) async throws(APIError) -> ApplyAnswer
+    func export() async throws(APIError) -> DesiredDocument
+
     // The database. Every method says no (`unavailable`) on a machine that is in no cluster.
 
     /// Carries out the statements in one transaction: all or none.

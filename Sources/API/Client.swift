@@ -114,6 +114,16 @@ extension BrambleClient {
         try await send("POST", "/v1/probe", ["host": host])
     }
 
+    // What should be.
+
+    public func apply(_ request: ApplyRequest) async throws(ClientError) -> ApplyAnswer {
+        // Texts and truth values always encode.
+        let body = Array(try! JSONEncoder().encode(request))
+        return try decode(
+            try await ask(HTTPRequest(method: "POST", path: "/v1/apply", body: body), timeout: changeTimeout))
+    }
+    public func export() async throws(ClientError) -> DesiredDocument { try await get("/v1/export") }
+
     // The database.
 
     /// Carries out the statements in one transaction: all or none.

@@ -168,6 +168,19 @@ enum Example {
                 value: .text("evil\u{1B}[2J\nvalue"), action: "set", node: "serv2", at: "2026-11-20T11:29:57.040Z")),
     ]
 
+    static let applied = ApplyAnswer(
+        changes: [
+            DesiredDifference(
+                change: .added, part: "services", name: "web",
+                details: ["addresses: [192.168.1.50/24]", "run: systemd:nginx"]),
+            DesiredDifference(change: .changed, part: "services", name: "files", details: ["every: (default) → 10s"]),
+            DesiredDifference(
+                change: .changed, part: "reach", name: "reach", details: ["reach: [] → [192.168.1.1]"]),
+        ], applied: true, notes: ["web prefers serv9, which is not a node of this cluster yet"])
+    static let exported = DesiredDocument(
+        document: "services:\n  - name: web\n    addresses: [192.168.1.50/24]\n    run: systemd:nginx\n",
+        unreadable: ["services/odd: “rocket:moon” is nothing that can be run; write systemd:UNIT"])
+
     static let doctor = [
         DoctorCheck(check: "cluster key", state: .ok, text: "only root can read it", remedy: ""),
         DoctorCheck(

@@ -172,6 +172,22 @@ final class Shell: Sendable {
 
                     """#)
             ]
+        case "POST /v1/apply":
+            guard !request.contains("wrong.yaml") else {
+                let error = APIError(
+                    problem: "wrong.yaml, line 3, column 5: unknown key `adresses`",
+                    remedy: "did you mean `addresses`?",
+                    kind: .invalid)
+                let body = String(decoding: try! JSONEncoder().encode(["error": error]), as: UTF8.self)
+                return TinyServer.answer("400 Bad Request", body)
+            }
+            var answer = Example.applied
+            answer.applied = !request.contains("dryRun")
+            if request.contains("prune") {
+                answer.changes.append(DesiredDifference(change: .removed, part: "mirrors", name: "old", details: []))
+            }
+            return json(answer)
+        case "GET /v1/export": return json(Example.exported)
         case "POST /v1/password": return json(NodeChange(name: "admin", done: "changed"))
         default:
             let error = APIError(problem: "there is nothing called that", remedy: "bramble nodes", kind: .notFound)

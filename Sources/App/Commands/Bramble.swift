@@ -78,6 +78,7 @@ package enum Bramble {
             NodesCommand.command, LookCommands.status, LookCommands.events, LookCommands.why, LookCommands.doctor,
             SQLCommands.sql, SQLCommands.watch, DatabaseCommands.status, DatabaseCommands.conflicts,
             DatabaseCommands.backup, DatabaseCommands.restore,
+            DesiredCommands.plan, DesiredCommands.export, DesiredCommands.apply,
             Command(
                 group: "node", "Decide which machines belong to the cluster",
                 [
@@ -96,7 +97,7 @@ package enum Bramble {
             Command(
                 group: "peer", "The same in GlusterFS's words",
                 [PeerCommands.probe, PeerCommands.status, PeerCommands.detach]),
-            SetUpCommands.initialise, SetUpCommands.start,
+            SetUpCommands.initialise, SetUpCommands.start, DesiredCommands.importing,
             Command(
                 group: "token", "Decide which scripts may use the HTTP API",
                 [AccessCommands.create, AccessCommands.list, AccessCommands.revoke]),

@@ -4,6 +4,7 @@ import Membership
 import Node
 import Primitives
 import Reactor
+import Services
 
 /// Everything a person can ask of this node, whatever state it is in: waiting for a key, a member, or removed.
 ///
@@ -303,6 +304,30 @@ final class ClusterService: BrambleService {
     func metrics() async -> String {
         guard let member else { return "" }
         return await member.metrics()
+    }
+
+    // MARK: What should be
+
+    func apply(_ request: ApplyRequest) async throws(APIError) -> ApplyAnswer {
+        let member = try needMember()
+        let (answer, edits) = try DesiredDocuments.plan(
+            request, kept: await kept(member), nodes: await nodes().compactMap { NodeName($0.name) })
+        guard answer.applied, !edits.isEmpty else { return answer }
+        _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
+            ((), try core.setFacts(edits.map { ($0.key, $0.value) }, now: now))
+        }
+        return answer
+    }
+
+    func export() async throws(APIError) -> DesiredDocument {
+        let kept = await kept(try needMember())
+        return DesiredDocument(document: DocumentText.write(kept.state), unreadable: kept.unreadable)
+    }
+
+    private func kept(_ member: Member) async -> DesiredDocuments.Kept {
+        let facts = await member.pulse.facts
+        return DesiredDocuments.read(
+            facts.keys(prefix: DesiredRow.prefix).compactMap { key in facts[key].map { (key, $0) } })
     }
 
     // MARK: Services

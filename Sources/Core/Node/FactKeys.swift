@@ -1,4 +1,5 @@
 package import Primitives
+import Services
 
 /// The keys under which shared facts are kept, in one place: whoever adds a kind of fact adds its key here.
 package enum FactKey {
@@ -19,6 +20,8 @@ package enum FactKey {
     package static let users = "user/"
     package static func token(_ name: String) -> String { "token/\(name)" }
     package static let tokens = "token/"
+    /// What people ask for, and orders that last: a JSON object for each service, mirror … (`DesiredRow`).
+    package static let desired = DesiredRow.prefix
 }
 
 extension SharedFacts {

@@ -143,7 +143,7 @@ package struct NodeCore: Sendable {
     }
 
     /// All of them or, where they find no room, none.
-    private mutating func setFacts(
+    package mutating func setFacts(
         _ news: [(key: String, value: [UInt8]?)], now: Instant
     ) throws(Refusal) -> [NodeEffect] {
         var after = facts

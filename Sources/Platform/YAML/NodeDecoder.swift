@@ -1,3 +1,5 @@
+import Primitives
+
 /// What one decoding run remembers: which keys were asked for, and how much was read.
 final class Reading {
     let name: String
@@ -113,7 +115,8 @@ struct NodeDecoder: Decoder {
     }
     func singleValueContainer() throws -> any SingleValueDecodingContainer { Single(decoder: self) }
 
-    /// Errors of a type's own `init(from:)`, where they name a key of this node: that key's place.
+    /// Errors of a type's own `init(from:)`: the place is that of the value they name. A type that knows a remedy gives its
+    /// `OperatorError` as the underlying one.
     private static func translate(
         _ error: DecodingError, _ node: Node, _ path: [any CodingKey], _ reading: Reading
     ) -> YAMLError {
@@ -123,15 +126,15 @@ struct NodeDecoder: Decoder {
         case .typeMismatch(_, let given), .valueNotFound(_, let given), .dataCorrupted(let given): context = given
         @unknown default: return reading.error(node, path, "is not what is expected here")
         }
-        var place = node
-        if context.codingPath.count > path.count, case .mapping(let entries) = node.content,
-            let entry = entries.first(where: { $0.key == context.codingPath[path.count].stringValue })
-        {
-            place = entry.value
-        }
+        let place = node.place(
+            of: context.codingPath.dropFirst(path.count).map {
+                $0.intValue.map(YAML.Step.index) ?? .key($0.stringValue)
+            })
         let text = Reading.text(context.codingPath)
-        let what = text.isEmpty ? context.debugDescription : "`\(text)`: \(context.debugDescription)"
-        return YAMLError(reading.name, place.mark, what, remedy: "")
+        let reason = context.underlyingError as? any OperatorError
+        let said = reason?.problem ?? context.debugDescription
+        return YAMLError(
+            reading.name, place.mark, text.isEmpty ? said : "`\(text)`: \(said)", remedy: reason?.remedy ?? "")
     }
 
     fileprivate func expected(_ what: String, remedy: String = "") -> YAMLError {

@@ -35,6 +35,21 @@ package enum YAML {
         }
     }
 
+    /// A step towards a value inside a document.
+    package enum Step: Equatable, Sendable {
+        case key(String)
+        case index(Int)
+    }
+
+    /// An error at a place of a document that was decoded before, found by what only the whole of it shows. Where the path
+    /// leads nowhere, the nearest value on the way.
+    package static func error(
+        at path: [Step], in text: String, name: String, problem: String, remedy: String
+    ) -> YAMLError {
+        let root = try? YAMLParser.parse(text, name: name, limits: Limits())
+        return YAMLError(name, root?.place(of: path).mark, problem, remedy: remedy)
+    }
+
     /// Decodes bytes, which must be UTF-8.
     package static func decode<Value: Decodable>(
         _ type: Value.Type, from bytes: [UInt8], name: String = "YAML", limits: Limits = Limits()
@@ -86,6 +101,23 @@ final class Node {
     init(_ content: Content, at mark: Mark) {
         self.content = content
         self.mark = mark
+    }
+
+    /// The value that the path leads to, or the last one on the way.
+    func place(of path: [YAML.Step]) -> Node {
+        var place = self
+        for step in path {
+            switch (place.content, step) {
+            case (.mapping(let entries), .key(let key)):
+                guard let entry = entries.first(where: { $0.key == key }) else { return place }
+                place = entry.value
+            case (.sequence(let items), .index(let index)):
+                guard items.indices.contains(index) else { return place }
+                place = items[index]
+            default: return place
+            }
+        }
+        return place
     }
 
     /// What YAML 1.2's core schema reads as null.

@@ -11,7 +11,8 @@ package enum ServiceEffect: Equatable, Sendable {
     case finishedStopping
 }
 
-/// What this node wants from a service's lease. Said when it changes.
+/// What this node wants from a service's lease, said when it changes. A holder says nothing but `handOver` or `release`,
+/// after everything has stopped; from there on it bids only when it says `want` again.
 package enum LeaseWish: Equatable, Sendable {
     /// Get it once it is free; rank 0 bids at once, each further one a little later, so that the better node wins.
     case want(rank: Int)
@@ -47,7 +48,7 @@ package struct ServiceNotice: Equatable, Sendable {
 
 /// One service as this node sees it, for people.
 package struct ServiceReport: Equatable, Sendable {
-    package enum State: String, Sendable, CaseIterable { case running, starting, stopping, stopped, failed, blocked }
+    package enum State: String, Sendable, CaseIterable { case running, starting, stopped, failed, blocked }
     package var service: ServiceName
     package var state: State
     /// Who holds it, as far as this node knows.

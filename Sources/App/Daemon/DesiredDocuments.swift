@@ -1,0 +1,97 @@
+import BrambleAPI
+import Primitives
+import Services
+import YAML
+
+/// What `apply` and `export` do with the desired state, wherever that is kept.
+enum DesiredDocuments {
+    /// What is kept: the state, and what of it cannot be read, a sentence each.
+    struct Kept: Equatable, Sendable {
+        var state: DesiredState
+        var unreadable: [String] = []
+    }
+    /// What to write: a nil value deletes.
+    struct Edit: Equatable, Sendable {
+        var key: String
+        var value: [UInt8]?
+    }
+
+    /// From facts by their keys; those of other things are passed over.
+    static func read(_ facts: [(key: String, value: [UInt8])]) -> Kept {
+        var unreadable: [String] = []
+        let rows: [DesiredRow] = facts.compactMap { key, value in
+            guard key.hasPrefix(DesiredRow.prefix) else { return nil }
+            let row = DesiredRow(factKey: key, value: String(decoding: value, as: UTF8.self))
+            if row == nil {
+                unreadable.append("\(key.dropFirst(DesiredRow.prefix.count)) is not what this version writes")
+            }
+            return row
+        }
+        let state = DesiredState(rows: rows) { row, refusal in
+            unreadable.append("\(row.table)/\(row.key): \(refusal.problem); \(refusal.remedy)")
+        }
+        return Kept(state: state, unreadable: unreadable)
+    }
+
+    static func plan(_ request: ApplyRequest, kept: Kept, nodes: [NodeName]) throws(APIError) -> (ApplyAnswer, [Edit]) {
+        let name = request.name.map { String($0.prefix(200)) } ?? "document"
+        let document: ApplyDocument
+        do throws(YAMLError) {
+            document = try YAML.decode(ApplyDocument.self, from: request.document, name: name)
+        } catch {
+            throw APIError(problem: error.problem, remedy: error.remedy, kind: .invalid)
+        }
+        // An object named twice in one document would silently be the second.
+        var alone = document.applied(to: DesiredState(), prune: true).problems().filter { $0.key == "name" }
+        let target = document.applied(to: kept.state, prune: request.prune ?? false)
+        alone += target.problems()
+        if let first = alone.first {
+            let steps: [YAML.Step] = first.place(in: document).map { step in
+                switch step {
+                case .key(let key): .key(key)
+                case .index(let index): .index(index)
+                }
+            }
+            let more = alone.count > 1 ? " (and \(alone.count - 1) more)" : ""
+            let error = YAML.error(
+                at: steps, in: request.document, name: name, problem: first.problem + more, remedy: first.remedy)
+            throw APIError(problem: error.problem, remedy: error.remedy, kind: .invalid)
+        }
+        let edits = kept.state.edits(to: target)
+        let changes = kept.state.changes(to: target).map { change in
+            DesiredDifference(
+                change: DesiredDifference.Kind(rawValue: change.kind.rawValue) ?? .changed, part: change.part,
+                name: change.name, details: change.details)
+        }
+        let answer = ApplyAnswer(
+            changes: changes, applied: !(request.dryRun ?? false), notes: notes(document, target, nodes))
+        let writes =
+            edits.put.map { Edit(key: $0.factKey, value: Array($0.factValue.utf8)) }
+            + edits.delete.map { Edit(key: $0.factKey, value: nil) }
+        if let long = writes.first(where: { ($0.value?.count ?? 0) > longestValue }) {
+            throw APIError(
+                problem: "\(name): \(long.key.dropFirst(DesiredRow.prefix.count)) is longer than \(longestValue) bytes",
+                remedy: "put long commands into a script, and long lists into several objects", kind: .invalid)
+        }
+        return (answer, writes)
+    }
+
+    /// As `SharedFacts` takes them.
+    static let longestValue = 4096
+
+    private static func notes(_ document: ApplyDocument, _ target: DesiredState, _ nodes: [NodeName]) -> [String] {
+        var notes: [String] = []
+        for service in document.services ?? [] {
+            for node in service.prefer where !nodes.contains(node) {
+                notes.append("\(service.name) prefers \(node), which is not a node of this cluster yet")
+            }
+            if service.run == nil, service.check != nil {
+                notes.append("\(service.name) runs nothing by itself; its check says when its address moves")
+            }
+        }
+        if target.reach.isEmpty, !target.services.isEmpty, nodes.count == 2 {
+            notes.append("two nodes without a reach list cannot tell who is cut off: add reach: [ROUTER]")
+        }
+        return notes
+    }
+}

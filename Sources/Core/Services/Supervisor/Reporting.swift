@@ -1,0 +1,78 @@
+package import Primitives
+
+/// What people and other nodes are told.
+extension ServiceSupervisor {
+    /// For the heartbeats.
+    package var peerReports: [PeerReport] {
+        let all = ranking()
+        return names.compactMap { name in
+            guard let unit = units[name], !unit.isRemoved else { return nil }
+            return PeerReport(
+                service: name, state: localState(unit, decision(name, all)), epoch: unit.lease?.epoch ?? .none,
+                canTake: inability(name) == nil)
+        }
+    }
+
+    package func reports(now: Instant) -> [ServiceReport] {
+        let ranking = ranking()
+        return names.compactMap { report(on: $0, ranking, now) }
+    }
+
+    private func report(on name: ServiceName, _ ranking: [ServiceName: [NodeID]], _ now: Instant) -> ServiceReport? {
+        guard let unit = units[name] else { return nil }
+        let isOurs = unit.lease != nil || unit.isActive && unit.phase != .cleaning
+        var state = localState(unit, decision(name, ranking))
+        var live: String?
+        if isOurs {
+            live = waiting(unit, now)
+        } else if let holder = unit.holder, nodes.contains(where: { $0.id == holder && $0.state != .down }) {
+            state = peers[holder]?[name]?.state ?? .starting
+            live = "\(called(holder)) holds it with epoch \(unit.holderEpoch)"
+        } else if standing.isStopped(name) {
+            state = .stopped
+            live = "an operator stopped it; start it with: bramble service start \(name)"
+        } else if (ranking[name] ?? []).isEmpty {
+            let isFailed = unit.bar != nil || unit.lastFailure != nil
+            state = isFailed ? .failed : .blocked
+            live = "no node can take it; here: \(inability(name) ?? "it could")"
+        } else {
+            state = unit.bar != nil ? .failed : .blocked
+            let own = inability(name) ?? unit.refusal
+            live = own.map { "nobody runs it; here: \($0)" } ?? "nobody runs it yet; waits for the lease"
+        }
+        var because = unit.reasons
+        if let live { because.insert(ServiceReport.Reason(at: now, live), at: 0) }
+        return ServiceReport(
+            service: name, state: state, node: isOurs ? node : unit.holder,
+            epoch: unit.lease?.epoch ?? unit.holderEpoch, since: unit.since, guarantee: unit.lease?.guarantee,
+            addresses: unit.spec.addresses, because: because,
+            restarts: unit.restarts.count { now - $0 < config.restartWindow })
+    }
+
+    private func localState(_ unit: Unit, _ decision: Decision) -> ServiceReport.State {
+        switch unit.phase {
+        case .running: .running
+        case .starting: .starting
+        case .quarantined: .failed
+        case .stopping: unit.lease != nil && decision == .run ? .starting : .stopped
+        case .cleaning: .stopped
+        case .idle: unit.lease == nil ? .stopped : unit.retryAt == nil ? .starting : .failed
+        }
+    }
+
+    /// What a service of ours waits for at this moment.
+    private func waiting(_ unit: Unit, _ now: Instant) -> String? {
+        switch unit.phase {
+        case .starting(.mirrors): return isWaitingForMirrors(unit.spec).map { "it waits: \($0)" }
+        case .starting(.dependencies): return missingDependency(of: unit.spec).map { "it waits until \($0) runs" }
+        case .starting(.check): return "it was started and is asked whether it works"
+        case .quarantined: return unit.lastFailure
+        case .idle:
+            guard let retryAt = unit.retryAt, retryAt > now else { return nil }
+            let seconds = Int((retryAt - now).seconds.rounded(.up))
+            return "it is started again in \(seconds) s: \(unit.lastFailure ?? "it failed")"
+        default:
+            return unit.pending.min { $0.key < $1.key }.map { "\($0.value.what) is under way" }
+        }
+    }
+}
