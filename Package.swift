@@ -100,9 +100,10 @@ let package = Package(
         system("CFyaml", "libfyaml"),
 
         library(
-            "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web"], path: "Tests/WebTestSupport"),
-        tests("BrowserTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
-        tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
+            "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web", "TestSupport"],
+            path: "Tests/WebTestSupport"),
+        tests("BrowserTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport", "TestSupport"]),
+        tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport", "TestSupport"]),
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
@@ -119,7 +120,9 @@ let package = Package(
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
-        tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor", "bramble"], excluding: ["Golden"]),
+        tests(
+            "CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor", "bramble", "TestSupport"],
+            excluding: ["Golden"]),
         tests(
             "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),
