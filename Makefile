@@ -10,7 +10,11 @@ STRICT := -Xswiftc -warnings-as-errors
 FORMATTED := Sources Tests Lab Benchmarks Package.swift
 # Tests of one process share two threads, so what computes for long, or measures time, runs in a process of its own.
 # Every other target is in the first run, whatever is added.
-APART := SimulationTests|MembershipTests|BrowserTests|LabTests|TakeoverTests
+COMPUTING := SimulationTests|MembershipTests|NodeTests|FuzzTests|CryptoTests
+APART := $(COMPUTING)|BrowserTests|LabTests|TakeoverTests
+# So many tests of a process run at once. Without a bound all of them begin together, and on a busy machine each waits so
+# long for its turn that what it tests gives up first.
+export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH := 8
 # The lab makes network namespaces, which takes root; everything else runs as whoever calls.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH)
 
@@ -38,7 +42,7 @@ test: ## Build and run every test, those with real nodes too
 	@deploy/setup.sh packages.txt build lab deb test
 	$(SWIFT) build $(STRICT) --build-tests
 	$(SWIFT) test $(STRICT) --skip-build --skip '^($(APART))\.'
-	$(SWIFT) test $(STRICT) --skip-build --filter '^(SimulationTests|MembershipTests)\.'
+	$(SWIFT) test $(STRICT) --skip-build --filter '^($(COMPUTING))\.'
 	$(SWIFT) test $(STRICT) --skip-build --filter '^BrowserTests\.'
 	@[ -z "$(AS_ROOT)" ] || echo "The lab needs root: its tests run with sudo."
 	$(AS_ROOT) $(DEBUG)/bramblePackageTests.xctest --testing-library swift-testing --filter '^(LabTests|TakeoverTests)\.'

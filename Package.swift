@@ -109,9 +109,10 @@ let package = Package(
         system("CSQLite", "sqlite3"),
 
         library(
-            "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web"], path: "Tests/WebTestSupport"),
-        tests("BrowserTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
-        tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport"]),
+            "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web", "TestSupport"],
+            path: "Tests/WebTestSupport"),
+        tests("BrowserTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport", "TestSupport"]),
+        tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport", "TestSupport"]),
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
@@ -133,7 +134,9 @@ let package = Package(
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
-        tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor", "bramble"], excluding: ["Golden"]),
+        tests(
+            "CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor", "bramble", "TestSupport"],
+            excluding: ["Golden"]),
         tests(
             "SimulationTests", ["Simulator", "Primitives", "Membership", "Node", "Storage", "Replication"],
             resources: [.copy("seeds.txt")]),

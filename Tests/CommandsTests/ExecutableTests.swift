@@ -47,17 +47,17 @@ struct ExecutableTests {
 
         """
 
-    private func play(_ script: String, _ shell: Shell = Shell()) throws {
-        let (output, code) = try run(
+    private func play(_ script: String, _ shell: Shell = Shell()) async throws {
+        let (output, code) = try await run(
             "python3", ["FILE", Self.program, shell.server.path], file: Self.terminal + script + "\nprint('played')")
         #expect(output == "played\n")
         #expect(code == 0)
     }
 
     @Test("a password is asked twice and never shown")
-    func password() throws {
+    func password() async throws {
         let shell = Shell()
-        try play(
+        try await play(
             """
             start("password")
             expect("New password of admin: ")
@@ -73,9 +73,9 @@ struct ExecutableTests {
     }
 
     @Test("Ctrl-C at a password leaves the terminal as it was, and nothing is sent")
-    func interrupted() throws {
+    func interrupted() async throws {
         let shell = Shell()
-        try play(
+        try await play(
             """
             start("password")
             expect("New password of admin: ")
@@ -88,9 +88,9 @@ struct ExecutableTests {
     }
 
     @Test("on a terminal a removal says what will happen and waits for the answer")
-    func removal() throws {
+    func removal() async throws {
         let shell = Shell()
-        try play(
+        try await play(
             """
             start("node", "remove", "serv4")
             expect("Type yes to go on: ")
@@ -103,7 +103,7 @@ struct ExecutableTests {
     }
 
     @Test("nodes --watch fills the screen it has, and Ctrl-C ends it")
-    func watch() throws {
+    func watch() async throws {
         let crowd = (1...40).map { number in
             var node = Example.nodes[1]
             node.name = "node\(number)"
@@ -112,7 +112,7 @@ struct ExecutableTests {
         let shell = Shell { _ in
             Shell.streamHead + [.send("event: nodes\ndata: \(Shell.json(crowd))\n\n"), .hang]
         }
-        try play(
+        try await play(
             """
             start("nodes", "--watch")
             expect("Ctrl-C ends")
@@ -126,8 +126,8 @@ struct ExecutableTests {
     }
 
     @Test("colours are for terminals, and not with NO_COLOR")
-    func colours() throws {
-        try play(
+    func colours() async throws {
+        try await play(
             """
             os.environ["TERM"] = "xterm"
             start("nodes")
@@ -143,8 +143,8 @@ struct ExecutableTests {
     }
 
     @Test("a terminal without UTF-8 gets ASCII alone, and JSON stays JSON")
-    func ascii() throws {
-        try play(
+    func ascii() async throws {
+        try await play(
             """
             import json
             os.environ["LC_ALL"] = "C"
@@ -157,7 +157,7 @@ struct ExecutableTests {
     }
 
     @Test("with https a certificate must be vouched for, by --ca or on the operator's word")
-    func encrypted() throws {
+    func encrypted() async throws {
         let server = """
             import http.server, ssl, sys
             class Node(http.server.BaseHTTPRequestHandler):
@@ -174,7 +174,7 @@ struct ExecutableTests {
             open("port", "w").write(str(server.server_port))
             server.serve_forever()
             """
-        let (output, code) = try run(
+        let (output, code) = try await run(
             "bash", ["FILE"],
             file: """
                 cd "$HOME"
@@ -199,10 +199,10 @@ struct ExecutableTests {
     }
 
     @Test("a reader that goes away ends the command quietly; a full disk is told")
-    func outputs() throws {
+    func outputs() async throws {
         let shell = Shell()
         let node = "'\(Self.program)' --socket '\(shell.server.path)'"
-        let (output, _) = try run(
+        let (output, _) = try await run(
             "bash", ["FILE"],
             file: """
                 \(node) nodes --json | true
@@ -212,8 +212,8 @@ struct ExecutableTests {
     }
 
     @Test("without libcurl the command line says which package to install, and what needs none still works")
-    func libraryMissing() throws {
-        let (output, _) = try run(
+    func libraryMissing() async throws {
+        let (output, _) = try await run(
             "bash", ["FILE"],
             file: """
                 mkdir "$HOME/lib"
@@ -229,8 +229,8 @@ struct ExecutableTests {
     }
 
     @Test("the daemon, which is the same executable, does not carry libcurl")
-    func notLinked() throws {
-        let (libraries, code) = try run("ldd", [Self.program], file: "")
+    func notLinked() async throws {
+        let (libraries, code) = try await run("ldd", [Self.program], file: "")
         #expect(code == 0 && libraries.contains("libc.so.6"))
         #expect(!libraries.contains("curl"))
     }

@@ -66,8 +66,9 @@ struct DisseminationTests {
         #expect(rides.count == 3)
     }
 
-    @Test("views that differ for a second are compared, and ever more rarely if that does not help")
-    func comparing() {
+    /// When `z` asks `a` to compare, in seconds, within eleven of them; `a` says in its heartbeats that its view is another,
+    /// for so long.
+    private func comparisons(answering: Bool, beatingFor: Duration = .seconds(11)) -> [Double] {
         var z = OneCore()
         z.meet("a")
         z.advance(by: .seconds(2), beating: ["a"])
@@ -76,16 +77,26 @@ struct DisseminationTests {
         let start = z.now
         for _ in 0..<430 {
             z.stall(for: .milliseconds(25))
-            if Int((z.now - start).milliseconds) % 100 == 0 { z.beat("a", viewHash: 99) }
+            if Int((z.now - start).milliseconds) % 100 == 0, z.now - start < beatingFor { z.beat("a", viewHash: 99) }
             z.tick()
             if z.messages(to: "a").contains(where: { if case .digest = $0 { true } else { false } }) {
                 moments.append((z.now - start).seconds.rounded())
+                if answering { z.receive(.delta(ViewDelta(updates: [], wanted: 0)), from: "a") }
             }
             z.forgetLog()
         }
-        // Of two the one with the smaller ID asks; z is the larger one, and only steps in after three seconds.
-        #expect(moments == [3, 4, 6, 10])
+        return moments
     }
+
+    // Of two the one with the smaller ID asks; z is the larger one, and only steps in after three seconds.
+    @Test("views that differ for a second are compared, and ever more rarely if that does not help")
+    func comparing() { #expect(comparisons(answering: true) == [3, 4, 6, 10]) }
+
+    @Test("a comparison that got no answer is made again every second: it was lost, and says nothing")
+    func lostComparisons() { #expect(comparisons(answering: false) == [3, 4, 5, 6, 7, 8, 9, 10]) }
+
+    @Test("what a peer that fell silent once said of its view is not compared")
+    func outdatedDifference() { #expect(comparisons(answering: false, beatingFor: .milliseconds(4050)) == [3, 4]) }
 
     @Test("news that was lost to everybody is found by comparing")
     func lostNews() {

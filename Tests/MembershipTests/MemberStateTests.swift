@@ -154,6 +154,26 @@ struct MemberStateTests {
         #expect(z.rank("b") != .failed && z.rank("c") == .failed && z.failed == [Core.id("c")])
     }
 
+    @Test(
+        "a failure that a single observer found, unconfirmed, waits two seconds for a refutation; a confirmed one does not"
+    )
+    func unconfirmedClaim() {
+        var z = OneCore()
+        z.meet("a")
+        let claim = { (name: String, isConfirmed: Bool) in
+            var update = Core.update(name, .failed, 0)
+            update.verdict = Verdict(accusers: [], observers: 1, needed: 1, defenders: 0, isConfirmed: isConfirmed)
+            return update
+        }
+        for name in ["b", "c", "d"] { z.updates(Core.update(name, .alive, 0), from: "a") }
+        z.updates(claim("b", false), claim("c", false), claim("d", true), from: "a")
+        #expect(z.failed == [Core.id("d")] && z.rank("b") == .alive && z.rank("c") == .alive)
+        z.advance(by: .seconds(1), beating: ["a"])
+        z.updates(Core.update("b", .alive, 1), from: "a")
+        z.advance(by: .seconds(2), beating: ["a"])
+        #expect(z.rank("b") != .failed && z.failed == [Core.id("d"), Core.id("c")])
+    }
+
     @Test("a message from a member that we hold failed is answered with what we hold, five times a second at most")
     func turnUndead() {
         var z = OneCore()

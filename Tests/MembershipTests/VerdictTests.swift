@@ -187,6 +187,22 @@ struct VerdictTests {
         #expect(z.notices.contains(.isolated(silentEdges: 2, of: 2)), "\(z.notices)")
     }
 
+    @Test(
+        "who hears nobody any more, one falling silent after the other, waits two seconds and keeps its verdicts to itself"
+    )
+    func deaf() {
+        var z = settled(["a", "b", "c"])
+        z.advance(by: .milliseconds(300), beating: ["b", "c"])
+        z.advance(by: .milliseconds(300), beating: ["c"])
+        z.forgetLog()
+        z.advance(by: .milliseconds(1700))
+        #expect(z.failed.isEmpty)
+        z.advance(by: .seconds(3))
+        #expect(Set(z.failed) == [Core.id("a"), Core.id("b"), Core.id("c")])
+        let told = ["a", "b", "c"].flatMap { z.updates(to: $0) }
+        #expect(!told.contains { $0.rank == .failed })
+    }
+
     @Test("who is isolated sends no reports")
     func isolatedIsQuiet() {
         var z = settled(["a", "b", "c"])

@@ -30,12 +30,16 @@ struct EventLoopTests {
         defer { loop.stop() }
         let notebook = Notebook(on: loop)
         let start = SystemClock.now
-        for (name, delay) in [("c", 60), ("a", 20), ("b", 40), ("b2", 40)] {
-            loop.schedule(at: start + .milliseconds(delay)) { notebook.writeFromCallback(name) }
+        // In one go on the loop, so that none can be due before all are set.
+        loop.perform {
+            for (name, delay) in [("c", 60), ("a", 20), ("b", 40), ("b2", 40)] {
+                loop.schedule(at: start + .milliseconds(delay)) { notebook.writeFromCallback(name) }
+            }
+            let cancelled = loop.schedule(at: start + .milliseconds(30)) { notebook.writeFromCallback("never") }
+            loop.cancel(cancelled)
         }
-        let cancelled = loop.schedule(at: start + .milliseconds(30)) { notebook.writeFromCallback("never") }
-        loop.cancel(cancelled)
         try await loop.sleep(until: start + .milliseconds(80))
+        // Whoever wakes late finds them all done: the sleeper's timer is the last.
         #expect(await notebook.lines == ["a", "b", "b2", "c"])
         #expect(SystemClock.now >= start + .milliseconds(80))
     }
@@ -62,6 +66,48 @@ struct EventLoopTests {
         // Two turns of the loop: it has looked at its descriptors in between.
         for _ in 0..<2 { try await loop.sleep(for: .milliseconds(1)) }
         #expect(await notebook.lines == ["h", "i"])
+    }
+
+    @Test("a timer that is set from another thread wakes a loop that waits for a later one")
+    func earlierTimer() async throws {
+        let loop = EventLoop(name: "test")
+        defer { loop.stop() }
+        loop.schedule(after: .seconds(3600)) {}
+        let start = SystemClock.now
+        try await loop.sleep(for: .milliseconds(20))
+        #expect(SystemClock.now - start < .seconds(1800))
+    }
+
+    @Test("a descriptor that was cancelled and closed elsewhere does not take its successor of the same number with it")
+    func reusedDescriptor() async throws {
+        let loop = EventLoop(name: "test")
+        defer { loop.stop() }
+        let notebook = Notebook(on: loop)
+        var (first, second): ([Int32], [Int32]) = ([0, 0], [0, 0])
+        #expect(pipe(&first) == 0 && pipe(&second) == 0)
+        let (number, successor) = (first[0], second[0])
+        defer { (first + second).forEach { close($0) } }
+        let watch = loop.watch(number, for: .readable) { _ in notebook.writeFromCallback("first") }
+        // The loop waits for us in a handler, so that whatever it would put off is still undone when it goes on.
+        let (isWaiting, mayGoOn) = (Locked(false), Locked(false))
+        loop.perform {
+            isWaiting.withLock { $0 = true }
+            while !mayGoOn.withLock({ $0 }) { sched_yield() }
+            loop.watch(number, for: .readable) { _ in
+                var byte: UInt8 = 0
+                _ = read(number, &byte, 1)
+                notebook.writeFromCallback("second")
+            }
+        }
+        while !isWaiting.withLock({ $0 }) { await Task.yield() }
+        loop.cancel(watch)
+        // Closes the number and takes it again, in one step.
+        #expect(dup2(successor, number) == number)
+        mayGoOn.withLock { $0 = true }
+        for _ in 0..<2 { try await loop.sleep(for: .milliseconds(1)) }
+        _ = withUnsafeBytes(of: UInt8(33)) { write(second[1], $0.baseAddress, 1) }
+        for _ in 0..<2000 where await notebook.lines.isEmpty { try await loop.sleep(for: .milliseconds(5)) }
+        #expect(await notebook.lines == ["second"])
     }
 
     @Test("a cancelled sleep ends at once")

@@ -12,12 +12,16 @@ struct Run: Sendable, CustomTestStringConvertible {
     var nodes: Int
     var seed: UInt64
     var bug: PlantedBug?
+    /// How long the faults go on; nil for the scenario's own length.
+    var seconds: Double?
 
-    var replay: String { "make sim SCENARIO=\(scenario.name) NODES=\(nodes) SEED=\(seed)" }
+    var replay: String {
+        "make sim SCENARIO=\(scenario.name) NODES=\(nodes) SEED=\(seed)" + (seconds.map { " SECONDS=\($0)" } ?? "")
+    }
     var testDescription: String { "\(scenario.name), \(nodes) nodes, seed \(seed)" }
 
     func outcome(seconds: Double? = nil) -> Outcome {
-        .of(scenario, nodes: nodes, seed: seed, seconds: seconds, bug: bug)
+        .of(scenario, nodes: nodes, seed: seed, seconds: seconds ?? self.seconds, bug: bug)
     }
 }
 
@@ -47,10 +51,12 @@ enum Seeds {
         return try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").compactMap { line in
             let words = line.prefix { $0 != "#" }.split(separator: " ")
             if words.isEmpty { return nil }
-            guard words.count == 3, let scenario = Scenario.named(String(words[0])), let nodes = Int(words[1]),
+            guard (3...4).contains(words.count), let scenario = Scenario.named(String(words[0])),
+                let nodes = Int(words[1]),
                 let seed = UInt64(words[2])
             else { throw Unreadable(line: String(line)) }
-            return Run(scenario: scenario, nodes: nodes, seed: seed)
+            return Run(
+                scenario: scenario, nodes: nodes, seed: seed, seconds: words.count == 4 ? Double(words[3]) : nil)
         }
     }
 }

@@ -1,6 +1,7 @@
 import Glibc
 package import Primitives
 import Reactor
+import TestSupport
 package import Web
 
 /// What a server sent back.
@@ -13,26 +14,6 @@ package struct Reply: Sendable {
     package func header(_ name: String) -> String? {
         headers.first { $0.name.lowercased() == name.lowercased() }?.value
     }
-}
-
-/// Runs blocking work on a thread of its own: the pool's few threads are the server's in these tests.
-package func blocking<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
-    try await withCheckedThrowingContinuation { continuation in
-        let box = Job { continuation.resume(with: Swift.Result { try body() }) }
-        var thread = pthread_t()
-        pthread_create(
-            &thread, nil,
-            { @Sendable context in
-                Unmanaged<Job>.fromOpaque(context!).takeRetainedValue().run()
-                return nil
-            }, Unmanaged.passRetained(box).toOpaque())
-        pthread_detach(thread)
-    }
-}
-
-private final class Job: Sendable {
-    let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
 }
 
 /// A plain HTTP/1.1 client on a blocking socket that says exactly what a test wants said. Use it inside `blocking`.

@@ -1,6 +1,7 @@
 import BrambleAPI
 import Primitives
 import Reactor
+import TestSupport
 import Testing
 import WebTestSupport
 

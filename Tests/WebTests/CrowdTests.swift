@@ -2,6 +2,7 @@ import BrambleAPI
 import Glibc
 import Primitives
 import Reactor
+import TestSupport
 import Testing
 import WebTestSupport
 

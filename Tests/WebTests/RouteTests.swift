@@ -2,6 +2,7 @@ import BrambleAPI
 import FoundationEssentials
 import Primitives
 import Reactor
+import TestSupport
 import Testing
 import WebTestSupport
 

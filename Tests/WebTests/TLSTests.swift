@@ -1,6 +1,7 @@
 import Foundation
 import Primitives
 import Reactor
+import TestSupport
 import Testing
 import WebTestSupport
 

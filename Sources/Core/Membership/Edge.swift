@@ -79,6 +79,8 @@ struct Edge: Sendable {
     /// Theirs and ours when we last tried to put them right.
     var comparedHashes: UInt64 = 0
     var comparedAt: Int64 = Span.never
+    /// The peer answered that with its records.
+    var isCompared = false
     var syncDelay: Int64 = 0
     var factsDifferSince: Int64?
     var nextFacts: Int64 = Span.never

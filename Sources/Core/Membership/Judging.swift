@@ -367,13 +367,18 @@ extension Membership {
                 Accusation(observer: $0.observer, figures: $0.figures)
             },
             observers: tally.counted, needed: tally.needed, defenders: tally.defenders, isConfirmed: isConfirmed)
+        // Who hears nobody keeps to itself what it makes of that; views are compared when it is heard again.
         merge(
             Update(
                 id: suspicion.subject, version: table[slot].version, rank: .failed, age: 0, profile: nil,
-                verdict: verdict), from: nil)
+                verdict: verdict), from: nil, isSpread: isConfirmed || hearsAnybody)
     }
 
     // MARK: Is it us?
+
+    private var hearsAnybody: Bool {
+        links.contains { $0.state == .up && $0.isFresh(at: attended, within: 2.5) }
+    }
 
     /// A lone observer's second opinion: nil means not now, false a verdict that is marked unconfirmed.
     private mutating func selfCheck() -> Bool? {
@@ -382,9 +387,12 @@ extension Membership {
             probeReach()
             return nil
         }
-        // One silent peer may well have died. All of several at once: rather we are cut off.
-        if silentSince == nil { return false }
-        return isIsolated && attended - isolatedSince >= Span.loneVerdict ? false : nil
+        // One silent peer may well have died. All of several: rather we are cut off, also where they fell silent one after
+        // the other, or were never heard.
+        if silentSince != nil { return isIsolated && attended - isolatedSince >= Span.loneVerdict ? false : nil }
+        if table.presentCount <= 2 || hearsAnybody { return false }
+        let lastContact = links.lazy.filter(\.wasUp).map(\.lastTwoWay).max() ?? 0
+        return attended - lastContact >= Span.loneVerdict ? false : nil
     }
 
     mutating func probeReach() {

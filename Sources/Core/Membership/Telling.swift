@@ -97,15 +97,16 @@ extension Membership {
                 challenge(slot, with: update)
                 return
             }
-            if Int64(update.age) * Span.second >= Span.oldClaim, !table[slot].isSaved {
-                return hold(update, from: source)
-            }
+            let isOld = Int64(update.age) * Span.second >= Span.oldClaim
+            let isUnconfirmed = update.verdict.map { !$0.isConfirmed } ?? false
+            if isOld || isUnconfirmed, !table[slot].isSaved { return hold(update, from: source) }
         }
         merge(update, from: source)
     }
 
-    /// An old failure that we never heard of, told of a node that we hold alive: two halves that were apart have met.
-    /// Those who watch it ask it; if it does not refute within two seconds, we believe it.
+    /// A failure that is old, and that we never heard of: two halves that were apart have met. Or one that a single observer
+    /// found, unconfirmed: it may be deaf itself. Those who watch the node ask it; if it does not refute within two
+    /// seconds, we believe it.
     private mutating func hold(_ claim: Update, from source: NodeID?) {
         guard !claims.contains(where: { $0.update.id == claim.id && $0.update.version >= claim.version }) else {
             return
@@ -124,8 +125,8 @@ extension Membership {
         for claim in ripe { merge(claim, from: nil) }
     }
 
-    /// Takes an update in, and does what follows from what it changed.
-    mutating func merge(_ update: Update, from source: NodeID?) {
+    /// Takes an update in, and does what follows from what it changed; `isSpread: false` keeps it to ourselves for now.
+    mutating func merge(_ update: Update, from source: NodeID?, isSpread: Bool = true) {
         let before = table.slot(of: update.id).map { table[$0].version.generation }
         let change = table.merge(update, now: now)
         guard let slot = table.slot(of: update.id) else { return }
@@ -169,7 +170,7 @@ extension Membership {
         needsPersist = true
         var news = table.update(slot, withProfile: update.rank == .alive || change == .metAbsent, now: now)
         if news.rank == .alive { news.verdict = nil }
-        pass(on: news, from: source)
+        if isSpread { pass(on: news, from: source) }
         if change == .failed, config.plantedBug == .failedNodesForgotten { forget(slot) }
     }
 
@@ -336,19 +337,22 @@ extension Membership {
         effects.append(.databaseDiffers(links[place].peer))
     }
 
-    /// Every tick: views that have differed for a second, while no news is under way, are put right.
+    /// Every tick: views that have differed for a second, while no news is under way, are put right. What a peer said of its
+    /// view long ago is no difference.
     mutating func compareViews(_ place: Int) {
         guard let since = links[place].viewDiffersSince, now - since >= Span.differsView,
+            now - links[place].heardStamp <= 5 * links[place].detector.interval,
             now - viewChangedAt >= Span.second / 2 || now - since >= 5 * Span.second, links[place].state == .up
         else { return }
         // One of the two asks; the other only if that does not help.
         guard id < links[place].peer || now - since >= 3 * Span.differsView else { return }
-        // A difference that does not go away by comparing is not compared every second for ever.
+        // A difference that does not go away by comparing is not compared every second for ever. What got no answer was lost.
         let hashes = links[place].theirViewHash ^ table.viewHash &* 31
-        let isSame = hashes == links[place].comparedHashes
+        let isSame = hashes == links[place].comparedHashes && links[place].isCompared
         guard now - links[place].comparedAt >= (isSame ? links[place].syncDelay : Span.sync) else { return }
         links[place].comparedHashes = hashes
         links[place].comparedAt = now
+        links[place].isCompared = false
         links[place].syncDelay = isSame ? min(links[place].syncDelay * 2, Span.longestSync) : Span.sync
         send(.digest(ViewDigest(buckets: table.buckets)), to: links[place].peer)
     }
@@ -363,6 +367,7 @@ extension Membership {
     }
 
     mutating func take(_ delta: ViewDelta, from peer: NodeID) {
+        if let place = edgeIndex(of: peer) { links[place].isCompared = true }
         for update in delta.updates { apply(update, from: peer) }
         // A stream may have held this up for long; if heartbeats say that we agree by now, there is nothing to give.
         let agrees = edgeIndex(of: peer).map { links[$0].theirViewHash == table.viewHash } ?? false

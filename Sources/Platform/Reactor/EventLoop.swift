@@ -28,21 +28,27 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         let deadline: Instant
         let handler: @Sendable () -> Void
     }
+    /// All of it behind one lock, so that a cancellation counts from the moment it returns, on whichever thread.
     private struct Shared {
         var jobs: [UnownedJob] = []
         var work: [@Sendable () -> Void] = []
+        var watches: [UInt64: Watch] = [:]
+        /// The soonest is last.
+        var timers: [Timer] = []
         var isWoken = false
         var isStopping = false
         var lastNumber: UInt64 = 0
+
+        mutating func nextNumber() -> UInt64 {
+            lastNumber += 1
+            return lastNumber
+        }
     }
 
     private let epoll: Int32
     private let wakeup: Int32
     private let shared = Locked(Shared())
     private let name: String
-    // Touched on the loop's own thread only.
-    private var watches: [UInt64: Watch] = [:]
-    private var timers: [Timer] = []
     /// Written once, before `init` returns.
     private nonisolated(unsafe) var thread = pthread_t()
     private let running = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
@@ -83,56 +89,60 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         wake { $0.work.append(work) }
     }
 
-    /// Calls `handler` on the loop whenever the descriptor is ready, until cancelled. The caller keeps the descriptor and
-    /// cancels before closing it. From any thread.
+    /// Calls `handler` on the loop whenever the descriptor is ready, until cancelled. From any thread.
     @discardableResult
     package func watch(
         _ descriptor: Int32, for readiness: Readiness, _ handler: @escaping @Sendable (Readiness) -> Void
     ) -> Registration {
-        let registration = nextRegistration()
-        onLoop {
-            self.watches[registration.number] = Watch(descriptor: descriptor, handler: handler)
-            var event = epoll_event(
-                events: Self.mask(readiness), data: epoll_data_t(u64: registration.number))
-            if epoll_ctl(self.epoll, EPOLL_CTL_ADD, descriptor, &event) != 0, errno == EEXIST {
-                preconditionFailure("descriptor \(descriptor) is already watched by \(self.name)")
-            }
+        let number = shared.withLock { state in
+            let number = state.nextNumber()
+            state.watches[number] = Watch(descriptor: descriptor, handler: handler)
+            return number
         }
-        return registration
+        var event = epoll_event(events: Self.mask(readiness), data: epoll_data_t(u64: number))
+        if epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) != 0, errno == EEXIST {
+            preconditionFailure("descriptor \(descriptor) is already watched by \(name)")
+        }
+        return Registration(number: number)
     }
 
-    /// Changes what a watched descriptor is watched for. On the loop.
+    /// Changes what a watched descriptor is watched for. From any thread.
     package func rearm(_ registration: Registration, for readiness: Readiness) {
-        onLoop {
-            guard let watch = self.watches[registration.number] else { return }
-            var event = epoll_event(
-                events: Self.mask(readiness), data: epoll_data_t(u64: registration.number))
-            epoll_ctl(self.epoll, EPOLL_CTL_MOD, watch.descriptor, &event)
+        shared.withLock { state in
+            guard let watch = state.watches[registration.number] else { return }
+            var event = epoll_event(events: Self.mask(readiness), data: epoll_data_t(u64: registration.number))
+            epoll_ctl(epoll, EPOLL_CTL_MOD, watch.descriptor, &event)
         }
     }
 
-    /// Calls `handler` on the loop once, at or soon after the deadline.
+    /// Calls `handler` on the loop once, at or soon after the deadline. From any thread.
     @discardableResult
     package func schedule(at deadline: Instant, _ handler: @escaping @Sendable () -> Void) -> Registration {
-        let registration = nextRegistration()
-        onLoop {
-            let timer = Timer(number: registration.number, deadline: deadline, handler: handler)
-            let place = self.timers.firstIndex { $0.deadline <= deadline } ?? self.timers.endIndex
-            self.timers.insert(timer, at: place)  // the soonest is last
+        let (number, isSoonest) = shared.withLock { state in
+            let timer = Timer(number: state.nextNumber(), deadline: deadline, handler: handler)
+            let place = state.timers.firstIndex { $0.deadline <= deadline } ?? state.timers.endIndex
+            state.timers.insert(timer, at: place)
+            return (timer.number, place == state.timers.count - 1)
         }
-        return registration
+        // On the loop it is seen before the next wait.
+        if isSoonest, !isOnLoop { wake { _ in } }
+        return Registration(number: number)
     }
     @discardableResult
     package func schedule(after delay: Duration, _ handler: @escaping @Sendable () -> Void) -> Registration {
         schedule(at: SystemClock.now + delay, handler)
     }
 
+    /// No call of the handler begins any more once this returns. From any thread; but whoever closes the descriptor or
+    /// frees what the handler uses cancels on the loop, where no call can be under way at the same time.
     package func cancel(_ registration: Registration) {
-        onLoop {
-            if let watch = self.watches.removeValue(forKey: registration.number) {
-                epoll_ctl(self.epoll, EPOLL_CTL_DEL, watch.descriptor, nil)
+        shared.withLock { state in
+            // Inside the lock: a moment later the caller may close it, and the number may be another file's.
+            if let watch = state.watches.removeValue(forKey: registration.number) {
+                epoll_ctl(epoll, EPOLL_CTL_DEL, watch.descriptor, nil)
+            } else {
+                state.timers.removeAll { $0.number == registration.number }
             }
-            self.timers.removeAll { $0.number == registration.number }
         }
     }
 
@@ -182,15 +192,12 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
                 if number == 0 {
                     var value: UInt64 = 0
                     _ = read(wakeup, &value, 8)
-                } else if let watch = watches[number] {
+                } else if let watch = shared.withLock({ $0.watches[number] }) {
                     watch.handler(Self.readiness(events[index].events))
                 }
             }
             let now = SystemClock.now
-            while let timer = timers.last, timer.deadline <= now {
-                timers.removeLast()
-                timer.handler()
-            }
+            while let timer = nextTimer(dueBy: now) { timer.handler() }
             let (jobs, work, isStopping) = shared.withLock { state in
                 defer {
                     state.jobs.removeAll()
@@ -207,9 +214,16 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         }
     }
 
+    private func nextTimer(dueBy now: Instant) -> Timer? {
+        shared.withLock { state in
+            guard let soonest = state.timers.last, soonest.deadline <= now else { return nil }
+            return state.timers.removeLast()
+        }
+    }
+
     private func timeout() -> Int32 {
-        guard let next = timers.last else { return -1 }
-        let left = (next.deadline - SystemClock.now).nanoseconds
+        guard let next = shared.withLock({ $0.timers.last?.deadline }) else { return -1 }
+        let left = (next - SystemClock.now).nanoseconds
         return left <= 0 ? 0 : Int32(clamping: (left + 999_999) / 1_000_000)
     }
 
@@ -222,18 +236,6 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         guard needsKick else { return }
         var one: UInt64 = 1
         _ = write(wakeup, &one, 8)
-    }
-
-    private func onLoop(_ work: @escaping @Sendable () -> Void) {
-        if isOnLoop { work() } else { perform(work) }
-    }
-
-    private func nextRegistration() -> Registration {
-        Registration(
-            number: shared.withLock {
-                $0.lastNumber += 1
-                return $0.lastNumber
-            })
     }
 
     private static func mask(_ readiness: Readiness) -> UInt32 {

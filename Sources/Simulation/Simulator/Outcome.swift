@@ -23,6 +23,11 @@ package struct Outcome: Sendable {
         }.joined() + (violations.count > 3 ? "and \(violations.count - 3) more violations\n" : "")
     }
 
+    /// In one line; empty when clean.
+    package var firstComplaint: String {
+        violations.first.map { "\($0.at) s: \($0.finding.text)" } ?? ""
+    }
+
     package func text(replay: String) -> String {
         var lines: [String] = []
         func line(_ name: String, _ value: String?) {

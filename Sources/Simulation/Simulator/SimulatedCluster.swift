@@ -38,6 +38,8 @@ package final class SimulatedCluster {
     /// What was written and what was promised; nil without databases.
     var ledger: Ledger?
     var writes = SeededGenerator(seed: 0)
+    /// By whom an operator removed, who holds that order.
+    private var removalsKnown: [Int: Set<Int>] = [:]
 
     enum Happening {
         case fault(Fault)
@@ -523,6 +525,7 @@ package final class SimulatedCluster {
     func halt(_ machine: SimulatedMachine, as end: SimulatedMachine.State, losingUnsynced: Bool) {
         guard machine.isUp else { return }
         machine.stop(as: end, losingUnsynced: losingUnsynced)
+        if losingUnsynced { forgetRemovals(at: machine) }
         machine.clock.setRate(1, at: now)
         history.end(.paused(machine.number), at: now)
         history.begin(.off(machine.number), at: now)
@@ -603,6 +606,7 @@ package final class SimulatedCluster {
                 now: instant)
         else { return }
         target.isRemoved = true
+        removalsKnown[target.number, default: []].insert(machine.number)
         carryOut(effects, at: machine)
     }
 
@@ -645,12 +649,48 @@ package final class SimulatedCluster {
         return Set(ours.map(\.newestKey.secret)).count > 1
     }
 
-    /// Never let in before the key changed: it needs the new one carried to it.
+    /// Never let in before the key changed: it needs the new one carried to it. A node that was removed lets nobody in, also
+    /// where it does not know yet: with the old key it could make as many members as it likes.
     private func isLockedOut(_ machine: SimulatedMachine) -> Bool {
-        let others = machines.filter { $0.number != machine.number && $0.clusterSecret == machine.clusterSecret }
+        let others = machines.filter {
+            $0.number != machine.number && $0.clusterSecret == machine.clusterSecret && !$0.isRemoved
+        }
         guard others.contains(where: { $0.newestKey.version > machine.newestKey.version }) else { return false }
         return !others.contains { other in
             other.record(of: machine.id) != nil || other.disk.members.contains { $0.id == machine.id }
+        }
+    }
+
+    /// Which removals count in the end: those that a running member holds. The order of a node that was removed itself before
+    /// any other had heard of it does not: nobody listens to a removed node, or whoever steals one could remove all others.
+    private func settleRemovals() {
+        let ordered = removalsKnown.keys.sorted()
+        var counts: [Int: Bool] = [:]
+        var isSettled = false
+        while !isSettled {
+            isSettled = true
+            for victim in ordered where counts[victim] == nil {
+                let holders = removalsKnown[victim, default: []].filter { machines[$0].isUp }
+                if holders.contains(where: { removalsKnown[$0] == nil || counts[$0] == false }) {
+                    counts[victim] = true
+                } else if holders.allSatisfy({ counts[$0] == true }) {
+                    counts[victim] = false
+                } else {
+                    continue
+                }
+                isSettled = false
+            }
+        }
+        // Two that removed each other, and told nobody: both are out.
+        for victim in ordered { machines[victim].isRemoved = counts[victim] ?? true }
+    }
+
+    /// A power cut takes what was not on the disk yet.
+    private func forgetRemovals(at machine: SimulatedMachine) {
+        for (victim, holders) in removalsKnown where holders.contains(machine.number) {
+            if machine.disk.facts[FactKey.removed(machines[victim].id)] == nil {
+                removalsKnown[victim]?.remove(machine.number)
+            }
         }
     }
 
@@ -658,6 +698,11 @@ package final class SimulatedCluster {
 
     private func noticed(_ notice: ClusterNotice, at machine: SimulatedMachine) {
         timeline.add(.notice(machine.number, notice), at: now)
+        if case .factChanged(let key, _) = notice, key.hasPrefix(FactKey.removals),
+            let victim = NodeID(key.dropFirst(FactKey.removals.count)).flatMap({ numbers[$0] })
+        {
+            removalsKnown[victim, default: []].insert(machine.number)
+        }
         guard case .membership(let notice) = notice else { return }
         for index in checkers.indices {
             report(checkers[index].claim, checkers[index].noticed(notice, at: machine, in: self))
@@ -666,6 +711,7 @@ package final class SimulatedCluster {
 
     private func sample() {
         if scenario.spares > 0, hasHealed {
+            settleRemovals()
             for machine in machines { machine.isLockedOut = isLockedOut(machine) }
         }
         for index in checkers.indices { report(checkers[index].claim, checkers[index].sampled(in: self)) }

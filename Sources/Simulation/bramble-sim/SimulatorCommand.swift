@@ -8,14 +8,14 @@ enum SimulatorCommand {
     private static let usage = """
         usage: bramble-sim run [--scenario NAME] [--nodes N] [--seed S] [--seconds T] [--bug NAME]
                                [--timeline | --json]
-               bramble-sim soak [--scenario NAME] [--nodes N] [--for SECONDS] [--bug NAME]
+               bramble-sim soak [--scenario NAME] [--nodes N] [--for SECONDS] [--bug NAME] [--go-on]
                bramble-sim list [--json]
 
         run     one simulation; without --seed a fresh one is drawn and printed first, with the command to replay it
                 --seconds is how long the faults go on, --bug plants one of the known bugs
                 --timeline tells all that happened
         soak    fresh seeds, one after the other, until --for seconds (default 600) of this machine's time have passed
-                or something was violated
+                or something was violated; with --go-on all seeds that violate something are listed
         list    the scenarios and the bugs
         """
 
@@ -36,6 +36,7 @@ enum SimulatorCommand {
         var bug: PlantedBug?
         var json = false
         var timeline = false
+        var goesOn = false
     }
 
     static func run(_ arguments: [String]) -> Int32 {
@@ -117,23 +118,29 @@ enum SimulatorCommand {
         let scenarios = options.scenario.map { [$0] } ?? Scenario.all.filter { $0.nodes <= 64 }
         let began = processorSeconds()
         var sizes = SeededGenerator(seed: freshSeed())
-        var runs = 0
+        var (runs, failures) = (0, 0)
         while processorSeconds() - began < options.budget {
             let scenario = scenarios[runs % scenarios.count]
-            let nodes = options.nodes ?? [2, 3, 4, 5, 5, 7, 12, 20][sizes.below(8)]
+            let nodes = options.nodes ?? [2, 3, 4, 5, 5, 7, 12, 16, 20][sizes.below(9)]
             let seed = freshSeed()
             runs += 1
             let outcome = Outcome.of(
                 scenario, nodes: nodes, seed: seed, seconds: options.seconds, bug: options.bug)
             guard outcome.isClean else {
                 let replay = replay(scenario, nodes, seed, options)
+                if options.goesOn {
+                    failures += 1
+                    print("\(replay)\n    \(outcome.firstComplaint)")
+                    flush()
+                    continue
+                }
                 print("\(scenario.name), \(nodes) nodes, seed \(seed), after \(runs) runs")
                 print("replay: \(replay)\n\n\(outcome.complaint)")
                 return 1
             }
         }
-        print("\(runs) runs, nothing violated")
-        return 0
+        print("\(runs) runs, \(failures == 0 ? "nothing" : "something in \(failures) of them") violated")
+        return failures == 0 ? 0 : 1
     }
 
     private static func list(json: Bool) {
@@ -163,6 +170,10 @@ enum SimulatorCommand {
             }
             if flag == "--timeline" {
                 options.timeline = true
+                continue
+            }
+            if flag == "--go-on" {
+                options.goesOn = true
                 continue
             }
             guard ["--scenario", "--nodes", "--seed", "--seconds", "--for", "--bug"].contains(flag) else {
