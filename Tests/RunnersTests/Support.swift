@@ -38,6 +38,8 @@ final class Bench: Sendable {
     let events = Locked<[RunnerEvent]>([])
     private let namespace: OwnNamespace?
     private static let counter = Locked(0)
+    /// MNT_DETACH, which Swift's Glibc lacks.
+    private static let detach: Int32 = 2
 
     init(_ home: Home, network: Bool = false) throws {
         let number = Self.counter.withLock {
@@ -69,7 +71,7 @@ final class Bench: Sendable {
         loop.perform {
             _ = tree.sweep()
             tree.remove()
-            if let mount { umount2(mount, 2 /* MNT_DETACH */) }
+            if let mount { umount2(mount, Self.detach) }
             withExtendedLifetime((namespace, files)) {}
             loop.stop()
         }
