@@ -225,10 +225,11 @@ extension BrambleNode {
     /// The rows as JSON, without spaces; what was answered instead, when it was refused.
     func rows(_ statement: String) -> String {
         guard let answer = try? sql(statement) else { return "no answer" }
-        guard answer.status == 200, let from = answer.text.range(of: #""rows":"#) else { return answer.text }
+        let parts = answer.text.split(separator: "\"rows\":", maxSplits: 1)
+        guard answer.status == 200, parts.count == 2 else { return answer.text }
         var depth = 0
         var text = ""
-        for letter in answer.text[from.upperBound...] {
+        for letter in parts[1] {
             if letter == "[" { depth += 1 }
             if letter == "]" { depth -= 1 }
             text.append(letter)
