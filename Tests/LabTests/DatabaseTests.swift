@@ -202,7 +202,7 @@ struct DatabaseTests {
         let cluster = try Cluster("n1", "n2", "n3")
         try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
         #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[0]]" }, "\(cluster.logs)")
-        #expect(try cluster["n1"].cli("node", "remove", "n3").succeeded)
+        #expect(try cluster["n1"].cli("node", "remove", "n3", "--yes").succeeded)
         #expect(
             eventually(within: .seconds(20)) { !cluster["n3"].host.exists(Self.file) },
             "\(cluster.logs)")
@@ -219,16 +219,20 @@ extension BrambleNode {
     }
     /// Must work.
     func write(_ statement: String, durability: String? = nil) throws(LabError) {
-        let answer = try sql(statement, durability: durability)
+        let answer: HTTPResponse
+        do throws(LabError) { answer = try sql(statement, durability: durability) } catch {
+            throw LabError("\(name): \(statement.prefix(80)): \(error)\n\(log.suffix(2000))")
+        }
         guard answer.status == 200 else { throw LabError("\(name): \(statement.prefix(80)): \(answer.text)") }
     }
     /// The rows as JSON, without spaces; what was answered instead, when it was refused.
     func rows(_ statement: String) -> String {
         guard let answer = try? sql(statement) else { return "no answer" }
-        guard answer.status == 200, let from = answer.text.range(of: #""rows":"#) else { return answer.text }
+        let parts = answer.text.split(separator: "\"rows\":", maxSplits: 1)
+        guard answer.status == 200, parts.count == 2 else { return answer.text }
         var depth = 0
         var text = ""
-        for letter in answer.text[from.upperBound...] {
+        for letter in parts[1] {
             if letter == "[" { depth += 1 }
             if letter == "]" { depth -= 1 }
             text.append(letter)

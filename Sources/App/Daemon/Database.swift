@@ -111,6 +111,8 @@ actor Database {
         } catch {
             closedBecause = error
             Log.error("the database cannot be opened: \(error.problem). \(error.remedy)")
+            // A full disk may have room again, a mount may come.
+            loop.schedule(after: .seconds(5)) { [weak self] in self?.assumeIsolated { $0.open() } }
         }
         if !members.isEmpty { tellReplica() }
         if timer == nil { tick() }

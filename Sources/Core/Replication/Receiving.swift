@@ -158,8 +158,8 @@ extension Replicator {
             if record.sequence >= first.sequence { return true }
             return false
         }
-        // The cheap comparison first: clusterWall sorts.
-        guard record.time.milliseconds - wall > Int64(config.farFuture.milliseconds) / 2 || peers.count > 1,
+        // The cheap comparison first: the cluster's clock is never behind the newest record.
+        guard record.time.milliseconds - newest.milliseconds > Int64(config.farFuture.milliseconds),
             isAhead(record.time, record.origin)
         else { return false }
         counters.futureRecords += 1
