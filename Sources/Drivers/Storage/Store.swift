@@ -19,6 +19,8 @@ package final class Store {
     var prepared: [String: Statement] = [:]
     var plans: [String: [PlanStep]] = [:]
     var readPlans: [String: [PlanStep]] = [:]
+    /// Definitions that were tried, and whether they can be used.
+    var definitions: [String: Bool] = [:]
     var feed: ChangeFeed
     var install: Install?
     var snapshotCopy: SnapshotCopy?
