@@ -80,7 +80,7 @@ struct ProgramTests {
         (["nodes", "--api", ""], []),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["help", "pee"], ["peer"]),
-        (["start", "--hosts-file", "/etc/host"], ["/etc/host.conf", "/etc/hostname", "/etc/hosts"]),
+        (["start", "--hosts-file", "/etc/hostn"], ["/etc/hostname"]),
     ]
 
     @Test("bash offers what fits", arguments: lines)
