@@ -89,7 +89,7 @@ struct ProgramTests {
         (["nodes", "--api", ""], []),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["help", "pee"], ["peer"]),
-        (["start", "--hosts-file", "/etc/hostna"], ["/etc/hostname"]),
+        (["start", "--hosts-file", "/etc/hostn"], ["/etc/hostname"]),
     ]
 
     @Test("bash offers what fits", arguments: lines)
