@@ -83,7 +83,8 @@ let package = Package(
         library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
-        library("Simulator", ["Primitives", "Wire", "Membership", "Leases", "Node"], path: "Sources/Simulation/Simulator"),
+        library(
+            "Simulator", ["Primitives", "Wire", "Membership", "Leases", "Node"], path: "Sources/Simulation/Simulator"),
         tool("bramble-sim", ["Simulator", "Leases", "Primitives"], path: "Sources/Simulation/bramble-sim"),
 
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
@@ -117,7 +118,8 @@ let package = Package(
         library(
             "FuzzTargets",
             [
-                "Primitives", "Wire", "Crypto", "Membership", "Leases", "Node", "Transport", "Discovery", "Machine", "YAML",
+                "Primitives", "Wire", "Crypto", "Membership", "Leases", "Node", "Transport", "Discovery", "Machine",
+                "YAML",
                 "BrambleAPI", "Web",
             ],
             path: "Tests/Fuzz/Targets"),

@@ -119,9 +119,9 @@ struct KeeperTests {
         table.wantAll()
         table.run(.seconds(3))
         table.cut = [one]
-        table.run(.milliseconds(400), without: [one])
+        table.run(.milliseconds(375), without: [one])
         #expect(!table.holds(two))
-        table.run(.milliseconds(150), without: [one])
+        table.run(.milliseconds(175), without: [one])
         #expect(table.holds(two))
     }
 

@@ -6,7 +6,9 @@ import Testing
 /// Fresh seeds every run; every seed that ever failed is in seeds.txt.
 @Suite("leases under faults")
 struct LeaseSimulationTests {
-    private static func fresh(_ count: Int) -> [UInt64] { (0..<count).map { _ in UInt64.random(in: 0..<1_000_000_000) } }
+    private static func fresh(_ count: Int) -> [UInt64] {
+        (0..<count).map { _ in UInt64.random(in: 0..<1_000_000_000) }
+    }
 
     @Test("no two machines act at once, epochs grow, and all is held again in the end", arguments: LeaseScenario.all)
     func claims(scenario: LeaseScenario) {

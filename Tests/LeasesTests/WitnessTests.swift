@@ -154,7 +154,8 @@ struct WitnessTests {
         for node in [a, b] { bench.deliver(.accept, from: p, to: node) }
         #expect(bench.deliver(.refuse, from: a, to: p) == .outbid)
         #expect(bench.owners.isEmpty)
-        #expect(bench.bidders[p]!.start(now: bench.now, term: bench.config.term) == .prepare(term: 500, isCarried: false))
+        #expect(
+            bench.bidders[p]!.start(now: bench.now, term: bench.config.term) == .prepare(term: 500, isCarried: false))
         #expect(bench.bidders[p]!.currentBallot > bench.bidders[q]!.currentBallot)
     }
 

@@ -99,7 +99,8 @@ package struct LeaseBidder: Sendable {
         case .idle: return nil
         case .preparing:
             return (
-                .prepare(term: LeaseVoter.milliseconds(term), isCarried: isCarried), voters.filter { !open.contains($0) }
+                .prepare(term: LeaseVoter.milliseconds(term), isCarried: isCarried),
+                voters.filter { !open.contains($0) }
             )
         case .accepting:
             return (

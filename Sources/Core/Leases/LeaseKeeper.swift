@@ -274,7 +274,8 @@ package struct LeaseKeeper: Sendable {
         guard let term = entries[lease]?.bidder.held, now >= term.until - config.stop else { return }
         lose(
             lease, now: now,
-            mode == .pair ? "neither the other node nor the reach list answered in time" : "no majority answered in time")
+            mode == .pair
+                ? "neither the other node nor the reach list answered in time" : "no majority answered in time")
     }
 
     // MARK: Leases by votes
@@ -284,8 +285,11 @@ package struct LeaseKeeper: Sendable {
         let runs = voter.running(lease, now: now)
         let heldByOther = runs.flatMap { $0.grant.isOwned(like: entry.bidder.currentBallot) ? nil : $0 }
         if entry.bidder.held == nil {
-            if let heldByOther { setHolder(lease, heldByOther.grant.owner, heldByOther.grant.epoch) }
-            else if now >= entry.blockedUntil { setHolder(lease, nil, entry.holderEpoch) }
+            if let heldByOther {
+                setHolder(lease, heldByOther.grant.owner, heldByOther.grant.epoch)
+            } else if now >= entry.blockedUntil {
+                setHolder(lease, nil, entry.holderEpoch)
+            }
             entry = entries[lease] ?? entry
         }
         if entry.bidder.held != nil {
@@ -356,7 +360,11 @@ package struct LeaseKeeper: Sendable {
             let answer = voter.handle(vote, from: sender, now: now)
             if case .release = vote.step { freed(vote.lease, now: now) }
             guard let reply = answer.vote else { return }
-            if answer.disk == .done { send(reply, to: sender) } else { whenStored(.vote(reply, to: sender), answer.disk) }
+            if answer.disk == .done {
+                send(reply, to: sender)
+            } else {
+                whenStored(.vote(reply, to: sender), answer.disk)
+            }
         case .promise, .accepted, .refuse:
             guard mode == .votes, var entry = entries[vote.lease] else { return }
             let wasHeld = entry.bidder.held != nil
@@ -372,7 +380,8 @@ package struct LeaseKeeper: Sendable {
             case .renewed(let term):
                 effects.append(.renewed(vote.lease, term.epoch, until: term.until + shift))
             case .blocked(let running):
-                entries[vote.lease]?.blockedUntil = now + min(.milliseconds(Int(running.remaining)), LeaseConfig.widestTakeover)
+                entries[vote.lease]?.blockedUntil =
+                    now + min(.milliseconds(Int(running.remaining)), LeaseConfig.widestTakeover)
                 guard !wasHeld else { break }
                 if entry.bidder.isHopeless(voters) {
                     entries[vote.lease]?.bidder.abandon()
