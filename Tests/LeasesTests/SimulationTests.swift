@@ -6,7 +6,9 @@ import Testing
 /// Fresh seeds every run; every seed that ever failed is in seeds.txt.
 @Suite("leases under faults")
 struct LeaseSimulationTests {
-    private static func fresh(_ count: Int) -> [UInt64] { (0..<count).map { _ in UInt64.random(in: 0..<1_000_000_000) } }
+    private static func fresh(_ count: Int) -> [UInt64] {
+        (0..<count).map { _ in UInt64.random(in: 0..<1_000_000_000) }
+    }
 
     @Test("no two machines act at once, epochs grow, and all is held again in the end", arguments: LeaseScenario.all)
     func claims(scenario: LeaseScenario) {
@@ -27,9 +29,11 @@ struct LeaseSimulationTests {
             let words = line.prefix { $0 != "#" }.split(separator: " ")
             if words.isEmpty { continue }
             let scenario = try #require(LeaseScenario.named(String(words[0])), "\(line)")
-            let nodes: Int? = Int(words[1])
-            let seed: UInt64? = UInt64(words[2])
-            let outcome = LeaseOutcome.of(scenario, nodes: try #require(nodes), seed: try #require(seed))
+            guard let nodes = Int(words[1]), let seed = UInt64(words[2]) else {
+                Issue.record("cannot be read: \(line)")
+                continue
+            }
+            let outcome = LeaseOutcome.of(scenario, nodes: nodes, seed: seed)
             #expect(outcome.isClean, "\(line)\n\(outcome.complaint)")
         }
     }
@@ -52,11 +56,10 @@ struct LeaseSimulationTests {
         var patience: Int
         var testDescription: String { "\(bug.rawValue) by \(scenario)" }
     }
-    /// The other planted bugs need messages of an earlier life at one exact moment: WitnessTests has those.
+    /// The other planted bugs need one message at one exact moment: WitnessTests has those schedules.
     static let hunts = [
         Hunt(bug: .scalarVotes, scenario: "leases-majority", nodes: 3, patience: 20),
         Hunt(bug: .shortQuarantine, scenario: "leases-strikes", nodes: 3, patience: 40),
-        Hunt(bug: .countedFromReply, scenario: "leases-strikes", nodes: 3, patience: 40),
         Hunt(bug: .attendedClock, scenario: "leases-strikes", nodes: 3, patience: 20),
         Hunt(bug: .attendedClock, scenario: "leases-two-nodes", nodes: 2, patience: 30),
     ]

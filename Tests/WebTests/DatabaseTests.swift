@@ -3,6 +3,7 @@ import FoundationEssentials
 import Glibc
 import Primitives
 import Reactor
+import TestSupport
 import Testing
 import WebTestSupport
 

@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import Primitives
 import Reactor
+import TestSupport
 import Testing
 import WebTestSupport
 

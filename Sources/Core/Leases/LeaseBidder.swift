@@ -46,6 +46,8 @@ package struct LeaseBidder: Sendable {
     /// Voters, each counted once. The second list is for a planted bug.
     private var open: Set<NodeID> = []
     private var accepted: Set<NodeID> = []
+    /// Voters that said that somebody else's term runs.
+    private var turnedDown: Set<NodeID> = []
     private var answers = 0
     private(set) var startedAt = Instant.zero
     private(set) var sentAt = Instant.zero
@@ -83,7 +85,7 @@ package struct LeaseBidder: Sendable {
         deadline = now + term
         base = held?.ballot
         phase = .preparing
-        (open, accepted, answers, mark) = ([], [], 0, .none)
+        (open, accepted, turnedDown, answers, mark) = ([], [], [], 0, .none)
         (startedAt, sentAt) = (now, now)
         recent.append(ballot)
         if recent.count > Self.rememberedBallots { recent.removeFirst() }
@@ -97,7 +99,8 @@ package struct LeaseBidder: Sendable {
         case .idle: return nil
         case .preparing:
             return (
-                .prepare(term: LeaseVoter.milliseconds(term), isCarried: isCarried), voters.filter { !open.contains($0) }
+                .prepare(term: LeaseVoter.milliseconds(term), isCarried: isCarried),
+                voters.filter { !open.contains($0) }
             )
         case .accepting:
             return (
@@ -117,7 +120,10 @@ package struct LeaseBidder: Sendable {
         guard now < deadline || config.plantedBug == .lateTimer && phase == .preparing else { return .nothing }
         switch (phase, vote.step) {
         case (.preparing, .promise(let mark, let running)):
-            if let running, !isOpen(running.grant, now: now) { return .blocked(running) }
+            if let running, !isOpen(running.grant, now: now) {
+                turnedDown.insert(voter)
+                return .blocked(running)
+            }
             if mark.epoch > .none {
                 self.mark.count(mark.epoch, for: mark.owner, generation: mark.generation)
             }
@@ -155,7 +161,10 @@ package struct LeaseBidder: Sendable {
             held = term
             return .acquired(term)
         case (_, .refuse(_, let running)):
-            if let running, !running.grant.isOwned(like: ballot) { return .blocked(running) }
+            if let running, !running.grant.isOwned(like: ballot) {
+                turnedDown.insert(voter)
+                return .blocked(running)
+            }
             return .outbid
         default: return .nothing
         }
@@ -177,6 +186,9 @@ package struct LeaseBidder: Sendable {
         guard let held, now < held.until else { return false }
         return grant.ballot >= held.first && grant.ballot <= ballot
     }
+
+    /// Too many voters know of another's term for the rest to be a majority.
+    func isHopeless(_ voters: VoterConfig) -> Bool { turnedDown.count > voters.nodes.count - voters.quorum }
 
     // MARK: P5 and P6
 

@@ -15,7 +15,7 @@ package enum LeaseBug: String, CaseIterable, Sendable {
     package var summary: String {
         switch self {
         case .countedFromReply: "a term counts from when the answer came, not from when it was asked for"
-        case .shortQuarantine: "a restarted voter is silent for less than an attempt can live"
+        case .shortQuarantine: "a restarted voter is silent for half as long as an attempt can live"
         case .scalarVotes: "answers are counted, not the voters they come from"
         case .liveOverwrite: "a voter replaces the running term of another holder"
         case .ownerOnlyRelease: "a release ends any term of its sender, not only the exact one"

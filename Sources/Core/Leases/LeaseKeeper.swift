@@ -44,6 +44,7 @@ package struct LeaseKeeper: Sendable {
         case change(VoterMessage, to: NodeID)
         case take(LeaseName, Epoch)
         case reserve(LeaseName, Epoch)
+        case stored(LeaseMemory)
     }
 
     package let me: NodeID
@@ -273,7 +274,8 @@ package struct LeaseKeeper: Sendable {
         guard let term = entries[lease]?.bidder.held, now >= term.until - config.stop else { return }
         lose(
             lease, now: now,
-            mode == .pair ? "neither the other node nor the reach list answered in time" : "no majority answered in time")
+            mode == .pair
+                ? "neither the other node nor the reach list answered in time" : "no majority answered in time")
     }
 
     // MARK: Leases by votes
@@ -283,8 +285,11 @@ package struct LeaseKeeper: Sendable {
         let runs = voter.running(lease, now: now)
         let heldByOther = runs.flatMap { $0.grant.isOwned(like: entry.bidder.currentBallot) ? nil : $0 }
         if entry.bidder.held == nil {
-            if let heldByOther { setHolder(lease, heldByOther.grant.owner, heldByOther.grant.epoch) }
-            else if now >= entry.blockedUntil { setHolder(lease, nil, entry.holderEpoch) }
+            if let heldByOther {
+                setHolder(lease, heldByOther.grant.owner, heldByOther.grant.epoch)
+            } else if now >= entry.blockedUntil {
+                setHolder(lease, nil, entry.holderEpoch)
+            }
             entry = entries[lease] ?? entry
         }
         if entry.bidder.held != nil {
@@ -312,6 +317,10 @@ package struct LeaseKeeper: Sendable {
             refuse(lease, "held by another node")
             let next = entry.blockedUntil + wait(rank: rank)
             if entry.nextTry < entry.blockedUntil { entries[lease]?.nextTry = next }
+        } else if now < voter.silentUntil, voters.contains(me) {
+            // All voters may have just started: then the better node bids first once they speak.
+            let next = voter.silentUntil + wait(rank: rank)
+            if entry.nextTry < voter.silentUntil { entries[lease]?.nextTry = next }
         } else if now >= entry.nextTry {
             start(lease, now: now)
         }
@@ -339,7 +348,8 @@ package struct LeaseKeeper: Sendable {
         guard var entry = entries[lease] else { return }
         entry.bidder.abandon()
         entry.failures = min(entry.failures + 1, 4)
-        entry.nextTry = now + config.heartbeat / 2 + random(upTo: config.heartbeat * entry.failures)
+        entry.nextTry = now + config.heartbeat / 2 + wait(rank: entry.rank ?? 0) / 2
+        entry.nextTry = entry.nextTry + random(upTo: config.heartbeat * entry.failures)
         entries[lease] = entry
     }
 
@@ -350,7 +360,11 @@ package struct LeaseKeeper: Sendable {
             let answer = voter.handle(vote, from: sender, now: now)
             if case .release = vote.step { freed(vote.lease, now: now) }
             guard let reply = answer.vote else { return }
-            if answer.needsDisk { whenStored(.vote(reply, to: sender)) } else { send(reply, to: sender) }
+            if answer.disk == .done {
+                send(reply, to: sender)
+            } else {
+                whenStored(.vote(reply, to: sender), answer.disk)
+            }
         case .promise, .accepted, .refuse:
             guard mode == .votes, var entry = entries[vote.lease] else { return }
             let wasHeld = entry.bidder.held != nil
@@ -366,8 +380,14 @@ package struct LeaseKeeper: Sendable {
             case .renewed(let term):
                 effects.append(.renewed(vote.lease, term.epoch, until: term.until + shift))
             case .blocked(let running):
-                entries[vote.lease]?.blockedUntil = now + min(.milliseconds(Int(running.remaining)), LeaseConfig.widestTakeover)
-                if !wasHeld { setHolder(vote.lease, running.grant.owner, running.grant.epoch) }
+                entries[vote.lease]?.blockedUntil =
+                    now + min(.milliseconds(Int(running.remaining)), LeaseConfig.widestTakeover)
+                guard !wasHeld else { break }
+                if entry.bidder.isHopeless(voters) {
+                    entries[vote.lease]?.bidder.abandon()
+                    refuse(vote.lease, "held by another node")
+                }
+                setHolder(vote.lease, running.grant.owner, running.grant.epoch)
             case .outbid:
                 // A holder bids higher at once: its voters still know its term. Others wait.
                 if wasHeld { start(vote.lease, now: now) } else { failed(vote.lease, now: now) }
@@ -453,9 +473,10 @@ package struct LeaseKeeper: Sendable {
     }
 
     mutating func send(_ vote: LeaseVote, to node: NodeID) { outbox.append((node, vote)) }
-    mutating func whenStored(_ what: Waiting) {
-        isMemoryDirty = true
-        newlyWaiting.append(what)
+    /// Does it when what it rests on is on the disk; what is being written is not written twice.
+    mutating func whenStored(_ what: Waiting, _ disk: LeaseVoter.Disk = .write) {
+        if disk == .write { isMemoryDirty = true }
+        if isMemoryDirty { newlyWaiting.append(what) } else { waiting.append((ticket, what)) }
     }
     mutating func store() { isMemoryDirty = true }
 
@@ -464,6 +485,7 @@ package struct LeaseKeeper: Sendable {
         waiting.removeAll { Int32(bitPattern: $0.ticket &- ticket) <= 0 }
         for (_, what) in done {
             switch what {
+            case .stored(let memory): voter.hasStored(memory)
             case .vote(let vote, let node): send(vote, to: node)
             case .change(let change, let node): deliver(change, to: node, now: now)
             case .take(let lease, let epoch): taken(lease, epoch, now: now)
@@ -499,6 +521,7 @@ package struct LeaseKeeper: Sendable {
         guard isMemoryDirty else { return }
         isMemoryDirty = false
         ticket &+= 1
+        waiting.append((ticket, .stored(voter.memory)))
         waiting += newlyWaiting.map { (ticket, $0) }
         newlyWaiting = []
         // A disk that never answers must not fill the memory.

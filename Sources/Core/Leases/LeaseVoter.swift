@@ -16,14 +16,23 @@ package struct LeaseVoter: Sendable {
         var released: Ballot?
         var touched: Instant
     }
-    /// What to answer, and whether what it rests on has to be on disk first.
+    /// Whether an answer rests on what is not on the disk yet.
+    package enum Disk: Equatable, Sendable {
+        case done
+        /// It has to be written first.
+        case write
+        /// It is being written: the question came again, or twice.
+        case wait
+    }
     package struct Answer: Equatable, Sendable {
         package var vote: LeaseVote?
-        package var needsDisk = false
+        package var disk = Disk.done
     }
 
     package let me: NodeID
     package internal(set) var memory: LeaseMemory
+    /// What is on the disk, as far as it said.
+    private var stored: LeaseMemory
     var config: LeaseConfig
     private var slots: [LeaseName: Slot] = [:]
     /// A4: nothing is answered before.
@@ -35,8 +44,9 @@ package struct LeaseVoter: Sendable {
         self.me = me
         self.config = config
         self.memory = memory
+        stored = memory
         var silence = config.quarantine(longest: .milliseconds(Int(memory.exclusion)))
-        if config.plantedBug == .shortQuarantine { silence = config.term - config.heartbeat }
+        if config.plantedBug == .shortQuarantine { silence = config.term / 2 }
         silentUntil = now + silence
         freshFrom = now
     }
@@ -68,6 +78,12 @@ package struct LeaseVoter: Sendable {
                 return Answer(vote: LeaseVote(vote.lease, vote.ballot, .refuse(promised: promised, running: running)))
             }
             guard isCarried || now >= freshFrom else { return Answer() }
+            if let running, !isSameOwner(running.grant, vote.ballot), config.plantedBug != .liveOverwrite {
+                // No promise: a bidder that cannot win would only make the holder bid anew.
+                return Answer(
+                    vote: LeaseVote(
+                        vote.lease, vote.ballot, .refuse(promised: slot.promised ?? vote.ballot, running: running)))
+            }
             slot.promised = vote.ballot
             let mark = memory.epochs[vote.lease] ?? .none
             return Answer(vote: LeaseVote(vote.lease, vote.ballot, .promise(mark: mark, running: running)))
@@ -88,7 +104,7 @@ package struct LeaseVoter: Sendable {
             slot.until = now + exclusion
             return Answer(
                 vote: LeaseVote(vote.lease, vote.ballot, .accepted),
-                needsDisk: remember(vote.lease, epoch, for: vote.ballot, exclusion: exclusion))
+                disk: remember(vote.lease, epoch, for: vote.ballot, exclusion: exclusion))
         case .release:  // A3
             let isExact = slot.grant?.ballot == vote.ballot
             let isItsOwn = slot.grant?.owner == sender
@@ -103,17 +119,20 @@ package struct LeaseVoter: Sendable {
         config.plantedBug == .nodeOwner ? grant.owner == ballot.node : grant.isOwned(like: ballot)
     }
 
-    /// True when something new has to be written down.
     private mutating func remember(
         _ lease: LeaseName, _ epoch: Epoch, for ballot: Ballot, exclusion: Duration
-    ) -> Bool {
+    ) -> Disk {
         let before = memory
         memory.epochs[lease, default: .none].count(epoch, for: ballot.node, generation: ballot.generation)
         memory.exclusion = max(memory.exclusion, Self.milliseconds(exclusion))
         // A renewal counts the epoch that is there: nothing to write.
-        return memory.epochs[lease]?.epoch != before.epochs[lease]?.epoch
-            || exclusion > config.takeover && memory.exclusion != before.exclusion
+        let isLonger = exclusion > config.takeover && memory.exclusion != before.exclusion
+        if memory.epochs[lease]?.epoch != before.epochs[lease]?.epoch || isLonger { return .write }
+        return epoch > stored.epochs[lease]?.epoch ?? .none ? .wait : .done
     }
+
+    /// This much is on the disk.
+    package mutating func hasStored(_ memory: LeaseMemory) { stored = memory }
 
     /// Rounded up: who is told that a term runs for 0 ms would ask again at once.
     static func milliseconds(_ duration: Duration) -> UInt32 {
@@ -133,34 +152,36 @@ package struct LeaseVoter: Sendable {
     /// Answers one step of deciding about the next voters. `founding`: those this node would found a cluster with.
     package mutating func handle(
         _ message: VoterMessage, from sender: NodeID, founding: [NodeID]
-    ) -> (answer: VoterMessage?, needsDisk: Bool) {
+    ) -> (answer: VoterMessage?, disk: Disk) {
         switch message {
         case .prepare(let number, let ballot):
-            guard number == memory.voters.number + 1, ballot.node == sender else { return (nil, false) }
-            guard memory.voters.number == 0 || memory.voters.contains(me) else { return (nil, false) }
+            guard number == memory.voters.number + 1, ballot.node == sender else { return (nil, .done) }
+            guard memory.voters.number == 0 || memory.voters.contains(me) else { return (nil, .done) }
             if let promised = memory.promised, ballot < promised {
-                return (.refuse(number: number, promised: promised), false)
+                return (.refuse(number: number, promised: promised), .done)
             }
             let isNew = memory.promised != ballot
             memory.promised = ballot
-            return (.promise(number: number, ballot: ballot, accepted: memory.accepted), isNew)
+            let disk: Disk = isNew ? .write : stored.promised == ballot ? .done : .wait
+            return (.promise(number: number, ballot: ballot, accepted: memory.accepted), disk)
         case .accept(let ballot, let config):
-            guard config.number == memory.voters.number + 1, ballot.node == sender else { return (nil, false) }
+            guard config.number == memory.voters.number + 1, ballot.node == sender else { return (nil, .done) }
             if memory.voters.number == 0 {
                 // The first voters are whom all of them agree about.
-                guard config.contains(me), config.nodes == founding else { return (nil, false) }
+                guard config.contains(me), config.nodes == founding else { return (nil, .done) }
             } else {
-                guard memory.voters.contains(me), config.lineage == memory.voters.lineage else { return (nil, false) }
+                guard memory.voters.contains(me), config.lineage == memory.voters.lineage else { return (nil, .done) }
             }
             if let promised = memory.promised, ballot < promised {
-                return (.refuse(number: config.number, promised: promised), false)
+                return (.refuse(number: config.number, promised: promised), .done)
             }
             let accepted = LeaseMemory.AcceptedVoters(ballot: ballot, config: config)
             let isNew = memory.accepted != accepted
             memory.promised = ballot
             memory.accepted = accepted
-            return (.accepted(number: config.number, ballot: ballot), isNew)
-        default: return (nil, false)
+            let disk: Disk = isNew ? .write : stored.accepted == accepted ? .done : .wait
+            return (.accepted(number: config.number, ballot: ballot), disk)
+        default: return (nil, .done)
         }
     }
 

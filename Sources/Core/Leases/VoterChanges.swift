@@ -201,9 +201,13 @@ extension LeaseKeeper {
         case .adopted: break  // the head of the message said it
         case .prepare, .accept:
             let founding = VoterConfig.founding(members: changes.members, witness: changes.witness).nodes.sorted()
-            let (answer, needsDisk) = voter.handle(message, from: sender, founding: founding)
+            let (answer, disk) = voter.handle(message, from: sender, founding: founding)
             guard let answer else { return tellVoters(to: sender, ifNewerThan: changes.seen[sender] ?? .none) }
-            if needsDisk { whenStored(.change(answer, to: sender)) } else { deliver(answer, to: sender, now: now) }
+            if disk == .done {
+                deliver(answer, to: sender, now: now)
+            } else {
+                whenStored(.change(answer, to: sender), disk)
+            }
         case .promise(let number, let ballot, let accepted):
             guard var attempt = changes.attempt, attempt.ballot == ballot, attempt.wanted.number == number,
                 attempt.electors.contains(sender), attempt.proposed == nil

@@ -47,7 +47,8 @@ extension LeaseScenario {
     ]
 
     package static let majority = LeaseScenario(
-        name: "leases-majority", summary: "three to seven nodes: crashes, pauses, partitions, loss, late packets, drift",
+        name: "leases-majority",
+        summary: "three to seven nodes: crashes, pauses, partitions, loss, late packets, drift",
         nodes: 3, range: 3...9
     ) { draft, orders in
         everything(&draft, &orders, nodes: draft.nodes)
@@ -116,7 +117,8 @@ extension LeaseScenario {
     }
 
     static let strikes = LeaseScenario(
-        name: "leases-strikes", summary: "the holder is paused, cut off, or all its voters restart; numbers at their limits",
+        name: "leases-strikes",
+        summary: "the holder is paused, cut off, or all its voters restart; numbers at their limits",
         nodes: 3, range: 3...5, isTight: true, profile: { _ in .fast }
     ) { draft, orders in
         for node in 0..<draft.nodes { draft.add(.clockRate(node, draft.rate()), at: draft.start) }

@@ -75,7 +75,9 @@ package final class LeaseSimulation {
                 LeaseMachine(
                     number: number, isWitness: scenario.hasWitness && number == nodes,
                     clock: MachineClock(reading: reading, rate: 1, at: now), chance: root.fork("machine \(number)")))
-            for lease in leases { machines[number].ranks[lease] = (number + lease.description.utf8.count) % max(nodes, 1) }
+            for lease in leases {
+                machines[number].ranks[lease] = (number + lease.description.utf8.count) % max(nodes, 1)
+            }
         }
         for step in draft.plan.steps { queue.schedule(.fault(step.fault), at: step.at) }
         for order in orders where order.at < end { queue.schedule(.order(order.order), at: order.at) }
@@ -136,7 +138,8 @@ package final class LeaseSimulation {
             guard machines[number].boot == boot else { return }
             switch machines[number].state {
             case .running: give(event, to: number)
-            case .paused: queue.schedule(.event(number, boot: boot, event), at: machines[number].resumesAt + .microseconds(10))
+            case .paused:
+                queue.schedule(.event(number, boot: boot, event), at: machines[number].resumesAt + .microseconds(10))
             default: break
             }
         case .gate(let number, let lease, let alarm): closeIfOver(number, lease, alarm)
@@ -178,7 +181,8 @@ package final class LeaseSimulation {
             queue.schedule(.resume(number, pulse: machines[number].pulse), at: now + length)
         case .cut(let source, let target): network.cut(from: source, to: target)
         case .mend(let source, let target): network.mend(from: source, to: target)
-        case .partition(let groups): network.partition(groups + Array(repeating: 0, count: machines.count - groups.count))
+        case .partition(let groups):
+            network.partition(groups + Array(repeating: 0, count: machines.count - groups.count))
         case .merge: network.partition(Array(repeating: 0, count: machines.count))
         case .loss(let ingress, let egress, let number): network.setLoss(ingress: ingress, egress: egress, at: number)
         case .weather(let weather): network.weather = weather
@@ -373,7 +377,8 @@ package final class LeaseSimulation {
         case .acquired(let lease, let epoch, let until, _):
             note("n\(number) gets \(lease), epoch \(epoch), for \((until - moment).forPeople)")
             if epoch <= newestEpoch[lease] ?? .none {
-                violate("epochs grow", "n\(number) got \(lease) with epoch \(epoch) after \(newestEpoch[lease] ?? .none)")
+                violate(
+                    "epochs grow", "n\(number) got \(lease) with epoch \(epoch) after \(newestEpoch[lease] ?? .none)")
             }
             newestEpoch[lease] = max(newestEpoch[lease] ?? .none, epoch)
             figures.acquisitions += 1
