@@ -85,7 +85,8 @@ let package = Package(
         library("Commands", ["Primitives", "BrambleAPI", "Importers"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
-        library("Simulator", ["Primitives", "Wire", "Membership", "Leases", "Node"], path: "Sources/Simulation/Simulator"),
+        library(
+            "Simulator", ["Primitives", "Wire", "Membership", "Leases", "Node"], path: "Sources/Simulation/Simulator"),
         tool("bramble-sim", ["Simulator", "Leases", "Primitives"], path: "Sources/Simulation/bramble-sim"),
 
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
@@ -120,8 +121,9 @@ let package = Package(
         library(
             "FuzzTargets",
             [
-                "Primitives", "Wire", "Crypto", "Membership", "Leases", "Node", "Transport", "Discovery", "Machine", "YAML",
-                "BrambleAPI", "Web",
+                "Primitives", "Wire", "Crypto", "Membership", "Leases", "Node", "Transport", "Discovery", "Machine",
+                "YAML",
+                "BrambleAPI", "Web", "Services", "Importers",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
