@@ -129,7 +129,7 @@ let package = Package(
             "FuzzTargets",
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
-                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases",
+                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),

@@ -15,7 +15,9 @@ struct RouteTests {
         "POST /v1/nodes": #"{"name":"new"}"#, "POST /v1/probe": #"{"host":"10.0.0.9"}"#,
         "POST /v1/tokens": #"{"name":"ci"}"#, "POST /login": #"{"user":"admin","password":"correct horse"}"#,
         "POST /v1/sql": #"{"statement":"select 1","params":[1,"a",null,true,{"blob":"AAE="}]}"#,
-        "POST /v1/services/{name}/move": #"{"to":"node2"}"#, "POST /v1/restore": "SQLite format 3\0 as a backup",
+        "POST /v1/services/{name}/move": #"{"to":"node2"}"#,
+        "POST /v1/apply": #"{"document":"services: []","name":"f.yaml","dryRun":true}"#,
+        "POST /v1/restore": "SQLite format 3\0 as a backup",
         "POST /v1/password": #"{"current":"correct horse","password":"battery staple"}"#,
     ]
 

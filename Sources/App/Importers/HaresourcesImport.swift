@@ -107,17 +107,23 @@ enum HaresourcesImport {
         main.interface = interface
         main.prefer = [node] + others
         main.failback = failback
-        if scripts.count == 1 {
-            main.run = .script(path: "/etc/init.d/\(scripts[0])")
-        } else if scripts.count > 1 {
-            let folder = "/etc/bramble/scripts/\(main.name)/"
-            main.run = .script(path: folder)
-            let links = scripts.enumerated().map {
-                "ln -s /etc/init.d/\($0.element) \(folder)S\(10 * ($0.offset + 1))\($0.element)"
+        let folder = "/etc/bramble/scripts/\(main.name)/"
+        if !scripts.isEmpty {
+            do throws(Refusal) {
+                for script in scripts { main.run = try Run(text: "script:/etc/init.d/\(script)") }
+                if scripts.count > 1 { main.run = .script(path: folder) }
+            } catch {
+                main.run = nil
+                remarks.append("\(scripts.joined(separator: ", ")) was left out: \(error.problem)")
+                scripts = []
             }
-            remarks.append(
-                "its \(scripts.count) scripts run as one; on every node: mkdir -p \(folder) && \(links.joined(separator: " && "))"
-            )
+        }
+        if scripts.count > 1 {
+            let links = scripts.enumerated().map { place, script in
+                "ln -s /etc/init.d/\(script) \(folder)S\(10 * (place + 1))\(script)"
+            }
+            let commands = (["mkdir -p \(folder)"] + links).joined(separator: " && ")
+            remarks.append("its \(scripts.count) scripts run as one; on every node: \(commands)")
         }
         if scripts.count <= 1 {
             for script in scripts { remarks.append("if \(script) is a systemd unit by now: run: systemd:\(script)") }
@@ -180,7 +186,11 @@ enum HaresourcesImport {
             return
         }
         if let device = parts.dropFirst().first(where: { UInt8($0) == nil && IPAddress($0) == nil }) {
-            interface = String(device.split(separator: ":").first ?? "")
+            do throws(Refusal) {
+                interface = try Service.checkedInterface(String(device.split(separator: ":").first ?? ""))
+            } catch {
+                remarks.append("the interface was left out: \(error.problem)")
+            }
         }
     }
 

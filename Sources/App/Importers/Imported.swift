@@ -36,6 +36,13 @@ package struct Imported: Equatable, Sendable {
     init(origin: String) { self.origin = origin }
 
     package static func read(_ setup: OldSetup, _ files: [OldFile], at place: String) throws(Refusal) -> Imported {
+        // Control characters mean nothing in any of these files, and would be refused in names, paths and values.
+        let files = files.map { file in
+            var clean = file
+            clean.text = file.text.split(separator: "\n", omittingEmptySubsequences: false).map { oneLine(String($0)) }
+                .joined(separator: "\n")
+            return clean
+        }
         var result: Imported
         switch setup {
         case .clusterd: result = try ClusterdImport.read(files, at: place)

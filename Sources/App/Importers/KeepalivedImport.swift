@@ -142,7 +142,11 @@ enum KeepalivedImport {
         if let chosen = service.interface, chosen != name {
             remarks.append("\(first) was on \(name), the others are on \(chosen): an interface is the whole service's")
         } else {
-            service.interface = name
+            do throws(Refusal) {
+                service.interface = try Service.checkedInterface(name)
+            } catch {
+                remarks.append("the interface was left out: \(error.problem)")
+            }
         }
     }
 
@@ -155,7 +159,12 @@ enum KeepalivedImport {
         var words = OldText.words(command)
         let needsShell = command.contains { "|&;<>()$`\"'*?".contains($0) } || !(words.first?.hasPrefix("/") ?? false)
         if needsShell { words = ["/bin/sh", "-c", command] }
-        service.check = .exec(words)
+        do throws(Refusal) {
+            service.check = try Check(text: "exec:\(ArgumentList.write(words))")
+        } catch {
+            remarks.append("the script of \(name) was left out: \(error.problem)")
+            return
+        }
         if let interval = script.value("interval").flatMap({ Int($0) }), interval > 0 {
             service.every = .seconds(min(interval, 86_400))
         }

@@ -27,7 +27,7 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
     package static let all: [FuzzTarget] = [
         packet, handshake, sessions, frames, streamMessages, membership, facts, nodeCore, announcement, clusterKey,
         text, eventStream, yaml, echoReply, neighbourFrame, netlink, json, agentMetadata, httpAnswer, outputLines,
-        replication, recordBody, sql, snapshot, leases, leaseKeeper,
+        replication, recordBody, sql, snapshot, leases, leaseKeeper, desiredRows, applyDocuments, oldSetups,
     ]
     package static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }

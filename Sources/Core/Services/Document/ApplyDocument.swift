@@ -85,6 +85,17 @@ extension ApplyDocument: Decodable {
     }
 }
 
+extension Service {
+    /// The kernel's rules for a name: at most 15 bytes, no blanks, no slash.
+    package static func checkedInterface(_ text: String) throws(Refusal) -> String {
+        let isName = text.utf8.allSatisfy { $0 > 32 && $0 != 47 && $0 < 127 }
+        guard (1...15).contains(text.utf8.count), isName, text != ".", text != ".." else {
+            throw Refusal("“\(text)” is not the name of an interface", remedy: "see the names with: ip link")
+        }
+        return text
+    }
+}
+
 extension Service: Decodable {
     private enum Key: String, CodingKey {
         case name, addresses, mac, interface, run, parameters, check, every, after, prefer, failback, mirrors
@@ -96,13 +107,7 @@ extension Service: Decodable {
         self.init(name: try keys.name(.name))
         addresses = try keys.list(.addresses) { text throws(Refusal) in try FloatingAddress(text: text) } ?? []
         mac = try keys.oneOf(.mac) ?? .own
-        interface = try keys.word(.interface) { text throws(Refusal) in
-            let isName = text.utf8.allSatisfy { $0 > 32 && $0 != 47 && $0 < 127 }
-            guard (1...15).contains(text.utf8.count), isName, text != ".", text != ".." else {
-                throw Refusal("“\(text)” is not the name of an interface", remedy: "see the names with: ip link")
-            }
-            return text
-        }
+        interface = try keys.word(.interface) { text throws(Refusal) in try Service.checkedInterface(text) }
         run = try keys.word(.run) { text throws(Refusal) in try Run(text: text) }
         let given = try keys.decodeIfPresent([String: String].self, forKey: .parameters) ?? [:]
         parameters = try given.sorted { $0.key < $1.key }.map { name, value in

@@ -142,7 +142,7 @@ extension Service {
         self.init(name: try row.name("name"))
         addresses = try row.list("addresses") { text throws(Refusal) in try FloatingAddress(text: text) }
         mac = try row.oneOf("mac") ?? .own
-        interface = row.optional("interface")
+        if let text = row.optional("interface") { interface = try Service.checkedInterface(text) }
         if let text = row.optional("run") { run = try Run(text: text) }
         if case .map(let pairs) = row["parameters"] {
             parameters = pairs.map { Parameter($0.name, $0.value) }.sorted { $0.name < $1.name }

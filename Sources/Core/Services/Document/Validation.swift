@@ -76,8 +76,8 @@ extension DesiredState {
             }
             for address in service.addresses {
                 if let owner = owners.updateValue(service.name, forKey: address.address) {
-                    let where_ = owner == service.name ? "twice in \(owner)" : "in \(owner) and in \(service.name)"
-                    add("addresses", "\(address.address) is \(where_)", remedy: "an address belongs to one service")
+                    let places = owner == service.name ? "twice in \(owner)" : "in \(owner) and in \(service.name)"
+                    add("addresses", "\(address.address) is \(places)", remedy: "an address belongs to one service")
                 }
                 if reach.contains(address.address) {
                     add(
