@@ -19,12 +19,13 @@ struct ExecutableTests {
             global child, screen, seen
             child, screen = pty.fork()
             if child == 0:
+                # By the child itself: set from outside, the program may look before it is set.
+                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 100, 0, 0))
                 os.execv(sys.argv[1], [sys.argv[1], *words, "--socket", sys.argv[2]])
-            fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 100, 0, 0))
             seen = ""
         def expect(text):
             global seen
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while text not in seen:
                 ready, _, _ = select.select([screen], [], [], max(0, deadline - time.monotonic()))
                 if not ready: sys.exit(f"no {text!r} in {seen!r}")

@@ -44,7 +44,8 @@ struct PlantedBugTests {
         var testDescription: String { "\(bug.rawValue) by \(scenario)" }
     }
     static let hunts = [
-        // With more nodes, those that did not pause outvote the one that did: about one seed in five finds it with three.
+        // With more nodes, those that did not pause outvote the one that did, and where most paused they take themselves for
+        // cut off at first (docs/decisions/0016-lone-observers.md): about one seed in five finds it with three.
         Hunt(bug: .noAttendedClock, scenario: "pauses", nodes: 3, seconds: 15, patience: 40),
         Hunt(bug: .singleObserverVerdict, scenario: "black-hole", nodes: 4, seconds: 15, patience: 6),
         Hunt(bug: .failedNodesForgotten, scenario: "partition", nodes: 4, seconds: 15, patience: 6),

@@ -83,7 +83,8 @@ package struct ClusterKeyFile: Sendable {
         // On the loop only.
         private var last: Stamp?
         private var reported: Stamp?
-        private var isCancelled = false
+        /// Set at once, on any thread: what appears after `cancel` returned is not told.
+        private let isCancelled = Locked(false)
 
         init(
             file: ClusterKeyFile, loop: EventLoop, interval: Duration,
@@ -95,10 +96,10 @@ package struct ClusterKeyFile: Sendable {
             self.handler = handler
         }
 
-        package func cancel() { loop.perform { self.isCancelled = true } }
+        package func cancel() { isCancelled.withLock { $0 = true } }
 
         func look() {
-            guard !isCancelled else { return }
+            guard !isCancelled.withLock({ $0 }) else { return }
             defer { loop.schedule(after: interval) { [weak self] in self?.look() } }
             var status = stat()
             guard stat(file.path, &status) == 0 else {
@@ -114,11 +115,11 @@ package struct ClusterKeyFile: Sendable {
             do throws(DataDirectoryError) {
                 // A whole file that was renamed into place is read at once; anything else has to stay the same for a while.
                 guard let line = try file.read() else { return }
-                guard isSettled || endsWithNewline() else { return }
+                guard isSettled || endsWithNewline(), !isCancelled.withLock({ $0 }) else { return }
                 reported = stamp
                 handler(.success(line))
             } catch {
-                guard isSettled else { return }
+                guard isSettled, !isCancelled.withLock({ $0 }) else { return }
                 reported = stamp
                 handler(.failure(error))
             }
