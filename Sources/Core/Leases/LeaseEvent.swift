@@ -68,7 +68,8 @@ package enum LeaseEffect: Equatable, Sendable {
     case refused(LeaseName, reason: String)
     /// Somebody holds it, as far as this node knows; nil for nobody. Told when it changes.
     case held(LeaseName, by: NodeID?, Epoch)
-    /// Write this down, away from the pulse, and report `persisted`. What depends on it waits.
+    /// Write this down, away from the pulse, and report `persisted`. What depends on it waits. Whole each time: a later
+    /// ticket takes the place of all earlier ones and stands for them; an earlier one must never overwrite a later one.
     case persist(LeaseMemory, ticket: UInt32)
     /// Ask every host of the reach list, and report how many answered. Answers that come later count for nothing.
     case probeReach(ticket: UInt32)

@@ -27,6 +27,8 @@ struct LeaseMachine {
     var isOffline = false
     var clock: MachineClock
     var disk = Disk()
+    /// The newest write of this life that reached it.
+    var syncedTicket: UInt32 = 0
     var core: Core?
     var gates: [LeaseName: Gate] = [:]
     var inbox: [LeaseSimulation.Arrival] = []

@@ -132,7 +132,11 @@ package final class LeaseSimulation {
             }
         case .synced(let number, let boot, let memory, let ticket):
             guard machines[number].boot == boot, machines[number].state != .off else { return }
-            machines[number].disk.memory = memory
+            // Writes are made in order: a later one takes the place of those that still wait.
+            if ticket > machines[number].syncedTicket {
+                machines[number].syncedTicket = ticket
+                machines[number].disk.memory = memory
+            }
             queue.schedule(.event(number, boot: boot, .persisted(ticket: ticket)), at: now + .microseconds(50))
         case .event(let number, let boot, let event):
             guard machines[number].boot == boot else { return }
@@ -207,6 +211,7 @@ package final class LeaseSimulation {
         guard !machines[number].isUp else { return }
         // What a service left running is stopped, never adopted.
         for lease in leases { close(number, lease) }
+        machines[number].syncedTicket = 0
         machines[number].disk.generation += 1
         machines[number].boot += 1
         machines[number].pulse += 1
