@@ -64,6 +64,7 @@ extension Database {
             scheduleTurn()
             return shown(answer, request, durability: nil, note: "")
         }
+        expect(ticket)
         count(writes: 1)
         let confirmation = await confirmation(of: ticket)
         guard let reached = confirmation.reached else {
