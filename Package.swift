@@ -82,7 +82,9 @@ let package = Package(
         library("Commands", ["Primitives", "BrambleAPI"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
-        library("Simulator", ["Primitives", "Wire", "Membership", "Node", "Replication", "Storage"], path: "Sources/Simulation/Simulator"),
+        library(
+            "Simulator", ["Primitives", "Wire", "Membership", "Node", "Replication", "Storage"],
+            path: "Sources/Simulation/Simulator"),
         tool("bramble-sim", ["Simulator", "Primitives"], path: "Sources/Simulation/bramble-sim"),
 
         // Lab: hosts made of namespaces, for tests, the demonstration and benchmarks.
@@ -125,7 +127,7 @@ let package = Package(
         tests("TransportTests", ["Primitives", "Wire", "Crypto", "Reactor", "Transport", "CLinux"]),
         tests("CommandsTests", ["Commands", "BrambleAPI", "Primitives", "Reactor", "bramble"], excluding: ["Golden"]),
         tests(
-            "SimulationTests", ["Simulator", "Primitives", "Membership", "Node", "Storage", "Replication"], resources: [.copy("seeds.txt")]),
+            "SimulationTests", ["Simulator", "Primitives", "Membership", "Node"], resources: [.copy("seeds.txt")]),
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),
         tests("DiscoveryTests", ["Discovery", "Primitives", "Reactor", "TestSupport"]),
         library("TestSupport", ["Reactor", "CLinux"], path: "Tests/TestSupport"),

@@ -112,7 +112,8 @@ actor Database {
                 Log.warning(note)
             }
             replica = Replica(
-                id: id, store: store, lastTicket: lastTicket, chance: SeededGenerator(seed: random.next()), now: now, wall: wall)
+                id: id, store: store, lastTicket: lastTicket, chance: SeededGenerator(seed: random.next()), now: now,
+                wall: wall)
             closedBecause = nil
         } catch {
             closedBecause = error
@@ -389,7 +390,9 @@ actor Database {
 
     /// A new node's database is not there before it met somebody who has one.
     func joined(within patience: Duration) async -> Bool {
-        guard let replica, replica.isJoining, joining.count < Self.maximumWaiting else { return replica?.isJoining == false }
+        guard let replica, replica.isJoining, joining.count < Self.maximumWaiting else {
+            return replica?.isJoining == false
+        }
         let deadline = now + patience
         while let replica = self.replica, replica.isJoining, now < deadline {
             guard (try? await loop.sleep(for: .milliseconds(50))) != nil else { return false }
@@ -430,7 +433,9 @@ actor Database {
                     + "bramble database release \(origin)",
                 detail: ["origin": .string("\(origin)"), "time": .integer(time.milliseconds)])
         case .released(let origin):
-            tell("database-released", "writes that were held back are taken now", detail: ["origin": .string("\(origin)")])
+            tell(
+                "database-released", "writes that were held back are taken now",
+                detail: ["origin": .string("\(origin)")])
         case .fetching(let peer, let bytes):
             tell(
                 "database-fetching", "\(name) fetches the whole database, \(bytes) bytes",

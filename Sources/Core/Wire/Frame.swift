@@ -13,6 +13,14 @@ package struct Frame: Equatable, Sendable {
         case invitationAnswer = 4
         /// A message of the database's replication.
         case replication = 5
+        /// What a tunnel is wanted for; the first frame after its hello.
+        case tunnelRequest = 6
+        /// Empty: it is open; else why not, for people.
+        case tunnelAnswer = 7
+        /// Bytes of whatever runs in the tunnel.
+        case tunnelData = 8
+        /// No more bytes in this direction.
+        case tunnelEnd = 9
     }
     /// Kinds that this version does not know are kept as numbers, and skipped: a newer peer may send them.
     package var kind: UInt16
@@ -107,6 +115,8 @@ package struct StreamHello: Equatable, Sendable {
         case waiting = 2
         /// A member that came to invite.
         case inviter = 3
+        /// A member that wants a tunnel: a connection of its own, so that a gigabyte does not hold up a message.
+        case tunnel = 4
     }
     package var role: Role
     /// Bramble's version there.

@@ -185,7 +185,9 @@ package final class Replica {
                 readChunk(snapshot, offset: offset, count: count, to: peer, now)
             case .beginSnapshot(let offer): begin(offer, now, wall)
             case .storeChunk(let offset, let bytes):
-                do throws(StoreError) { try store.installBytes(bytes, at: Int(offset)) } catch { failInstall(error, now, wall) }
+                do throws(StoreError) { try store.installBytes(bytes, at: Int(offset)) } catch {
+                    failInstall(error, now, wall)
+                }
             case .install(let offer, let keepsOwn): install(offer, keepsOwn: keepsOwn, now, wall)
             case .abandonSnapshot: break
             case .notify(let notice): outputs.append(.notify(notice))
@@ -223,7 +225,9 @@ package final class Replica {
                         // The first always goes; after it whatever fits one frame.
                         guard records.isEmpty || left > 0 else { break }
                         let cost = record.body.count + 28
-                        if !records.isEmpty, cost > left { left = 0 } else {
+                        if !records.isEmpty, cost > left {
+                            left = 0
+                        } else {
                             records.append(record)
                             left -= cost
                         }
