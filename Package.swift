@@ -120,7 +120,7 @@ let package = Package(
             "FuzzTargets",
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "YAML",
-                "BrambleAPI", "Web", "Replication",
+                "BrambleAPI", "Web", "Replication", "Storage",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),

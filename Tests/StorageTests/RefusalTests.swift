@@ -47,6 +47,8 @@ struct RefusalTests {
             ("CREATE VIRTUAL TABLE f USING fts5 (x)", "virtual"), ("DROP TABLE t", "DROP"), ("DROP VIEW v", "DROP"),
             ("ALTER TABLE t RENAME TO u", "renaming"), ("ALTER TABLE t DROP COLUMN a", "renaming"),
             ("ALTER TABLE t ADD COLUMN z UNIQUE", "UNIQUE"), ("ALTER TABLE t ADD COLUMN z NOT NULL", "NOT NULL"),
+            ("CREATE TABLE u (a PRIMARY KEY, b CHECK (u.b > 0))", "stand alone"),
+            ("ALTER TABLE t ADD COLUMN z CHECK (z > a)", "stand alone"),
             ("ALTER TABLE bramble_facts ADD COLUMN z", "Bramble's own"), ("ATTACH '/dev/null' AS x", "ATTACH"),
             ("DETACH main", "DETACH"),
             ("PRAGMA journal_mode = DELETE", "PRAGMA"), ("PRAGMA writable_schema = 1", "PRAGMA"), ("VACUUM", "VACUUM"),
@@ -150,5 +152,42 @@ struct RefusalTests {
         #expect(result.refused.map(\.sequence) == [2, 3, 4, 2])
         #expect(result.refused.map(\.reason) == [.malformed, .gap(expected: 2), .gap(expected: 2), .malformed])
         #expect(other.vector[store.origin] == 1)
+    }
+
+    @Test("a definition that a peer made up stands in nobody's way, and runs nothing")
+    func madeUpDefinitions() throws {
+        let definitions: [RecordBody.Element] = [
+            .init(
+                kind: .table, name: "t", detail: "",
+                sql: "CREATE TABLE t (k INTEGER PRIMARY KEY, a) WITHOUT ROWID; DELETE FROM bramble_facts"),
+            .init(kind: .table, name: "t", detail: "", sql: "CREATE TABLE u (k INTEGER PRIMARY KEY) WITHOUT ROWID"),
+            .init(kind: .table, name: "t", detail: "", sql: "CREATE TABLE t (k PRIMARY KEY, b UNIQUE) WITHOUT ROWID"),
+            .init(
+                kind: .table, name: "bramble_log", detail: "",
+                sql: "CREATE TABLE bramble_log (k PRIMARY KEY) WITHOUT ROWID"),
+            .init(kind: .column, name: "t", detail: "z", sql: "z); DELETE FROM bramble_facts; --"),
+            .init(kind: .column, name: "bramble_facts", detail: "z", sql: "z"),
+            .init(
+                kind: .index, name: "i", detail: "t", sql: "CREATE TRIGGER i AFTER INSERT ON t BEGIN DELETE FROM t; END"
+            ),
+            .init(kind: .view, name: "v", detail: "", sql: "DROP TABLE bramble_log"),
+        ]
+        for element in definitions {
+            var body = RecordBody()
+            body.elements = [element]
+            // Earlier than everything: it would win if it could be used.
+            let record = LogRecord(
+                origin: Origin(rawValue: 9), sequence: 1, time: HybridTime(milliseconds: 1), body: body.encoded())
+            let (one, two) = (try store(), try openStore(seed: 2))
+            _ = try one.setFacts([("x", [1])], wall: noon)
+            #expect(try one.apply([record]).applied == 1)
+            #expect(try two.apply([record]).applied == 1)
+            try two.take(from: one)
+            try one.run("INSERT INTO t (k, a) VALUES (50, 5)")
+            try two.take(from: one)
+            #expect(try one.digest() == two.digest(), "\(element)")
+            #expect(try two.fact("x") == [1])
+            #expect(try two.ask("SELECT count(*) FROM t") == [[.integer(3)]], "\(element)")
+        }
     }
 }

@@ -74,6 +74,23 @@ struct StoreTests {
         #expect(try one.digest() == two.digest())
     }
 
+    @Test("adds columns that must not be null, with a CHECK, and counters, to tables with rows")
+    func addedColumns() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try one.run("INSERT INTO t VALUES (1)")
+        try one.run("ALTER TABLE t ADD COLUMN a TEXT NOT NULL DEFAULT 'd'")
+        try one.run("ALTER TABLE main.t ADD b INTEGER CHECK (b > 0); ALTER TABLE t ADD COLUMN n COUNTER")
+        try one.run("UPDATE t SET n = n + 2, b = 1")
+        try two.take(from: one)
+        try two.run("UPDATE t SET n = n + 3")
+        try one.take(from: two)
+        for store in [one, two] {
+            #expect(try store.ask("SELECT * FROM t") == [[.integer(1), .text("d"), .integer(1), .integer(5)]])
+        }
+        #expect(try one.refusal(of: "UPDATE t SET b = 0")?.kind == .constraint)
+        #expect(try one.digest() == two.digest())
+    }
+
     @Test("lists what was overwritten unseen, with both values, and nothing that was seen")
     func conflicts() throws {
         let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a, b)")
@@ -288,6 +305,31 @@ struct StoreTests {
         try copy.run("INSERT INTO t VALUES (2)")
         try two.take(from: copy)
         #expect(try copy.digest() == two.digest())
+    }
+
+    @Test("a full disk: an error that says so, nothing changed, and it goes on when there is space")
+    func fullDisk() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        try one.database.run("PRAGMA max_page_count = 60")
+        var kind: StoreError.Kind?
+        for number in 0..<200 where kind == nil {
+            do {
+                try one.run("INSERT INTO t VALUES (?, zeroblob(3000))", .integer(Int64(number)))
+            } catch {
+                kind = (error as? StoreError)?.kind
+            }
+        }
+        #expect(kind == .disk)
+        let before = try (one.digest(), one.vector)
+        #expect(try one.refusal(of: "INSERT INTO t VALUES (1000, zeroblob(9000))")?.kind == .disk)
+        for number in 300..<310 { try two.run("INSERT INTO t VALUES (?, zeroblob(9000))", .integer(Int64(number))) }
+        #expect(throws: StoreError.self) { try one.take(from: two) }
+        #expect(try one.digest() == before.0)
+        #expect(one.vector == before.1)
+        try one.database.run("PRAGMA max_page_count = 100000")
+        try one.take(from: two)
+        try two.take(from: one)
+        #expect(try one.digest() == two.digest())
     }
 
     // MARK: Copies

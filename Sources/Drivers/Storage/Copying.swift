@@ -9,6 +9,10 @@ package struct SnapshotCopy: Sendable {
     let content: Content
 }
 
+extension SnapshotHeader {
+    package static func checksum(of bytes: [UInt8]) -> UInt64 { Checksum.of(bytes) }
+}
+
 /// Makes a consistent copy of a database without its log. Any thread may run it while the store goes on: it reads over a
 /// connection of its own, which only reads.
 package struct SnapshotJob: Sendable {
@@ -127,7 +131,7 @@ package struct SnapshotJob: Sendable {
             guard count >= 0 else { throw FileNames.failure("\(path) cannot be read") }
             if count == 0 { return (size, sum) }
             size += count
-            sum = Checksum.of(buffer[..<count], from: sum)
+            buffer.withUnsafeBufferPointer { sum = Checksum.of(UnsafeBufferPointer(rebasing: $0[..<count]), from: sum) }
         }
     }
 }

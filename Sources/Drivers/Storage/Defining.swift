@@ -18,8 +18,12 @@ extension Store {
             element = SchemaElement(kind: .table, name: name, detail: "", stamp: stamp, sql: sql)
             try asOwn { () throws(StoreError) in
                 try saveElement(element)
-                let table = try loadTable(id: try tableID(name), name: name, target: TableTarget([element]))
-                try validate(table, offset: offset)
+                let id = try tableID(name)
+                try validate(try loadTable(id: id, name: name, target: .trial), offset: offset)
+                guard let target = try TableTarget([element], isUsable: isUsable) else {
+                    throw unusableDefinition(offset)
+                }
+                let table = try loadTable(id: id, name: name, target: target)
                 knowledge.tables[name.lowercased()] = table
                 useTables()
                 try refreshTable(name.lowercased())
@@ -35,14 +39,16 @@ extension Store {
                     .statement, "the transaction wrote to \(name) before it added the column",
                     remedy: "add the column first, or in a call of its own", position: offset)
             }
-            try runForPeople(sql, offset: offset)
+            // As ours: SQLite checks rows with a PRAGMA of its own, and the text was read token by token.
+            try asOwn { () throws(StoreError) in try runForPeople(sql, offset: offset) }
             element = SchemaElement(
                 kind: .column, name: old.name, detail: column, stamp: stamp, sql: definition)
             try asOwn { () throws(StoreError) in
                 try saveElement(element)
-                let table = try loadTable(
-                    id: old.id, name: old.name, target: TableTarget(try elements(of: old.name.lowercased())))
-                try validate(table, offset: offset)
+                try validate(try loadTable(id: old.id, name: old.name, target: .trial), offset: offset)
+                guard try isUsable(.column, definition) else { throw unusableDefinition(offset) }
+                let target = try TableTarget(try elements(of: old.name.lowercased()), isUsable: isUsable)
+                let table = try loadTable(id: old.id, name: old.name, target: target)
                 knowledge.tables[name.lowercased()] = table
                 useTables()
                 try release(name.lowercased())
@@ -65,6 +71,52 @@ extension Store {
             useTables()
         }
         return RecordBody.Element(kind: element.kind, name: element.name, detail: element.detail, sql: element.sql)
+    }
+
+    private func unusableDefinition(_ offset: Int) -> StoreError {
+        StoreError(
+            .statement, "the definition does not stand alone",
+            remedy: "let a CHECK use columns of this definition only, without the table's name in front",
+            position: offset)
+    }
+
+    /// Whether SQLite takes a definition, by itself and under another name; nothing stays of the trial.
+    private func isUsable(_ kind: RecordBody.Element.Kind, _ sql: String) throws(StoreError) -> Bool {
+        if sql == OwnTables.factsText { return true }
+        if let known = definitions[sql] { return known }
+        let statement = kind == .table ? sql : "ALTER TABLE bramble_trial ADD COLUMN \(sql)"
+        let text = Array(statement.utf8)
+        let tokens = SQLText.tokens(text)
+        var trial: [String] = []
+        // One statement of the right kind: SQLite runs all that it is given.
+        if !text.contains(0), !tokens.contains(where: { $0.isSymbol(";") }) {
+            if kind == .table, case .createTable? = try? SQLText.kind(of: tokens, in: text),
+                let open = tokens.first(where: { $0.isSymbol("(") })
+            {
+                trial = ["CREATE TABLE bramble_trial " + SQLText.slice(text, open.range.lowerBound..<text.count)]
+            } else if kind == .column, let words = Optional(tokens.dropFirst(5)), !words.isEmpty,
+                (try? SQLText.kind(ofColumn: Array(words), in: text)) != nil
+            {
+                trial = ["CREATE TABLE bramble_trial (bramble_key PRIMARY KEY) WITHOUT ROWID", statement]
+            }
+        }
+        var result = !trial.isEmpty
+        if result {
+            try database.run("SAVEPOINT trial")
+            do throws(StoreError) {
+                for step in trial { try database.run(step) }
+                let found = try loadTable(id: 0, name: "bramble_trial", target: .trial)
+                try validate(found, offset: 0)
+            } catch {
+                guard error.kind != .disk, error.kind != .damaged else { throw error }
+                Log.warning("A definition of another node cannot be used here: \(error.problem)")
+                result = false
+            }
+            try database.run("ROLLBACK TO trial; RELEASE trial")
+        }
+        if definitions.count > 1_000 { definitions = [:] }
+        definitions[sql] = result
+        return result
     }
 
     private func runForPeople(_ sql: String, offset: Int) throws(StoreError) {
@@ -168,7 +220,9 @@ extension Store {
         try rows("SELECT id, lower FROM bramble_tables ORDER BY id") { known.append(($0.integer(0), $0.text(1))) }
         knowledge.tables = [:]
         for (id, lower) in known {
-            guard let target = TableTarget(try elements(of: lower)), let name = try nameInFile(lower) else { continue }
+            guard let target = try TableTarget(try elements(of: lower), isUsable: isUsable),
+                let name = try nameInFile(lower)
+            else { continue }
             knowledge.tables[lower] = try loadTable(id: id, name: name, target: target)
         }
         useTables()
@@ -245,7 +299,7 @@ extension Store {
 
     private func refreshTable(_ lower: String) throws(StoreError) {
         let elements = try elements(of: lower)
-        guard let target = TableTarget(elements) else { return }
+        guard let target = try TableTarget(elements, isUsable: isUsable) else { return }
         guard let current = knowledge.tables[lower] else {
             guard let name = elements.first(where: { $0.kind == .table })?.name,
                 let table = try makeTable(name, target, id: try tableID(name))
@@ -279,7 +333,7 @@ extension Store {
         }
         let text = Array(target.create.utf8)
         guard case .createTable(let named, _, _)? = try? SQLText.kind(of: SQLText.tokens(text), in: text),
-            named.lowercased() == name.lowercased(), SQLText.statements(text).count == 1
+            named.lowercased() == name.lowercased()
         else { return nil }
         try database.run("SAVEPOINT definition")
         do throws(StoreError) {

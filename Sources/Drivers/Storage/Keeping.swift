@@ -166,7 +166,12 @@ extension Store {
 /// FNV-1a, 64 bits. Against damage and mistakes, not against forgers.
 enum Checksum {
     static let start: UInt64 = 0xCBF2_9CE4_8422_2325
-    static func of(_ bytes: some Sequence<UInt8>, from sum: UInt64 = start) -> UInt64 {
-        bytes.reduce(sum) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    static func of(_ bytes: [UInt8], from sum: UInt64 = start) -> UInt64 {
+        bytes.withUnsafeBufferPointer { of($0, from: sum) }
+    }
+    static func of(_ bytes: UnsafeBufferPointer<UInt8>, from sum: UInt64) -> UInt64 {
+        var sum = sum
+        for byte in bytes { sum = (sum ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        return sum
     }
 }

@@ -211,17 +211,25 @@ enum SQLText {
         _ = reader.take("COLUMN")
         let item = Array(reader.tokens[reader.place...])
         guard let first = item.first, let last = item.last, first.isName else { return .other }
-        try refuseInColumns(item)
-        if let key = item.first(where: { $0.isWord("PRIMARY") }) {
-            throw refused(
-                "the primary key of a table cannot be changed", key, remedy: "create another table and copy the rows")
-        }
+        try kind(ofColumn: item, in: reader.text)
         var definition = slice(reader.text, first.range.lowerBound..<last.range.upperBound)
         if let addition = defaultOf(topWords(item.dropFirst())) { definition += addition }
         let table = name(named, reader.text)
         return .addColumn(
             table: table, column: name(first, reader.text), definition: definition,
             sql: "ALTER TABLE \(quoted(table)) ADD COLUMN \(definition)")
+    }
+
+    /// Throws for a definition of a column that cannot hold on several nodes.
+    static func kind(ofColumn item: [SQLToken], in text: [UInt8]) throws(StoreError) {
+        guard let first = item.first, first.isName else {
+            throw refused("a column has no name", item.first, remedy: "give it one")
+        }
+        try refuseInColumns(item)
+        if let key = item.first(where: { $0.isWord("PRIMARY") }) {
+            throw refused(
+                "the primary key of a table cannot be changed", key, remedy: "create another table and copy the rows")
+        }
     }
 
     private static func createIndex(_ reader: inout TokenReader) throws(StoreError) -> SQLStatementKind {

@@ -19,6 +19,8 @@ package final class Store {
     var prepared: [String: Statement] = [:]
     var plans: [String: [PlanStep]] = [:]
     var readPlans: [String: [PlanStep]] = [:]
+    /// Definitions that were tried, and whether they can be used.
+    var definitions: [String: Bool] = [:]
     var feed: ChangeFeed
     var install: Install?
     var snapshotCopy: SnapshotCopy?
@@ -413,6 +415,8 @@ enum OwnTables {
             name TEXT, detail TEXT, sql TEXT, PRIMARY KEY (kind, lower, lower_detail, time, origin)) WITHOUT ROWID;
         CREATE TABLE bramble_tables (id INTEGER PRIMARY KEY, lower TEXT UNIQUE);
         CREATE TABLE bramble_rows (tab INTEGER, key BLOB, meta BLOB, PRIMARY KEY (tab, key)) WITHOUT ROWID;
+        CREATE INDEX bramble_rows_deleted ON bramble_rows (tab)
+            WHERE substr(meta, 1, 1) NOT IN (x'01', x'05', x'09', x'0d');
         CREATE TABLE bramble_log (origin INTEGER, sequence INTEGER, time INTEGER, body BLOB,
             PRIMARY KEY (origin, sequence)) WITHOUT ROWID;
         CREATE TABLE bramble_origins (origin INTEGER PRIMARY KEY, head INTEGER, time INTEGER, floor INTEGER,

@@ -185,7 +185,7 @@ package struct StoreError: OperatorError, Equatable {
         case constraint
         /// The disk is full, or the file cannot be written.
         case disk
-        /// The file is damaged. The store takes no more calls: open it anew, and it starts empty.
+        /// The file is damaged. Open the store anew: it sets the file aside and starts empty.
         case damaged
         /// Something that cannot be installed: a snapshot or backup that is none.
         case unusable

@@ -19,8 +19,20 @@ struct TableTarget: Equatable, Sendable {
     /// By lower-case name: since when a column is there.
     var since: [String: Stamp] = [:]
 
-    init?(_ elements: [SchemaElement]) {
-        let creates = elements.filter { $0.kind == .table }.sorted { $0.stamp < $1.stamp }
+    /// - Parameter isUsable: whether a whole statement, or the definition of a column, can be used at all: the same answer
+    ///   on every node, so that nonsense from one cannot stand in the way of others.
+    init?(
+        _ elements: [SchemaElement], isUsable: (RecordBody.Element.Kind, String) throws(StoreError) -> Bool
+    ) throws(StoreError) {
+        var creates: [SchemaElement] = []
+        for element in elements.sorted(by: { $0.stamp < $1.stamp }) where element.kind == .table {
+            // Under its own name, whatever a peer says.
+            guard
+                SQLText.tokens(Array(element.sql.utf8)).dropFirst(2).first.map({ $0.text.lowercased() })
+                    == element.name.lowercased(), try isUsable(.table, element.sql)
+            else { continue }
+            creates.append(element)
+        }
         guard let first = creates.first else { return nil }
         create = first.sql
         for column in SQLText.columns(ofCreate: first.sql) { since[column.name.lowercased()] = first.stamp }
@@ -35,10 +47,14 @@ struct TableTarget: Equatable, Sendable {
         }
         additions.sort { ($0.stamp, $0.place, $0.name) < ($1.stamp, $1.place, $1.name) }
         for addition in additions where since[addition.name.lowercased()] == nil {
+            guard try isUsable(.column, addition.definition) else { continue }
             since[addition.name.lowercased()] = addition.stamp
             added.append(addition.definition)
         }
     }
+    private init(create: String) { self.create = create }
+    static let trial = TableTarget(create: "")
+
     /// The same, with more columns at the end.
     func extends(_ other: TableTarget) -> Bool { create == other.create && added.starts(with: other.added) }
     func isSame(as other: TableTarget) -> Bool { create == other.create && added == other.added }

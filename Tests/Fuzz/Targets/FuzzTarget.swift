@@ -26,7 +26,7 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
     /// Every parser of network bytes, and of files that people carry from machine to machine.
     package static let all: [FuzzTarget] = [
         packet, handshake, sessions, frames, streamMessages, membership, facts, nodeCore, announcement, clusterKey,
-        text, eventStream, yaml, echoReply, json, replication,
+        text, eventStream, yaml, echoReply, json, recordBody, sql, snapshot, replication,
     ]
     package static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }
