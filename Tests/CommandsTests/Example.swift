@@ -104,6 +104,27 @@ enum Example {
             #"{"results":[\#(results.joined(separator: ","))],"changed":\#(statements),"durability":"\#(reached)","note":"\#(note)","token":"t2"}"#
     }
 
+    static let services = [
+        ServiceInfo(
+            name: "files", state: .running, node: "serv1", epoch: 7, addresses: ["192.168.1.50/24"],
+            guarantee: .majority, since: "2026-11-21T09:53:00.000Z", run: "systemd:smbd", lastGapMs: 412.3,
+            mirrors: ["samba"]),
+        ServiceInfo(
+            name: "shop", state: .blocked, node: nil, epoch: 2, addresses: ["192.168.1.51/24", "fd77::51/64"],
+            guarantee: .bestEffort, since: "2026-11-21T11:59:00.000Z", run: "exec:/usr/bin/shop -f",
+            reason: "the address 192.168.1.51 is in use by 02:00:00:00:00:09"),
+    ]
+    static let mirrors = [
+        MirrorInfo(
+            name: "samba", from: "serv1", to: ["serv2", "serv4"], lastRun: "2026-11-21T11:59:48.000Z",
+            behindSeconds: 12, files: 1204, bytes: 48_200_000, state: .equal, conflicts: 1)
+    ]
+    static let parked = [
+        ParkedFile(
+            id: "p1", mirror: "samba", path: "/var/lib/samba/passdb.tdb\u{1B}[2J", node: "serv2",
+            at: "2026-11-21T10:00:00.000Z", changed: "2026-11-20T22:10:00.000Z", bytes: 421_888)
+    ]
+
     static let tables = [
         TableInfo(
             name: "sensors",

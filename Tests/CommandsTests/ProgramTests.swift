@@ -69,7 +69,7 @@ struct ProgramTests {
     /// A line as typed so far, its last word perhaps empty, and what the shell must offer.
     static let lines: [(words: [String], offers: [String])] = [
         (["no"], ["nodes", "node"]),
-        (["node", ""], ["waiting", "add", "remove", "--help"]),
+        (["node", ""], ["waiting", "add", "remove", "hold", "resume", "drain", "--help"]),
         (["nodes", "--sta"], ["--state"]),
         (["nodes", "--state", "su"], ["suspect"]),
         (["nodes", "--state", "=", "a"], ["alive"]),
@@ -80,7 +80,7 @@ struct ProgramTests {
         (["nodes", "--api", ""], []),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["help", "pee"], ["peer"]),
-        (["start", "--hosts-file", "/etc/host"], ["/etc/host.conf", "/etc/hostname", "/etc/hosts"]),
+        (["start", "--hosts-file", "/etc/hostn"], ["/etc/hostname"]),
     ]
 
     @Test("bash offers what fits", arguments: lines)

@@ -121,6 +121,20 @@ final class Shell: Sendable {
                 return TinyServer.answer("404 Not Found", body)
             }
             return json(NodeChange(name: "serv6", done: "serv6 answered and was added"))
+        case "GET /v1/services": return json(Example.services)
+        case "POST /v1/services/files/move", "POST /v1/services/files/drill":
+            return json(ServiceChange(name: "files", done: "files runs on serv2 now", node: "serv2", gapMs: 48.4))
+        case "POST /v1/services/files/start":
+            return json(ServiceChange(name: "files", done: "files runs on serv1", node: "serv1"))
+        case "POST /v1/services/files/stop":
+            return json(ServiceChange(name: "files", done: "files is stopped", node: nil))
+        case "POST /v1/nodes/serv4/hold":
+            return json(NodeChange(name: "serv4", done: "serv4 starts no service until it is resumed"))
+        case "GET /v1/mirrors": return json(Example.mirrors)
+        case "POST /v1/mirrors/samba/run": return json(Example.mirrors[0])
+        case "GET /v1/parked": return json(Example.parked)
+        case "POST /v1/parked/p1/restore":
+            return json(NodeChange(name: "samba", done: "/var/lib/samba/passdb.tdb is as serv2 had it"))
         case "POST /v1/sql":
             guard request.contains("syntax") else { return TinyServer.answer("200 OK", Example.sqlAnswer(request)) }
             let error = APIError(

@@ -165,7 +165,7 @@ struct StreamTests {
             let (first, later, quiet) = try await blocking {
                 let connection = try Self.open("/v1/live", at: address)
                 var first: [String] = []
-                while !Set(["status", "nodes", "phi", "edges", "waiting"]).isSubset(of: first) {
+                while !Set(["status", "nodes", "phi", "edges", "waiting", "database"]).isSubset(of: first) {
                     first.append(try connection.readEvent()["event"] ?? "")
                 }
                 // Nothing moves: nothing is said.

@@ -80,7 +80,19 @@ package enum Bramble {
             DatabaseCommands.backup, DatabaseCommands.restore,
             Command(
                 group: "node", "Decide which machines belong to the cluster",
-                [NodeCommands.waiting, NodeCommands.add, NodeCommands.remove]),
+                [
+                    NodeCommands.waiting, NodeCommands.add, NodeCommands.remove, ServiceCommands.hold,
+                    ServiceCommands.resume, ServiceCommands.drain,
+                ]),
+            Command(
+                group: "service", "Services that survive their machine",
+                [
+                    ServiceCommands.list, ServiceCommands.show, ServiceCommands.start, ServiceCommands.stop,
+                    ServiceCommands.move, ServiceCommands.drill,
+                ]),
+            Command(
+                group: "mirror", "Files that are on other nodes, too",
+                [MirrorCommands.list, MirrorCommands.run, MirrorCommands.conflicts, MirrorCommands.restore]),
             Command(
                 group: "peer", "The same in GlusterFS's words",
                 [PeerCommands.probe, PeerCommands.status, PeerCommands.detach]),
