@@ -90,7 +90,9 @@ struct DatabaseTests {
                     && $0.rows("SELECT v FROM t WHERE k = 'shared'") == #"[["of the right"]]"#
             }, "\(cluster.nodes.map { $0.rows("SELECT count(*) FROM t") })\n\(cluster.logs)")
         #expect(
-            cluster.eventuallyAll { $0.rows("SELECT kept, lost FROM bramble_conflicts") == #"[["of the right","of the left"]]"# },
+            cluster.eventuallyAll {
+                $0.rows("SELECT kept, lost FROM bramble_conflicts") == #"[["of the right","of the left"]]"#
+            },
             "\(cluster.nodes.map { $0.rows("SELECT kept, lost FROM bramble_conflicts") })")
     }
 
@@ -166,7 +168,9 @@ struct DatabaseTests {
         try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB)")
         #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[0]]" }, "\(cluster.logs)")
         try small.host.require("sh", "-c", "dd if=/dev/zero of=\(BrambleNode.dataDirectory)/filler bs=64k || true")
-        for key in 0..<10 { try cluster["n1"].write("INSERT INTO t VALUES (\(key), randomblob(100000))", durability: "local") }
+        for key in 0..<10 {
+            try cluster["n1"].write("INSERT INTO t VALUES (\(key), randomblob(100000))", durability: "local")
+        }
         #expect(cluster["n1"].rows("SELECT count(*) FROM t") == "[[10]]")
         let refused = try small.sql("INSERT INTO t VALUES (100, randomblob(100000))")
         #expect(refused.status != 200 && refused.text.contains("remedy"), "\(refused.text)")

@@ -206,7 +206,10 @@ import Testing
         let old = two.nodes[0].origin
         two.inject(
             .records(
-                [LogRecord(origin: old, sequence: 2, time: HybridTime(milliseconds: two.nodes[0].wall + 50), body: [65])],
+                [
+                    LogRecord(
+                        origin: old, sequence: 2, time: HybridTime(milliseconds: two.nodes[0].wall + 50), body: [65])
+                ],
                 epoch: .first, answer: nil), from: 1, to: 0)
         #expect(two.nodes[0].origin != old)
         #expect(two.nodes[0].state == ["a", "A"])
@@ -242,7 +245,9 @@ import Testing
         #expect(three.nodes[0].replicator.counters.futureRecords >= 1)
         for index in [0, 2] {
             let node = three.nodes[index]
-            for origin in node.replicator.held.keys { _ = node.replicator.release(origin, now: three.now, wall: node.wall) }
+            for origin in node.replicator.held.keys {
+                _ = node.replicator.release(origin, now: three.now, wall: node.wall)
+            }
         }
         three.pass(.seconds(5))
         three.compare()

@@ -83,7 +83,8 @@ final class TinyReplicas {
         let sequence = node.vector[node.origin] + 1
         let record = LogRecord(
             origin: node.origin, sequence: sequence,
-            time: HybridTime(milliseconds: node.replicator.wallForWriting(node.wall, now: now), counter: UInt16(sequence % 60_000)),
+            time: HybridTime(
+                milliseconds: node.replicator.wallForWriting(node.wall, now: now), counter: UInt16(sequence % 60_000)),
             body: Array(text.utf8))
         keep(record, node)
         node.replicator.committed(record)

@@ -51,7 +51,8 @@ struct PlantedBugTests {
         Hunt(bug: .failedNodesForgotten, scenario: "partition", nodes: 4, seconds: 15, patience: 6),
         Hunt(bug: .incarnationNotMonotone, scenario: "everything", nodes: 5, seconds: 30, patience: 20),
         Hunt(bug: .generationNotPersisted, scenario: "restart", nodes: 3, seconds: 10, patience: 6),
-        Hunt(bug: .tombstonesCollectedByTime, scenario: "database-offline-deletes", nodes: 4, seconds: 30, patience: 30),
+        Hunt(
+            bug: .tombstonesCollectedByTime, scenario: "database-offline-deletes", nodes: 4, seconds: 30, patience: 30),
         Hunt(bug: .recordsOutOfOrder, scenario: "database-partition", nodes: 3, seconds: 20, patience: 20),
         Hunt(bug: .acknowledgedBeforeSync, scenario: "database-crash", nodes: 2, seconds: 20, patience: 20),
         Hunt(bug: .updateResurrects, scenario: "database-partition", nodes: 3, seconds: 20, patience: 10),

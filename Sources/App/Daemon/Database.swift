@@ -54,6 +54,11 @@ actor Database {
     private var timer: EventLoop.Registration?
     private var toldHash: UInt64 = 0
     private var waiting: [UInt64: CheckedContinuation<WriteConfirmation, Never>] = [:]
+    /// Writes made here, and what came of them where that was known before their caller had begun to wait: between making a
+    /// write and waiting for it a task may be put off.
+    private var expected: Set<UInt64> = []
+    private var answered: [UInt64: WriteConfirmation] = [:]
+    private var lastTicket: UInt64 = 0
     private var joining: [CheckedContinuation<Void, Never>] = []
     private var addresses: [NodeID: [Endpoint]] = [:]
     var members: [NodeID] = []
@@ -106,7 +111,9 @@ actor Database {
                 tell("database", note)
                 Log.warning(note)
             }
-            replica = Replica(id: id, store: store, chance: SeededGenerator(seed: random.next()), now: now, wall: wall)
+            replica = Replica(
+                id: id, store: store, lastTicket: lastTicket, chance: SeededGenerator(seed: random.next()), now: now,
+                wall: wall)
             closedBecause = nil
         } catch {
             closedBecause = error
@@ -178,10 +185,7 @@ actor Database {
     }
 
     private func giveUpWaiting() {
-        for number in waiting.keys.sorted() {
-            waiting.removeValue(forKey: number)?.resume(
-                returning: WriteConfirmation(reached: nil, note: .notConfirmed))
-        }
+        for number in expected.sorted() { answer(number, WriteConfirmation(reached: nil, note: .notConfirmed)) }
         joining.forEach { $0.resume() }
         joining = []
     }
@@ -302,8 +306,7 @@ actor Database {
         for output in outputs {
             switch output {
             case .send(let bytes, let peer): outlets.send(bytes, peer, addresses[peer] ?? [])
-            case .answer(let number, let confirmation):
-                waiting.removeValue(forKey: number)?.resume(returning: confirmation)
+            case .answer(let number, let confirmation): answer(number, confirmation)
             case .notify(let notice): tell(notice)
             case .trouble(let error): troubled(error)
             case .changed: hasChanged = true
@@ -359,18 +362,37 @@ actor Database {
 
     // MARK: For those who ask
 
-    /// Committed; waits until it is as safe as asked, or what it reached instead is known.
+    /// Somebody will wait for this write. In the same turn in which it was made.
+    func expect(_ ticket: UInt64) {
+        lastTicket = max(lastTicket, ticket)
+        expected.insert(ticket)
+        scheduleTurn()
+    }
+    /// Waits until it is as safe as asked, or what it reached instead is known.
     func confirmation(of ticket: UInt64) async -> WriteConfirmation {
         await withCheckedContinuation { continuation in
-            waiting[ticket] = continuation
-            scheduleTurn()
+            if let confirmation = answered.removeValue(forKey: ticket) {
+                continuation.resume(returning: confirmation)
+            } else {
+                waiting[ticket] = continuation
+            }
         }
     }
-    var isFull: Bool { waiting.count >= Self.maximumWaiting }
+    private func answer(_ ticket: UInt64, _ confirmation: WriteConfirmation) {
+        guard expected.remove(ticket) != nil else { return }
+        if let continuation = waiting.removeValue(forKey: ticket) {
+            continuation.resume(returning: confirmation)
+        } else {
+            answered[ticket] = confirmation
+        }
+    }
+    var isFull: Bool { expected.count >= Self.maximumWaiting }
 
     /// A new node's database is not there before it met somebody who has one.
     func joined(within patience: Duration) async -> Bool {
-        guard let replica, replica.isJoining, joining.count < Self.maximumWaiting else { return replica?.isJoining == false }
+        guard let replica, replica.isJoining, joining.count < Self.maximumWaiting else {
+            return replica?.isJoining == false
+        }
         let deadline = now + patience
         while let replica = self.replica, replica.isJoining, now < deadline {
             guard (try? await loop.sleep(for: .milliseconds(50))) != nil else { return false }
@@ -411,7 +433,9 @@ actor Database {
                     + "bramble database release \(origin)",
                 detail: ["origin": .string("\(origin)"), "time": .integer(time.milliseconds)])
         case .released(let origin):
-            tell("database-released", "writes that were held back are taken now", detail: ["origin": .string("\(origin)")])
+            tell(
+                "database-released", "writes that were held back are taken now",
+                detail: ["origin": .string("\(origin)")])
         case .fetching(let peer, let bytes):
             tell(
                 "database-fetching", "\(name) fetches the whole database, \(bytes) bytes",

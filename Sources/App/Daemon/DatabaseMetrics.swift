@@ -22,7 +22,9 @@ extension Database {
 
 extension MetricsText {
     mutating func add(_ figures: Database.Figures, _ status: DatabaseStatus) {
-        add("database_open", .gauge, "Whether the database is open and complete", figures.isOpen && !figures.isJoining ? 1 : 0)
+        add(
+            "database_open", .gauge, "Whether the database is open and complete",
+            figures.isOpen && !figures.isJoining ? 1 : 0)
         add("database_bytes", .gauge, "Size of the database on this node's disk", status.bytes)
         add("database_log_bytes", .gauge, "Bytes of records kept for members that lack them", figures.logBytes)
         add("database_origins", .gauge, "Lives of databases that ever wrote", figures.vectorSize)
@@ -53,7 +55,8 @@ extension MetricsText {
             ])
         add("database_messages_refused_total", .counter, "Messages that make no sense here", counts.refusedMessages)
         add("database_pulls_total", .counter, "Times that missing records were asked for", counts.pulls)
-        add("database_snapshots_total", .counter, "Whole copies, by direction",
+        add(
+            "database_snapshots_total", .counter, "Whole copies, by direction",
             [
                 (labels: [("direction", "in")], value: Double(counts.snapshotsFetched)),
                 (labels: [("direction", "out")], value: Double(counts.snapshotsOffered)),

@@ -64,6 +64,7 @@ extension Database {
             scheduleTurn()
             return shown(answer, request, durability: nil, note: "")
         }
+        expect(ticket)
         count(writes: 1)
         let confirmation = await confirmation(of: ticket)
         guard let reached = confirmation.reached else {
@@ -77,7 +78,8 @@ extension Database {
     private func sentence(_ confirmation: WriteConfirmation) -> String {
         switch confirmation.note {
         case nil: ""
-        case .alone: "no other node is reachable: this is on this node's disk only, and goes to the others when they are back"
+        case .alone:
+            "no other node is reachable: this is on this node's disk only, and goes to the others when they are back"
         case .noMajority: "too few nodes are reachable for a majority: the others get it when they are back"
         case .notConfirmed: "no other node confirmed this in time: they get it as soon as they can"
         }
@@ -176,7 +178,11 @@ extension Database {
 
     private func send(resync reason: String, _ watcher: inout Watcher) {
         let message = WatchResync(token: String(watcher.next, radix: 36), table: watcher.table, reason: reason)
-        if case .dropped = watcher.stream.yield(.resync(message)) { watcher.missed = true } else { watcher.missed = false }
+        if case .dropped = watcher.stream.yield(.resync(message)) {
+            watcher.missed = true
+        } else {
+            watcher.missed = false
+        }
     }
 
     private func named(_ values: [(name: String, value: Replication.SQLValue)]) -> [String: BrambleAPI.SQLValue] {
@@ -212,7 +218,8 @@ extension Database {
             guard let held = replicator.held[origin] else { continue }
             let writer = replicator.owner(of: origin).map(names) ?? "a node"
             notes.append(
-                "writes of \(writer) from the future (\(held.time.milliseconds) ms since 1970) are held back: set its clock")
+                "writes of \(writer) from the future (\(held.time.milliseconds) ms since 1970) are held back: set its clock"
+            )
         }
         let state: DatabaseStatus.State = replica.isJoining ? .fetching : diskTrouble != nil ? .readOnly : .open
         var own = ReplicaStatus(node: name, isSelf: true, state: .equal, lastSync: nil)
@@ -235,8 +242,12 @@ extension Database {
     private func status(of peer: NodeID, in replicator: Replicator, names: (NodeID) -> String) -> ReplicaStatus {
         let known = replicator.peers[peer]?.vector ?? replicator.standings[peer]?.synced ?? VersionVector()
         let vector = replicator.vector
-        let missing = vector.heads.reduce(0) { $0 + ($1.value > known[$1.key] ? Int(clamping: $1.value - known[$1.key]) : 0) }
-        let ahead = known.heads.reduce(0) { $0 + ($1.value > vector[$1.key] ? Int(clamping: $1.value - vector[$1.key]) : 0) }
+        let missing = vector.heads.reduce(0) {
+            $0 + ($1.value > known[$1.key] ? Int(clamping: $1.value - known[$1.key]) : 0)
+        }
+        let ahead = known.heads.reduce(0) {
+            $0 + ($1.value > vector[$1.key] ? Int(clamping: $1.value - vector[$1.key]) : 0)
+        }
         let isReachable = reachable.contains(peer)
         let isHeld = replicator.held.keys.contains { replicator.owner(of: $0) == peer }
         let state: ReplicaStatus.State =

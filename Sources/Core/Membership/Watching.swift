@@ -136,11 +136,11 @@ extension Membership {
         if edge.hears(at: attended) { flags.insert(.hears) }
         if isIsolated { flags.insert(.isolated) }
         var beat = Heartbeat(
-                version: version, sequence: edge.sequence, interval: UInt16(clamping: interval / Span.millisecond),
-                echo: edge.heardSequence,
-                echoAge: edge.heardSequence == 0 ? 0 : UInt16(clamping: max(0, now - edge.heardStamp) / 100_000),
-                flags: flags, health: UInt8(health), viewHash: table.viewHash, factsHash: factsHash, load: load,
-                updates: updates)
+            version: version, sequence: edge.sequence, interval: UInt16(clamping: interval / Span.millisecond),
+            echo: edge.heardSequence,
+            echoAge: edge.heardSequence == 0 ? 0 : UInt16(clamping: max(0, now - edge.heardStamp) / 100_000),
+            flags: flags, health: UInt8(health), viewHash: table.viewHash, factsHash: factsHash, load: load,
+            updates: updates)
         beat.databaseHash = databaseHash
         return .heartbeat(beat)
     }

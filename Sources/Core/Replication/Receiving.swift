@@ -9,7 +9,9 @@ extension Replicator {
         guard pull == nil, case .none = fetch else { return }
         var candidates: [NodeID] = []
         for peer in peersInOrder where peers[peer].map({ $0.epoch == epoch && $0.avoidedUntil <= now }) ?? false {
-            if peers[peer]!.vector.heads.contains(where: { isWanted($0.key, upTo: $0.value) }) { candidates.append(peer) }
+            if peers[peer]!.vector.heads.contains(where: { isWanted($0.key, upTo: $0.value) }) {
+                candidates.append(peer)
+            }
         }
         guard let peer = chance.pick(from: candidates), let known = peers[peer] else { return }
         var origins = known.vector.origins.filter { isWanted($0, upTo: known.vector[$0]) }
@@ -92,7 +94,9 @@ extension Replicator {
     }
 
     /// These are in the store now, in this order. What could not be applied is missing, and is asked for again later.
-    package mutating func applied(_ records: [LogRecord], of all: [LogRecord], from peer: NodeID, now: Instant, wall: Int64)
+    package mutating func applied(
+        _ records: [LogRecord], of all: [LogRecord], from peer: NodeID, now: Instant, wall: Int64
+    )
         -> [Effect]
     {
         clock(now, wall)

@@ -98,7 +98,8 @@ package enum ReplicationCodec {
             let number: UInt32 = try reader.integer()
             guard form <= 2 else { throw .malformed }
             let answer = form == 0 ? nil : PullAnswer(number: number, isBelowFloor: form == 2)
-            let records = try reader.list(limit: maximumRecords) { (reader: inout ByteReader) throws(ByteReader.Failure) in
+            let records = try reader.list(limit: maximumRecords) {
+                (reader: inout ByteReader) throws(ByteReader.Failure) in
                 try reader.record()
             }
             message = .records(records, epoch: epoch, answer: answer)

@@ -246,7 +246,8 @@ package struct Replicator: Sendable {
         case .wantChunk(let snapshot, let offset, let count):
             effects.append(
                 .readChunk(
-                    snapshot: snapshot, offset: offset, count: min(Int(count), ReplicationCodec.maximumChunk), to: peer))
+                    snapshot: snapshot, offset: offset, count: min(Int(count), ReplicationCodec.maximumChunk), to: peer)
+            )
         case .chunk(let snapshot, let offset, let bytes): gotChunk(snapshot, offset: offset, bytes, from: peer)
         case .gone(let snapshot): chunkGone(snapshot, from: peer)
         }

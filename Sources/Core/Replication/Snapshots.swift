@@ -96,7 +96,9 @@ extension Replicator {
     }
 
     mutating func chunkGone(_ snapshot: UInt64, from peer: NodeID) {
-        guard case .fetching(let progress) = fetch, progress.peer == peer, progress.offer.number == snapshot else { return }
+        guard case .fetching(let progress) = fetch, progress.peer == peer, progress.offer.number == snapshot else {
+            return
+        }
         giveUp(on: peer)
     }
 

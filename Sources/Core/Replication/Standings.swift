@@ -9,7 +9,9 @@ extension Replicator {
         clock(now, wall)
         var news: [NodeID: [Want]] = [:]
         for (origin, head) in reached.heads where head > synced[origin] {
-            if let owner = owners[origin], owner != id, hasPeer(owner) { news[owner, default: []].append(Want(origin, head)) }
+            if let owner = owners[origin], owner != id, hasPeer(owner) {
+                news[owner, default: []].append(Want(origin, head))
+            }
         }
         synced.formMaximum(reached)
         for peer in news.keys.sorted() {
@@ -169,11 +171,13 @@ extension Replicator {
         noteCovered()
         var stable = stable
         var floor = stable
-        if marks.last.map({ now - $0.at >= config.logAge / 24 || logBytes - $0.logBytes >= config.logBytes / 16 }) ?? true
+        if marks.last.map({ now - $0.at >= config.logAge / 24 || logBytes - $0.logBytes >= config.logBytes / 16 })
+            ?? true
         {
             marks.append(Mark(at: now, logBytes: logBytes, vector: vector))
         }
-        if let oldest = marks.first, logBytes > config.logBytes || now - oldest.at >= config.logAge || marks.count > 64 {
+        if let oldest = marks.first, logBytes > config.logBytes || now - oldest.at >= config.logAge || marks.count > 64
+        {
             // Dropped only where a majority has it: two halves that had both dropped what the other lacks could not merge.
             floor.formMaximum(oldest.vector.minimum(heldByMajority))
             marks.removeFirst()

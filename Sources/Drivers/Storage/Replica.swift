@@ -22,7 +22,7 @@ package final class Replica {
     package let store: Store
     package private(set) var replicator: Replicator
     private var outputs: [Output] = []
-    private var lastTicket: UInt64 = 0
+    private var lastTicket: UInt64
     private var offered: Offered?
     /// Something was committed or applied that no sync has covered.
     package private(set) var needsSync = false
@@ -37,12 +37,13 @@ package final class Replica {
     private static let snapshotLife = Duration.seconds(60)
     private static let snapshotRest = Duration.seconds(10)
 
-    /// - Parameter isAlone: false when other members are known: a new database is then incomplete until it met one.
+    /// - Parameter lastTicket: numbers of writes go on from here, so that one of an earlier replica is not taken for one of this.
     package init(
-        id: NodeID, store: Store, config: ReplicatorConfig = ReplicatorConfig(), chance: SeededGenerator, now: Instant,
-        wall: Int64
+        id: NodeID, store: Store, config: ReplicatorConfig = ReplicatorConfig(), lastTicket: UInt64 = 0,
+        chance: SeededGenerator, now: Instant, wall: Int64
     ) {
         self.store = store
+        self.lastTicket = lastTicket
         replicator = Replicator(
             id: id, origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
             isFresh: store.vector.isEmpty, config: config, chance: chance, now: now, wall: wall)
@@ -184,7 +185,9 @@ package final class Replica {
                 readChunk(snapshot, offset: offset, count: count, to: peer, now)
             case .beginSnapshot(let offer): begin(offer, now, wall)
             case .storeChunk(let offset, let bytes):
-                do throws(StoreError) { try store.installBytes(bytes, at: Int(offset)) } catch { failInstall(error, now, wall) }
+                do throws(StoreError) { try store.installBytes(bytes, at: Int(offset)) } catch {
+                    failInstall(error, now, wall)
+                }
             case .install(let offer, let keepsOwn): install(offer, keepsOwn: keepsOwn, now, wall)
             case .abandonSnapshot: break
             case .notify(let notice): outputs.append(.notify(notice))
@@ -222,7 +225,9 @@ package final class Replica {
                         // The first always goes; after it whatever fits one frame.
                         guard records.isEmpty || left > 0 else { break }
                         let cost = record.body.count + 28
-                        if !records.isEmpty, cost > left { left = 0 } else {
+                        if !records.isEmpty, cost > left {
+                            left = 0
+                        } else {
                             records.append(record)
                             left -= cost
                         }

@@ -59,7 +59,8 @@ struct PromisesAreKept: Checker {
             if let first = lost.first {
                 findings.append(
                     Finding(
-                        text: "n\(member.number) lacks \(lost.count) acknowledged writes, the first number \(first.number): "
+                        text:
+                            "n\(member.number) lacks \(lost.count) acknowledged writes, the first number \(first.number): "
                             + "acknowledged as “\(first.reached)” by n\(first.machine) at \(first.at) s",
                         machines: [member.number, first.machine]))
             }
@@ -70,7 +71,8 @@ struct PromisesAreKept: Checker {
 
 /// All copies are the same in the end, and they are what the writes say.
 struct CopiesConverge: Checker {
-    let claim = "all copies become equal after everything has healed, and are what the writes add up to: nothing resurrected"
+    let claim =
+        "all copies become equal after everything has healed, and are what the writes add up to: nothing resurrected"
 
     mutating func finished(in cluster: SimulatedCluster) -> [Finding] {
         guard let ledger = cluster.ledger else { return [] }
@@ -106,7 +108,8 @@ struct CopiesConverge: Checker {
             for key in 0..<SimulatedCluster.keys where expected[key] != there[key] {
                 findings.append(
                     Finding(
-                        text: "row \(key) of n\(number) is \(Self.text(there[key])), and should be \(Self.text(expected[key]))",
+                        text:
+                            "row \(key) of n\(number) is \(Self.text(there[key])), and should be \(Self.text(expected[key]))",
                         machines: [number]))
             }
         }

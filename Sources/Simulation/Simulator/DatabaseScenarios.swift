@@ -14,7 +14,8 @@ extension Scenario {
         return scenario
     }
 
-    static let database = about("database", "any node writes, messages are lost and delayed, nodes stand still") { draft in
+    static let database = about("database", "any node writes, messages are lost and delayed, nodes stand still") {
+        draft in
         for moment in draft.moments(every: .seconds(2), to: .seconds(5)) {
             switch draft.chance.below(3) {
             case 0:
@@ -24,10 +25,14 @@ extension Scenario {
                 weather.spikes = draft.chance.unit() * 0.1
                 weather.spike = draft.chance.below(60_000)
                 draft.add(.weather(weather), at: moment)
-            case 1: draft.add(.pause(draft.node(), for: draft.anyDuration(.milliseconds(50), .seconds(3)), .stopped), at: moment)
+            case 1:
+                draft.add(
+                    .pause(draft.node(), for: draft.anyDuration(.milliseconds(50), .seconds(3)), .stopped), at: moment)
             default:
                 let (a, b) = draft.pair()
-                draft.add(.cut(from: a, to: b), until: .mend(from: a, to: b), at: moment, for: draft.anyDuration(.milliseconds(200), .seconds(5)))
+                draft.add(
+                    .cut(from: a, to: b), until: .mend(from: a, to: b), at: moment,
+                    for: draft.anyDuration(.milliseconds(200), .seconds(5)))
             }
         }
     }
@@ -65,7 +70,8 @@ extension Scenario {
     }
 
     static let databaseJoin = about(
-        "database-join", "empty nodes join while others write, one loses its disk, one gets an old image, one is removed",
+        "database-join",
+        "empty nodes join while others write, one loses its disk, one gets an old image, one is removed",
         length: .seconds(25), spares: 2
     ) { draft in
         let third = draft.end - draft.start
@@ -95,7 +101,9 @@ extension Scenario {
         for moment in draft.moments(every: .seconds(3), to: .seconds(8)) {
             let other = draft.node()
             guard other != sleeper else { continue }
-            draft.add(.partition((0..<draft.nodes).map { $0 == other ? 1 : 0 }), until: .merge, at: moment, for: draft.anyDuration(.milliseconds(500), .seconds(6)))
+            draft.add(
+                .partition((0..<draft.nodes).map { $0 == other ? 1 : 0 }), until: .merge, at: moment,
+                for: draft.anyDuration(.milliseconds(500), .seconds(6)))
         }
     }
 
@@ -115,7 +123,9 @@ extension Scenario {
                 // Alone, its clock goes back, and what it had not synced is gone with the power: nobody tells it the time.
                 let alone = (0..<draft.nodes).map { $0 == wrong ? 1 : 0 }
                 draft.add(.partition(alone), until: .merge, at: moment, for: .seconds(3))
-                draft.add(.wallClockStep(wrong, draft.duration(.seconds(-3600), .seconds(-30))), at: moment + .milliseconds(300))
+                draft.add(
+                    .wallClockStep(wrong, draft.duration(.seconds(-3600), .seconds(-30))),
+                    at: moment + .milliseconds(300))
                 for cut in 0..<4 {
                     draft.add(
                         .powerCut(wrong), until: .boot(wrong), at: moment + .milliseconds(700 + 500 * cut),

@@ -156,7 +156,8 @@ extension SimulatedCluster {
             && (try? replica.store.query([SQLStatement("SELECT 1 FROM things LIMIT 1")])) != nil
     }
 
-    private func write(_ deed: Ledger.Deed, _ durability: Durability, at machine: SimulatedMachine, _ replica: Replica) {
+    private func write(_ deed: Ledger.Deed, _ durability: Durability, at machine: SimulatedMachine, _ replica: Replica)
+    {
         guard let number = ledger?.nextNumber() else { return }
         var statements: [SQLStatement] = []
         switch deed {
@@ -225,7 +226,8 @@ extension SimulatedCluster {
 }
 
 extension Ledger {
-    static let timesGrow = "each node's times grow, across restarts and whatever its clock says, and no sequence number is used twice"
+    static let timesGrow =
+        "each node's times grow, across restarts and whatever its clock says, and no sequence number is used twice"
 }
 
 /// What scenarios with databases add.

@@ -51,7 +51,8 @@ struct Ledger {
     mutating func wrote(_ record: LogRecord, _ deed: Deed, number: Int, by machine: Int) -> String? {
         defer { lastTime[machine] = max(lastTime[machine] ?? .zero, record.time) }
         if let other = entries[record.origin]?[record.sequence] {
-            return "n\(machine) gave write \(number) the name \(record.origin):\(record.sequence), which n\(other.machine) "
+            return
+                "n\(machine) gave write \(number) the name \(record.origin):\(record.sequence), which n\(other.machine) "
                 + "gave to write \(other.number)"
         }
         entries[record.origin, default: [:]][record.sequence] = Entry(

@@ -38,7 +38,8 @@ extension FuzzTarget {
         let good = LogRecord(
             origin: Origin(rawValue: 0x7777_7777), sequence: replicator.vector[Origin(rawValue: 0x7777_7777)] + 1,
             time: HybridTime(milliseconds: wall), body: [9])
-        let effects = replicator.received(.records([good], epoch: .first, answer: nil), from: peer, now: now, wall: wall)
+        let effects = replicator.received(
+            .records([good], epoch: .first, answer: nil), from: peer, now: now, wall: wall)
         let isTaken = effects.contains { effect in
             if case .apply(let records, _) = effect { records.contains(good) } else { false }
         }
