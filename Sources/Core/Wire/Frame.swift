@@ -11,6 +11,15 @@ package struct Frame: Equatable, Sendable {
         case invitation = 3
         /// What that machine says to it.
         case invitationAnswer = 4
+        // 5 is for what databases say to each other.
+        /// What a tunnel is wanted for; the first frame after its hello.
+        case tunnelRequest = 6
+        /// Empty: it is open; else why not, for people.
+        case tunnelAnswer = 7
+        /// Bytes of whatever runs in the tunnel.
+        case tunnelData = 8
+        /// No more bytes in this direction.
+        case tunnelEnd = 9
     }
     /// Kinds that this version does not know are kept as numbers, and skipped: a newer peer may send them.
     package var kind: UInt16
@@ -105,6 +114,8 @@ package struct StreamHello: Equatable, Sendable {
         case waiting = 2
         /// A member that came to invite.
         case inviter = 3
+        /// A member that wants a tunnel: a connection of its own, so that a gigabyte does not hold up a message.
+        case tunnel = 4
     }
     package var role: Role
     /// Bramble's version there.

@@ -22,6 +22,7 @@ package actor StreamTransport {
     private let limits: StreamLimits
     private let isAllowed: @Sendable (NodeID) -> Bool
     private let received: @Sendable (NodeID, Frame) -> Void
+    private let tunnels: Tunnels?
     private let listener: StreamListener
     private var door = DoorKeeper()
     private var connections: [UInt64: StreamConnection] = [:]
@@ -59,10 +60,11 @@ package actor StreamTransport {
     /// - Parameter port: 0 lets the kernel choose one, for tests.
     /// - Parameter isAllowed: whether an identity may talk to us. Called on the loop, at each new connection and frame to
     ///   be sent; must be quick. Call `disconnect` when an answer changes to no.
+    /// - Parameter tunnels: takes over connections of members that want one; without it they are refused.
     /// - Parameter received: a frame of a member, on the loop.
     package init(
         identity: Identity, loop: EventLoop, port: UInt16, addresses: [IPAddress] = [], software: String,
-        limits: StreamLimits = StreamLimits(), isAllowed: @escaping @Sendable (NodeID) -> Bool,
+        limits: StreamLimits = StreamLimits(), tunnels: Tunnels? = nil, isAllowed: @escaping @Sendable (NodeID) -> Bool,
         received: @escaping @Sendable (NodeID, Frame) -> Void
     ) throws(ListenError) {
         let listener = try StreamListener(port: port, addresses: addresses)
@@ -73,6 +75,7 @@ package actor StreamTransport {
         self.limits = limits
         self.isAllowed = isAllowed
         self.received = received
+        self.tunnels = tunnels
         clientContext = TLSContext(identity: identity, side: .client)
         serverContext = TLSContext(identity: identity, side: .server)
         hello = StreamHello(role: .member, software: software)
@@ -289,7 +292,13 @@ package actor StreamTransport {
         do throws(StreamConnection.Failure) {
             try connection.ready(readiness, now: now, into: &frames)
         } catch { failure = error }
-        if connection.stage == .open, before != .open { opened(connection) }
+        if connection.stage == .open, before != .open {
+            if connection.hello?.role == .tunnel, connection.direction == .incoming, failure == nil, let tunnels {
+                handOver(connection, frames, to: tunnels)
+                return
+            }
+            opened(connection)
+        }
         if let peer = connection.peer, connection.stage == .open {
             for frame in frames { take(frame, from: peer, on: connection) }
         }
@@ -299,6 +308,14 @@ package actor StreamTransport {
             watch(connection)
             if let peer = connection.peer, peers[peer]?.connection == number { pump(peer) }
         }
+    }
+
+    private func handOver(_ connection: StreamConnection, _ frames: [Frame], to tunnels: Tunnels) {
+        door.leave(connection.remote.address)
+        connections[connection.number] = nil
+        if let registration = connection.registration { loop.cancel(registration) }
+        connection.registration = nil
+        tunnels.adopt(connection, frames: frames)
     }
 
     private func watch(_ connection: StreamConnection) {
