@@ -52,6 +52,7 @@ let package = Package(
         core("Wire", ["Primitives"]),
         core("Membership", ["Primitives"]),
         core("Replication", ["Primitives", "Wire"]),
+        core("Mirrors", ["Primitives"]),
         core("Services", ["Primitives"]),
         core("Node", ["Primitives", "Wire", "Membership"]),
 
@@ -108,6 +109,7 @@ let package = Package(
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives"]),
+        tests("MirrorsTests", ["Mirrors", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ServicesTests", ["Services", "Primitives"], excluding: ["Scenarios"]),

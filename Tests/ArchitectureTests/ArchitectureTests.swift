@@ -11,6 +11,7 @@ struct ArchitectureTests {
         "Wire": ["Primitives"],
         "Membership": ["Primitives"],
         "Replication": ["Primitives", "Wire"],
+        "Mirrors": ["Primitives"],
         "Services": ["Primitives"],
         "Node": ["Primitives", "Wire", "Membership"],
         "Logging": [],
@@ -32,7 +33,7 @@ struct ArchitectureTests {
         "Simulator": ["Primitives", "Wire", "Membership", "Node"],
         "bramble-sim": ["Simulator", "Primitives"],
     ]
-    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Services", "Node"]
+    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Mirrors", "Services", "Node"]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [
         "COpenSSL": "Crypto", "CAvahi": "Discovery", "CMicrohttpd": "Web", "CFyaml": "YAML", "CCurl": "BrambleAPI",
