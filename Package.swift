@@ -53,6 +53,7 @@ let package = Package(
         core("Membership", ["Primitives"]),
         core("Replication", ["Primitives", "Wire"]),
         core("Leases", ["Primitives", "Wire"]),
+        core("Mirrors", ["Primitives"]),
         core("Services", ["Primitives"]),
         core("Node", ["Primitives", "Wire", "Membership", "Leases", "Services"]),
 
@@ -118,6 +119,7 @@ let package = Package(
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives", "Services"]),
         tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
+        tests("MirrorsTests", ["Mirrors", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Leases", "Services", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ReplicationTests", ["Replication", "Primitives", "Wire"]),

@@ -12,6 +12,7 @@ struct ArchitectureTests {
         "Membership": ["Primitives"],
         "Replication": ["Primitives", "Wire"],
         "Leases": ["Primitives", "Wire"],
+        "Mirrors": ["Primitives"],
         "Services": ["Primitives"],
         "Node": ["Primitives", "Wire", "Membership", "Leases", "Services"],
         "Logging": [],
@@ -26,7 +27,8 @@ struct ArchitectureTests {
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
-            "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport", "Discovery", "Machine", "Runners", "Web", "BrambleAPI", "Replication", "Storage", "Services",
+            "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
+            "Discovery", "Machine", "Runners", "Web", "BrambleAPI", "Replication", "Storage", "Services",
         ],
         "Importers": ["Primitives", "Services"],
         "Commands": ["Primitives", "BrambleAPI", "Importers"],
@@ -34,7 +36,9 @@ struct ArchitectureTests {
         "Simulator": ["Primitives", "Wire", "Membership", "Leases", "Node", "Replication", "Storage"],
         "bramble-sim": ["Simulator", "Leases", "Primitives"],
     ]
-    static let core: Set<String> = ["Primitives", "Wire", "Membership", "Replication", "Leases", "Services", "Node"]
+    static let core: Set<String> = [
+        "Primitives", "Wire", "Membership", "Replication", "Leases", "Mirrors", "Services", "Node",
+    ]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [
         "COpenSSL": "Crypto", "CAvahi": "Discovery", "CMicrohttpd": "Web", "CFyaml": "YAML", "CCurl": "BrambleAPI",
