@@ -170,7 +170,13 @@ private func authorize(
         return SQLITE_DENY
     }
     switch action {
-    case SQLITE_SELECT, SQLITE_READ, SQLITE_RECURSIVE: return SQLITE_OK
+    case SQLITE_SELECT, SQLITE_RECURSIVE: return SQLITE_OK
+    case SQLITE_READ:
+        // Also through a view, an index or a condition: SQLite asks for every column of every table by its own name.
+        guard OwnTables.hidden.contains(name.lowercased()) else { return SQLITE_OK }
+        return deny(
+            "\(name) holds hashes of passwords and tokens, and cannot be read",
+            "who may log in is listed by: bramble token list; members are in bramble_members")
     case SQLITE_FUNCTION:
         let function = second.map { String(cString: $0).lowercased() } ?? ""
         guard ["load_extension", "fts3_tokenizer"].contains(function) else { return SQLITE_OK }

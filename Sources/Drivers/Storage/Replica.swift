@@ -69,10 +69,11 @@ package final class Replica {
         return (answer, written(answer.record, durability, now: now, wall: wall))
     }
 
-    package func setFacts(
-        _ values: [(key: String, value: [UInt8]?)], durability: Durability, now: Instant, wall: Int64
+    /// What the cluster must remember, in one transaction; nil when nothing changed.
+    package func remember(
+        _ edits: [FactEdit], members: [MemberRow] = [], durability: Durability, now: Instant, wall: Int64
     ) throws(StoreError) -> UInt64? {
-        let record = try store.setFacts(values, wall: replicator.wallForWriting(wall, now: now))
+        let record = try store.remember(edits, members: members, wall: replicator.wallForWriting(wall, now: now))
         return written(record, durability, now: now, wall: wall)
     }
 
