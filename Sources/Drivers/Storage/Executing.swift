@@ -1,5 +1,5 @@
 import CSQLite
-package import Replication
+import Replication
 import Wire
 
 /// One statement of a call, ready to run.
