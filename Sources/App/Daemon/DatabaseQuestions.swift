@@ -18,7 +18,7 @@ extension Database {
     }
 
     /// Waits a little for a database that is about to be complete.
-    private func needComplete() async throws(APIError) -> Replica {
+    func needComplete() async throws(APIError) -> Replica {
         if try needReplica().isJoining, await !joined(within: .seconds(4)) {
             var progress = ""
             if case .fetching(let fetch) = replica?.replicator.fetch {
@@ -75,7 +75,7 @@ extension Database {
         return shown(answer, request, durability: WriteDurability(reached), note: sentence(confirmation))
     }
 
-    private func sentence(_ confirmation: WriteConfirmation) -> String {
+    func sentence(_ confirmation: WriteConfirmation) -> String {
         switch confirmation.note {
         case nil: ""
         case .alone:
@@ -228,7 +228,7 @@ extension Database {
             own.snapshot = .init(
                 direction: .receiving, bytes: Int64(fetch.received), totalBytes: Int64(fetch.offer.size))
         }
-        let others = members.filter { $0 != id }.map { status(of: $0, in: replicator, names: names) }
+        let others = countedMembers.filter { $0 != id }.map { status(of: $0, in: replicator, names: names) }
         let ahead = others.map(\.ahead).max() ?? 0
         if ahead > 0, own.state == .equal {
             own.state = .behind
