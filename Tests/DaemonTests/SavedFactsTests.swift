@@ -8,7 +8,9 @@ import Testing
 struct SavedFactsTests {
     private let node = NodeID(high: 1, low: 2)
 
-    @Test("a file of an earlier version is split: trust facts stay, the rest waits for the database and stays in the file")
+    @Test(
+        "a file of an earlier version is split: trust facts stay, the rest waits for the database and stays in the file"
+    )
     func legacy() throws {
         var old = SharedFacts()
         _ = try old.set(FactKey.user("admin"), to: [1, 2], by: node)

@@ -61,7 +61,8 @@ struct NodeCoreTests {
         let effects = try core.setFact("user/x", to: [7], now: bus.now)
         #expect(effects == [.storeFacts([StoredFact("user/x", [7], by: NodeBus.id(1))])])
         #expect(core.facts["user/x"] == nil)
-        bus.handle(.factsStored([StoredFact("user/x", [7]), StoredFact("desired/a", [1])], isWhole: true), at: NodeBus.id(1))
+        bus.handle(
+            .factsStored([StoredFact("user/x", [7]), StoredFact("desired/a", [1])], isWhole: true), at: NodeBus.id(1))
         core = bus.cores[NodeBus.id(1)]!
         #expect(core.facts["user/x"] == [7])
         #expect(core.facts.digest == before)

@@ -59,7 +59,8 @@ struct RefusalTests {
             ("INSERT INTO bramble_facts VALUES ('user/root', x'00')", "Bramble's own"),
             ("DELETE FROM bramble_log", "Bramble's own"),
             ("SELECT value FROM bramble_secrets", "cannot be read"),
-            ("SELECT count(*) FROM Bramble_Secrets", "cannot be read"),
+            ("SELECT * FROM bramble_secrets", "cannot be read"), ("SELECT 1 ORDER BY (SELECT VALUE FROM main.[bramble_secrets])", "cannot be read"),
+            ("SELECT count(*) FROM Bramble_Secrets WHERE value > ''", "cannot be read"),
             ("INSERT INTO t SELECT 7, value FROM bramble_secrets", "cannot be read"),
             ("CREATE VIEW peek AS SELECT * FROM bramble_secrets; SELECT * FROM peek", "cannot be read"),
             ("SELECT (SELECT max(body) FROM bramble_log)", "cannot be read"),
@@ -82,7 +83,8 @@ struct RefusalTests {
     func secrets() throws {
         let one = try store()
         _ = try one.setFacts([("user/admin", Array("$scrypt$hash".utf8))], wall: noon)
-        for text in ["SELECT value FROM bramble_secrets", "SELECT body FROM bramble_log", "SELECT * FROM bramble_rows"] {
+        for text in ["SELECT value FROM bramble_secrets", "SELECT body FROM bramble_log", "SELECT * FROM bramble_rows"]
+        {
             let error = #expect(throws: StoreError.self) { try one.query([SQLStatement(text)]) }
             #expect(error?.problem.contains("cannot be read") == true)
         }
@@ -101,7 +103,8 @@ struct RefusalTests {
         _ = try one.setFacts([("user/admin", [1]), ("desired/x", [1])], wall: noon)
         _ = try two.setFacts([("user/admin", [2]), ("desired/x", [2])], wall: noon + 1)
         try one.take(from: two)
-        #expect(try one.ask("SELECT tab, key FROM bramble_conflicts") == [[.text("bramble_facts"), .text("desired/x")]])
+        #expect(
+            try one.ask("SELECT tab, key FROM bramble_conflicts") == [[.text("bramble_facts"), .text("desired/x")]])
     }
 
     @Test("a statement that is broken tells where")

@@ -291,7 +291,8 @@ struct StoreTests {
         var options = StoreOptions(seed: 1, wall: noon)
         options.limits.statementTime = nil
         let new = try Store(.file(path), options)
-        _ = try new.execute([SQLStatement("CREATE TABLE t (k INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")], wall: noon)
+        _ = try new.execute(
+            [SQLStatement("CREATE TABLE t (k INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")], wall: noon)
         _ = try new.setFacts([("x", [1])], wall: noon)
         for table in ["bramble_secrets", "bramble_members"] {
             try new.database.run("DROP TABLE \(table)")

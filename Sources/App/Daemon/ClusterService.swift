@@ -5,6 +5,7 @@ import Node
 import Primitives
 import Reactor
 import Services
+
 import struct Storage.FactEdit
 
 /// Everything a person can ask of this node, whatever state it is in: waiting for a key, a member, or removed.
@@ -202,7 +203,9 @@ final class ClusterService: BrambleService {
     /// A member that has been away for so long that only its row in the database names it.
     private static func forgotten(_ name: String, _ facts: SharedFacts) -> NodeID? {
         for key in facts.keys(prefix: FactKey.members) {
-            guard let id = NodeID(key.dropFirst(FactKey.members.count)), facts[FactKey.removed(id)] == nil else { continue }
+            guard let id = NodeID(key.dropFirst(FactKey.members.count)), facts[FactKey.removed(id)] == nil else {
+                continue
+            }
             if id.description == name || id.code == name || facts[key]?.elementsEqual(name.utf8) == true { return id }
         }
         return nil

@@ -448,6 +448,12 @@ actor Database {
             tell(
                 "database-released", "writes that were held back are taken now",
                 detail: ["origin": .string("\(origin)")])
+        case .unreadable(let origin, let sequence):
+            tell(
+                "database-unreadable",
+                "a write of another node cannot be read on \(name), and nothing after it is taken: install the newest "
+                    + "version of Bramble here",
+                detail: ["origin": .string("\(origin)"), "number": .integer(Int64(clamping: sequence))])
         case .fetching(let peer, let bytes):
             tell(
                 "database-fetching", "\(name) fetches the whole database, \(bytes) bytes",

@@ -115,7 +115,7 @@ extension Store {
 
     package func tables() throws(StoreError) -> [TableReport] {
         var reports: [TableReport] = []
-        for table in knowledge.tables.values.sorted(by: { $0.name < $1.name }) 
+        for table in knowledge.tables.values.sorted(by: { $0.name < $1.name })
         where !OwnTables.isReplicated(table.name) {
             let columns = table.columns.map { column in
                 TableReport.Column(

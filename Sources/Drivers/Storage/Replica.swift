@@ -63,9 +63,10 @@ package final class Replica {
 
     /// What came of a write: its answer, and the number under which it is answered later; nil when nothing changed.
     package func execute(
-        _ statements: [SQLStatement], durability: Durability, now: Instant, wall: Int64
+        _ statements: [SQLStatement], rowLimit: Int? = nil, durability: Durability, now: Instant, wall: Int64
     ) throws(StoreError) -> (answer: SQLAnswer, ticket: UInt64?) {
-        let answer = try store.execute(statements, wall: replicator.wallForWriting(wall, now: now))
+        let answer = try store.execute(
+            statements, rowLimit: rowLimit, wall: replicator.wallForWriting(wall, now: now))
         return (answer, written(answer.record, durability, now: now, wall: wall))
     }
 
@@ -200,7 +201,9 @@ package final class Replica {
         let before = store.vector
         do throws(StoreError) {
             let result = try store.apply(records)
-            replicator.refused(result.refused.count)
+            // What follows an unreadable record of its origin is refused because of the gap.
+            let unreadable = result.refused.filter { $0.reason == .malformed }
+            replicator.refused(result.refused.count, unreadable: unreadable.map { ($0.origin, $0.sequence) }, now: now)
         } catch { outputs.append(.trouble(error)) }
         if store.origin != replicator.own {
             carryOut(replicator.originTaken(store.origin, now: now, wall: wall), now, wall)

@@ -423,8 +423,11 @@ enum OwnTables {
         ),
     ]
     static func isReplicated(_ name: String) -> Bool { replicated.contains { $0.name == name } }
-    /// Hold what people must not read: hashes of passwords and tokens, and everything that once was in a row.
-    static let hidden: Set<String> = [secrets, "bramble_log", "bramble_rows", "bramble_held", "sqlite_dbpage"]
+    /// Columns that people must not read: hashes of passwords and tokens, and everything that once was in a row.
+    static let hidden = [
+        secrets: "value", "bramble_log": "body", "bramble_rows": "meta", "bramble_held": "change",
+        "sqlite_dbpage": "data",
+    ]
 
     static let text = """
         CREATE TABLE bramble_meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
