@@ -63,10 +63,12 @@ public protocol BrambleService: Sendable {
 
     /// True when this is the password of this user. Takes as long for a user who does not exist.
     func authenticate(user: String, password: String) async -> Bool
-    func setPassword(user: String, password: String) async throws(APIError)
+    /// The note says why fewer nodes than asked for have it yet; empty when it is as safe as a write should be.
+    func setPassword(user: String, password: String) async throws(APIError) -> String
     /// The token's name, when its secret is known.
     func authenticate(token: String) async -> String?
     func tokens() async -> [TokenInfo]
     func createToken(_ name: String) async throws(APIError) -> NewToken
-    func revokeToken(_ name: String) async throws(APIError)
+    /// A note like that of `setPassword`.
+    func revokeToken(_ name: String) async throws(APIError) -> String
 }

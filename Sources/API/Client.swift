@@ -230,16 +230,18 @@ extension BrambleClient {
     public func createToken(_ name: String) async throws(ClientError) -> NewToken {
         try await send("POST", "/v1/tokens", ["name": name])
     }
-    public func revokeToken(_ name: String) async throws(ClientError) {
-        _ = try await ask(HTTPRequest(method: "DELETE", path: "/v1/tokens/" + escaped(name)))
+    public func revokeToken(_ name: String) async throws(ClientError) -> NodeChange {
+        try await send("DELETE", "/v1/tokens/\(escaped(name))", nil)
     }
     /// A node asks who is not on its own machine for the password of today. Without a user it is the node's operator,
     /// whom `bramble init` made.
-    public func setPassword(user: String?, password: String, current: String? = nil) async throws(ClientError) {
+    public func setPassword(
+        user: String?, password: String, current: String? = nil
+    ) async throws(ClientError) -> NodeChange {
         let fields = ["user": user, "password": password, "current": current].compactMapValues(\.self)
         let request = HTTPRequest(method: "POST", path: "/v1/password", body: Self.encode(fields))
         // A password's hash is made slow on purpose.
-        _ = try await ask(request, timeout: changeTimeout)
+        return try decode(try await ask(request, timeout: changeTimeout))
     }
 
     /// Those events with a greater ID that are kept already (all of them without one), then the others as they happen.

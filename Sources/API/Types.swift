@@ -252,9 +252,12 @@ public struct TokenInfo: Codable, Equatable, Sendable {
 public struct NewToken: Codable, Equatable, Sendable {
     public var name: String
     public var token: String
-    public init(name: String, token: String) {
+    /// Why fewer nodes have it yet than usual.
+    public var note: String?
+    public init(name: String, token: String, note: String? = nil) {
         self.name = name
         self.token = token
+        self.note = note
     }
 }
 
@@ -273,9 +276,12 @@ public struct NodeChange: Codable, Equatable, Sendable {
     public var name: String
     /// What was done, one sentence.
     public var done: String
-    public init(name: String, done: String) {
+    /// Another sentence where there is more to know, as that no other node has it yet.
+    public var note: String?
+    public init(name: String, done: String, note: String? = nil) {
         self.name = name
         self.done = done
+        self.note = note?.isEmpty == true ? nil : note
     }
 }
 

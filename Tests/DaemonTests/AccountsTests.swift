@@ -29,16 +29,16 @@ struct AccountsTests {
     func tokens() throws {
         var facts = SharedFacts()
         let (secret, stored) = Accounts.makeToken(at: "2026-11-21T00:00:00Z")
-        _ = try facts.set(FactKey.token("backup"), to: stored, by: node)
+        let known = [StoredFact(FactKey.token("backup"), stored, by: node)]
+        _ = facts.project(known, isWhole: true)
         let table = Accounts.TokenTable()
         #expect(table.name(of: secret) == nil)
-        table.learn(facts)
+        table.learn(known, isWhole: true)
         #expect(table.name(of: secret) == "backup")
         #expect(table.name(of: secret + "x") == nil)
         #expect(Accounts.tokens(in: facts).map(\.name) == ["backup"])
-        #expect(!String(decoding: facts.encoded(), as: UTF8.self).contains(secret))
-        _ = try facts.set(FactKey.token("backup"), to: nil, by: node)
-        table.learn(facts)
+        #expect(!String(decoding: stored, as: UTF8.self).contains(secret))
+        table.learn([StoredFact(FactKey.token("backup"), [])], isWhole: false)
         #expect(table.name(of: secret) == nil)
     }
 }

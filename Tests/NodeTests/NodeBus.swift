@@ -93,6 +93,9 @@ struct NodeBus {
                 keyVersions[id] = cores[id]?.currentKeyVersion
             case .databasePeers(let members, let reachable): databasePeers[id] = (members, reachable)
             case .databaseDiffers(let peer): databasesDiffer[id, default: []].insert(peer)
+            case .storeFacts(let facts):
+                // As the database does: at once here, and on all others a moment later.
+                for node in cores.keys.sorted() { handle(.factsStored(facts, isWhole: false), at: node) }
             case .probeReach, .persistMembers, .persistFacts: break
             }
         }

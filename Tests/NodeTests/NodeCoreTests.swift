@@ -38,18 +38,58 @@ struct NodeCoreTests {
         for number: UInt64 in 1...3 { #expect(bus.cores[NodeBus.id(number)]!.facts["user/x"] == nil) }
     }
 
-    @Test("facts that two nodes set before they met are on both afterwards")
+    @Test("trust facts that two nodes set before they met are on both afterwards")
     func factsMeet() throws {
         var bus = NodeBus()
         bus.start(1)
         bus.start(2)
-        try bus.order(1) { (core, now) throws(NodeCore.Refusal) in try core.setFact("user/a", to: [1], now: now) }
-        try bus.order(2) { (core, now) throws(NodeCore.Refusal) in try core.setFact("user/b", to: [2], now: now) }
+        let (first, second) = (FactKey.approved(NodeBus.id(8)), FactKey.approved(NodeBus.id(9)))
+        try bus.order(1) { (core, now) throws(NodeCore.Refusal) in try core.setFact(first, to: [1], now: now) }
+        try bus.order(2) { (core, now) throws(NodeCore.Refusal) in try core.setFact(second, to: [2], now: now) }
         bus.sight(1, at: 2)
         bus.run(for: .seconds(3))
         for number: UInt64 in 1...2 {
-            #expect(bus.cores[NodeBus.id(number)]!.facts.keys(prefix: "user/") == ["user/a", "user/b"])
+            #expect(bus.cores[NodeBus.id(number)]!.facts.keys(prefix: FactKey.approvals) == [first, second].sorted())
         }
+    }
+
+    @Test("what is no trust fact goes to the database, is not spread by the core, and counts when it comes from there")
+    func databaseFacts() throws {
+        var bus = bus(2)
+        let before = bus.cores[NodeBus.id(1)]!.facts.digest
+        var core = bus.cores[NodeBus.id(1)]!
+        let effects = try core.setFact("user/x", to: [7], now: bus.now)
+        #expect(effects == [.storeFacts([StoredFact("user/x", [7], by: NodeBus.id(1))])])
+        #expect(core.facts["user/x"] == nil)
+        bus.handle(
+            .factsStored([StoredFact("user/x", [7]), StoredFact("desired/a", [1])], isWhole: true), at: NodeBus.id(1))
+        core = bus.cores[NodeBus.id(1)]!
+        #expect(core.facts["user/x"] == [7])
+        #expect(core.facts.digest == before)
+        bus.handle(.factsStored([StoredFact("user/x", [8])], isWhole: true), at: NodeBus.id(1))
+        core = bus.cores[NodeBus.id(1)]!
+        #expect(core.facts["user/x"] == [8])
+        #expect(core.facts["desired/a"] == nil, "a whole projection says what is not there, too")
+    }
+
+    @Test("a removal that comes as a row of the database counts like one that was told, and is passed on")
+    func removalByRow() throws {
+        var bus = bus(3)
+        var decided = SharedFacts()
+        _ = try decided.set(FactKey.removed(NodeBus.id(3)), to: Array("today".utf8), by: NodeBus.id(2))
+        bus.handle(.trustStored(decided.encoded()), at: NodeBus.id(1))
+        bus.run(for: .seconds(2))
+        for number: UInt64 in 1...2 { #expect(alive(number, in: bus) == ["node1", "node2"]) }
+        #expect(bus.wasRemoved[NodeBus.id(3)] != nil)
+    }
+
+    @Test("a member that membership has long forgotten can be removed as long as the database names it")
+    func removalOfForgotten() throws {
+        var bus = bus(2)
+        bus.handle(.factsStored([StoredFact(FactKey.member(NodeBus.id(9)), [1])], isWhole: true), at: NodeBus.id(1))
+        try remove(9, at: 1, in: &bus)
+        #expect(bus.cores[NodeBus.id(2)]!.facts[FactKey.removed(NodeBus.id(9))] != nil)
+        #expect(throws: NodeCore.Refusal.unknownNode) { try remove(7, at: 1, in: &bus) }
     }
 
     @Test("a removed node is told, is out everywhere at once, and the cluster key is a new one everywhere else")
@@ -138,7 +178,7 @@ struct NodeCoreTests {
     func newcomer() throws {
         var bus = NodeBus()
         var decided = SharedFacts()
-        _ = try decided.set(FactKey.user("admin"), to: [1], by: NodeBus.id(1))
+        _ = decided.project([StoredFact(FactKey.user("admin"), [1])], isWhole: true)
         bus.start(1, needsApproval: true, facts: decided)
         bus.start(2, needsApproval: true)
         bus.sight(2, at: 1)

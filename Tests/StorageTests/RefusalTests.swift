@@ -58,6 +58,15 @@ struct RefusalTests {
             ("SAVEPOINT x", "transactions"),
             ("INSERT INTO bramble_facts VALUES ('user/root', x'00')", "Bramble's own"),
             ("DELETE FROM bramble_log", "Bramble's own"),
+            ("SELECT value FROM bramble_secrets", "cannot be read"),
+            ("SELECT * FROM bramble_secrets", "cannot be read"), ("SELECT 1 ORDER BY (SELECT VALUE FROM main.[bramble_secrets])", "cannot be read"),
+            ("SELECT count(*) FROM Bramble_Secrets WHERE value > ''", "cannot be read"),
+            ("INSERT INTO t SELECT 7, value FROM bramble_secrets", "cannot be read"),
+            ("CREATE VIEW peek AS SELECT * FROM bramble_secrets; SELECT * FROM peek", "cannot be read"),
+            ("SELECT (SELECT max(body) FROM bramble_log)", "cannot be read"),
+            ("SELECT meta FROM bramble_rows", "cannot be read"),
+            ("WITH x AS (SELECT change FROM bramble_held) SELECT * FROM x", "cannot be read"),
+            ("UPDATE t SET a = 1 RETURNING (SELECT value FROM bramble_secrets)", "cannot be read"),
             ("UPDATE bramble_meta SET value = x'00'", "Bramble's own"),
             ("DELETE FROM sqlite_schema", "may not be modified"),
             ("UPDATE t SET a = 5; ALTER TABLE t ADD COLUMN z", "before it added"), ("SELECT ?", "takes 1 parameters"),
@@ -68,6 +77,34 @@ struct RefusalTests {
         #expect(error.problem.contains(reason), "\(error.problem)")
         #expect(!error.remedy.isEmpty)
         #expect(error.kind == .statement || error.kind == .constraint)
+    }
+
+    @Test("hashes of passwords cannot be read by a call that reads, nor by one over the connection that only reads")
+    func secrets() throws {
+        let one = try store()
+        _ = try one.setFacts([("user/admin", Array("$scrypt$hash".utf8))], wall: noon)
+        for text in ["SELECT value FROM bramble_secrets", "SELECT body FROM bramble_log", "SELECT * FROM bramble_rows"]
+        {
+            let error = #expect(throws: StoreError.self) { try one.query([SQLStatement(text)]) }
+            #expect(error?.problem.contains("cannot be read") == true)
+        }
+        let folder = Folder()
+        let path = folder.database
+        let file = try Store(.file(path), StoreOptions(seed: 3, wall: noon))
+        _ = try file.setFacts([("token/t", Array("hash".utf8))], wall: noon)
+        let reader = try StoreReader(path: path, limits: StoreLimits())
+        #expect(throws: StoreError.self) { try reader.query([SQLStatement("SELECT * FROM bramble_secrets")]) }
+        #expect(try reader.query([SQLStatement("SELECT count(*) FROM bramble_facts")]).rows == [[.integer(0)]])
+    }
+
+    @Test("two nodes that set one password unseen: neither hash is shown as a conflict")
+    func secretConflicts() throws {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        _ = try one.setFacts([("user/admin", [1]), ("desired/x", [1])], wall: noon)
+        _ = try two.setFacts([("user/admin", [2]), ("desired/x", [2])], wall: noon + 1)
+        try one.take(from: two)
+        #expect(
+            try one.ask("SELECT tab, key FROM bramble_conflicts") == [[.text("bramble_facts"), .text("desired/x")]])
     }
 
     @Test("a statement that is broken tells where")

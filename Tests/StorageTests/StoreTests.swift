@@ -247,8 +247,65 @@ struct StoreTests {
         try one.take(from: two)
         #expect(try one.fact("user/a") == nil)
         #expect(try one.fact("x") == [])
-        #expect(try one.ask("SELECT count(*) FROM bramble_facts") == [[.integer(2)]])
+        #expect(try one.ask("SELECT count(*) FROM bramble_facts") == [[.integer(1)]])
         #expect(try one.digest() == two.digest())
+    }
+
+    @Test("a fact that is text can be read as text, and a value of 200 kB is taken")
+    func largeFact() throws {
+        let one = try openStore(seed: 1)
+        let long = String(repeating: "é", count: 100_000)
+        _ = try one.setFacts([("desired/services/web", Array(long.utf8))], wall: noon)
+        #expect(try one.ask("SELECT value FROM bramble_facts") == [[.text(long)]])
+        #expect(try one.fact("desired/services/web") == Array(long.utf8))
+    }
+
+    @Test("of old facts only those are taken over that nobody has set or removed in the database")
+    func unknownFacts() throws {
+        let one = try openStore(seed: 1)
+        _ = try one.setFacts([("user/a", [1]), ("user/b", [2])], wall: noon)
+        _ = try one.setFacts([("user/b", nil)], wall: noon)
+        let old = [FactEdit("user/a", [9]), FactEdit("user/b", [9]), FactEdit("user/c", [9])]
+        #expect(try one.unknown(old) == [old[2]])
+    }
+
+    @Test("members are rows with columns: what is not given is left as it is, and two nodes' words merge")
+    func members() throws {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        _ = try one.remember([], members: [MemberRow(id: "a", name: "anna", since: "2026")], wall: noon)
+        try two.take(from: one)
+        let mark = two.latestNotice
+        _ = try two.remember([], members: [MemberRow(id: "a", removed: "2027", removedBy: "bert")], wall: noon + 1)
+        #expect(two.remembered(after: mark).news == .changed([], members: true))
+        #expect(try two.remember([], members: [MemberRow(id: "a", name: "anna")], wall: noon + 2) == nil)
+        try one.take(from: two)
+        let expected = MemberRow(id: "a", name: "anna", since: "2026", removed: "2027", removedBy: "bert")
+        #expect(try one.members() == [expected])
+        #expect(try one.ask("SELECT name FROM bramble_members WHERE removed IS NOT NULL") == [[.text("anna")]])
+    }
+
+    @Test("a file of the version before gets the new tables, and keeps its rows")
+    func earlierVersion() throws {
+        let folder = Folder()
+        let path = folder.database
+        var options = StoreOptions(seed: 1, wall: noon)
+        options.limits.statementTime = nil
+        let new = try Store(.file(path), options)
+        _ = try new.execute(
+            [SQLStatement("CREATE TABLE t (k INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")], wall: noon)
+        _ = try new.setFacts([("x", [1])], wall: noon)
+        for table in ["bramble_secrets", "bramble_members"] {
+            try new.database.run("DROP TABLE \(table)")
+            try new.database.run("DELETE FROM bramble_tables WHERE lower = '\(table)'")
+            try new.database.run("DELETE FROM bramble_elements WHERE lower = '\(table)'")
+        }
+        try new.database.run("PRAGMA user_version = 1")
+        try new.close()
+        let again = try Store(.file(path), options)
+        #expect(again.notes.isEmpty)
+        #expect(try again.fact("x") == [1])
+        #expect(try again.setFacts([("user/a", [1])], wall: noon) != nil)
+        #expect(try again.ask("SELECT k FROM t") == [[.integer(1)]])
     }
 
     // MARK: Crashes

@@ -284,12 +284,13 @@ package final class FakeCluster: BrambleService {
             return state.passwords[user] == password
         }
     }
-    package func setPassword(user: String, password: String) async throws(APIError) {
+    package func setPassword(user: String, password: String) async throws(APIError) -> String {
         guard password.count >= 8 else {
             throw APIError(
                 problem: "the password is shorter than 8 characters", remedy: "choose a longer one", kind: .invalid)
         }
         state.withLock { $0.passwords[user] = password }
+        return ""
     }
     package func authenticate(token: String) async -> String? {
         state.withLock { $0.tokens.first { $0.value == token }?.key }
@@ -306,8 +307,9 @@ package final class FakeCluster: BrambleService {
         }
         return NewToken(name: name, token: secret)
     }
-    package func revokeToken(_ name: String) async throws(APIError) {
+    package func revokeToken(_ name: String) async throws(APIError) -> String {
         guard state.withLock({ $0.tokens.removeValue(forKey: name) != nil }) else { throw Self.unknown(name) }
+        return ""
     }
 
     private static func unknown(_ name: String) -> APIError {

@@ -5,7 +5,7 @@ import Node
 import Primitives
 import Reactor
 
-/// Who may log in: users with a password, and tokens for scripts. Both are shared facts, so they hold on every node.
+/// Who may log in: users with a password, and tokens for scripts. Both are rows of the database, so they hold on every node.
 ///
 /// Passwords are kept as scrypt hashes, tokens as SHA-256 of 32 random bytes (which nobody guesses, so no slow hash).
 enum Accounts {
@@ -61,24 +61,32 @@ enum Accounts {
     }
 
     /// The tokens as they are now, ready to be looked up at every request: neither the pulse is asked for them nor JSON
-    /// read. Whoever changes the facts tells it, so a revoked token stops working at once.
+    /// read. The database tells it whatever changed, so a revoked token stops working at once.
     final class TokenTable: Sendable {
-        private let names = Locked<[String: String]>([:])
+        private struct Table {
+            var names: [String: String] = [:]
+            var hashes: [String: String] = [:]
+        }
+        private let table = Locked(Table())
 
-        func learn(_ facts: SharedFacts) {
-            var table: [String: String] = [:]
-            for key in facts.keys(prefix: FactKey.tokens) {
-                guard let token = stored(facts[key]) else { continue }
-                table[token.hash] = String(key.dropFirst(FactKey.tokens.count))
+        func learn(_ facts: [StoredFact], isWhole: Bool) {
+            table.withLock { table in
+                if isWhole { table = Table() }
+                for fact in facts where fact.key.hasPrefix(FactKey.tokens) {
+                    let name = String(fact.key.dropFirst(FactKey.tokens.count))
+                    if let old = table.hashes.removeValue(forKey: name) { table.names[old] = nil }
+                    guard let token = Accounts.stored(fact.value) else { continue }
+                    table.hashes[name] = token.hash
+                    table.names[token.hash] = name
+                }
             }
-            names.withLock { $0 = table }
         }
 
         /// The name under which a token's secret is known. The time it takes tells of the hash only, and nobody can choose
         /// a secret by its hash.
         func name(of secret: String) -> String? {
             let hash = hex(SHA256.hash(Array(secret.utf8)))
-            return names.withLock { $0[hash] }
+            return table.withLock { $0.names[hash] }
         }
     }
 
@@ -88,7 +96,7 @@ enum Accounts {
         }
     }
 
-    private static func stored(_ value: [UInt8]?) -> StoredToken? {
+    fileprivate static func stored(_ value: [UInt8]?) -> StoredToken? {
         value.flatMap { try? JSONDecoder().decode(StoredToken.self, from: Data($0)) }
     }
 

@@ -6,6 +6,8 @@ import Primitives
 import Reactor
 import Services
 
+import struct Storage.FactEdit
+
 /// Everything a person can ask of this node, whatever state it is in: waiting for a key, a member, or removed.
 ///
 /// The web server holds it for the daemon's whole life; `Daemon` says which stage the node is in.
@@ -185,7 +187,10 @@ final class ClusterService: BrambleService {
     func remove(_ name: String) async throws(APIError) -> NodeChange {
         let member = try needMember()
         let snapshot = await member.pulse.snapshot
-        guard let id = snapshot.names.id(of: name) else { throw unknown(name, snapshot) }
+        let facts = await member.pulse.facts
+        guard let id = snapshot.names.id(of: name) ?? Self.forgotten(name, facts) else {
+            throw unknown(name, snapshot)
+        }
         let keys = member.nextKeys()
         _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
             ((), try core.remove(id, key: keys.current, newKey: keys.next, note: Timestamp.now(), now: now))
@@ -193,6 +198,17 @@ final class ClusterService: BrambleService {
         let shown = snapshot.names.name(of: id)?.description ?? name
         return NodeChange(
             name: shown, done: "\(shown) was removed: every node refuses it, and the cluster key was changed")
+    }
+
+    /// A member that has been away for so long that only its row in the database names it.
+    private static func forgotten(_ name: String, _ facts: SharedFacts) -> NodeID? {
+        for key in facts.keys(prefix: FactKey.members) {
+            guard let id = NodeID(key.dropFirst(FactKey.members.count)), facts[FactKey.removed(id)] == nil else {
+                continue
+            }
+            if id.description == name || id.code == name || facts[key]?.elementsEqual(name.utf8) == true { return id }
+        }
+        return nil
     }
 
     func probe(_ host: String) async throws(APIError) -> NodeChange { try await (try needMember()).probe(host) }
@@ -233,12 +249,12 @@ final class ClusterService: BrambleService {
         return await worker.run { Accounts.matches(password, stored: stored) }
     }
 
-    func setPassword(user: String, password: String) async throws(APIError) {
+    func setPassword(user: String, password: String) async throws(APIError) -> String {
         let member = try needMember()
         try Accounts.check(user: user)
         try Accounts.check(password: password)
         let hash = await worker.run { Accounts.hash(password) }
-        try await setFact(FactKey.user(user), to: hash, member)
+        return try await member.database.remember([FactEdit(FactKey.user(user), hash)])
     }
 
     func authenticate(token: String) async -> String? {
@@ -262,23 +278,17 @@ final class ClusterService: BrambleService {
                 kind: .refused)
         }
         let (secret, stored) = Accounts.makeToken(at: Timestamp.now())
-        try await setFact(FactKey.token(name), to: stored, member)
-        return NewToken(name: name, token: secret)
+        let note = try await member.database.remember([FactEdit(FactKey.token(name), stored)])
+        return NewToken(name: name, token: secret, note: note.isEmpty ? nil : note)
     }
 
-    func revokeToken(_ name: String) async throws(APIError) {
+    func revokeToken(_ name: String) async throws(APIError) -> String {
         let member = try needMember()
         guard await member.pulse.facts[FactKey.token(name)] != nil else {
             throw APIError(
                 problem: "there is no token “\(name)”", remedy: "bramble token list shows them", kind: .notFound)
         }
-        try await setFact(FactKey.token(name), to: nil, member)
-    }
-
-    private func setFact(_ key: String, to value: [UInt8]?, _ member: Member) async throws(APIError) {
-        _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
-            ((), try core.setFact(key, to: value, now: now))
-        }
+        return try await member.database.remember([FactEdit(FactKey.token(name), nil)])
     }
 
     // MARK: Health
@@ -310,12 +320,11 @@ final class ClusterService: BrambleService {
 
     func apply(_ request: ApplyRequest) async throws(APIError) -> ApplyAnswer {
         let member = try needMember()
-        let (answer, edits) = try DesiredDocuments.plan(
+        var (answer, edits) = try DesiredDocuments.plan(
             request, kept: await kept(member), nodes: await nodes().compactMap { NodeName($0.name) })
         guard answer.applied, !edits.isEmpty else { return answer }
-        _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
-            ((), try core.setFacts(edits.map { ($0.key, $0.value) }, now: now))
-        }
+        let note = try await member.database.remember(edits.map { FactEdit($0.key, $0.value) })
+        if !note.isEmpty { answer.notes.append(note) }
         return answer
     }
 

@@ -1,6 +1,7 @@
 import BrambleAPI
 import Glibc
 import Logging
+import Node
 import Primitives
 import Reactor
 import Replication
@@ -17,6 +18,12 @@ actor Database {
         /// Of what is known here; rides on heartbeats.
         var hash: @Sendable (UInt64) -> Void
         var tell: @Sendable (EventDraft) -> Void
+        /// Facts of the cluster, for the pulse and whoever else must know them at once: some, or all there are.
+        var facts: @Sendable (_ facts: [StoredFact], _ isWhole: Bool) -> Void
+        /// Trust facts that came as rows, encoded.
+        var trust: @Sendable ([UInt8]) -> Void
+        /// What an earlier version kept in a file is in the database, on the disk.
+        var tookOver: @Sendable () -> Void
     }
 
     static let fileName = "database.db"
@@ -33,7 +40,8 @@ actor Database {
     let name: String
     let directory: String
     nonisolated var path: String { directory + "/" + Self.fileName }
-    private let outlets: Outlets
+    let outlets: Outlets
+    var memory = ClusterMemory()
     private let syncLoop = EventLoop(name: "database-sync")
     private var clusters: [[UInt8]]
 
@@ -106,6 +114,7 @@ actor Database {
             logSync = try LogSync(path: path)
             life += 1
             isSyncing = false
+            forgetTold()
             reader.isStale.withLock { $0 = true }
             for note in store.notes {
                 tell("database", note)
@@ -121,7 +130,8 @@ actor Database {
             // A full disk may have room again, a mount may come.
             loop.schedule(after: .seconds(5)) { [weak self] in self?.assumeIsolated { $0.open() } }
         }
-        if !members.isEmpty { tellReplica() }
+        tellReplica()
+        keepMemory()
         if timer == nil { tick() }
         scheduleTurn()
     }
@@ -179,6 +189,7 @@ actor Database {
     /// A snapshot or a backup is in the place of the file now.
     private func fileReplaced() {
         life += 1
+        forgetTold()
         isSyncing = false
         reader.isStale.withLock { $0 = true }
         do throws(StoreError) { logSync = try LogSync(path: path) } catch { reopen(because: error) }
@@ -254,8 +265,8 @@ actor Database {
         scheduleTurn()
     }
 
-    private func tellReplica() {
-        replica?.peersChanged(members: members, reachable: addresses.keys.sorted(), now: now, wall: wall)
+    func tellReplica() {
+        replica?.peersChanged(members: countedMembers, reachable: addresses.keys.sorted(), now: now, wall: wall)
     }
     var reachable: Set<NodeID> { Set(addresses.keys) }
 
@@ -287,6 +298,7 @@ actor Database {
     private func endTurn() {
         isTurnScheduled = false
         guard !isStopped, let replica else { return }
+        keepMemory()
         replica.flush(now: now, wall: wall)
         carryOut(replica.takeOutputs())
         beginSyncIfNeeded()
@@ -436,6 +448,12 @@ actor Database {
             tell(
                 "database-released", "writes that were held back are taken now",
                 detail: ["origin": .string("\(origin)")])
+        case .unreadable(let origin, let sequence):
+            tell(
+                "database-unreadable",
+                "a write of another node cannot be read on \(name), and nothing after it is taken: install the newest "
+                    + "version of Bramble here",
+                detail: ["origin": .string("\(origin)"), "number": .integer(Int64(clamping: sequence))])
         case .fetching(let peer, let bytes):
             tell(
                 "database-fetching", "\(name) fetches the whole database, \(bytes) bytes",

@@ -18,7 +18,7 @@ extension Database {
     }
 
     /// Waits a little for a database that is about to be complete.
-    private func needComplete() async throws(APIError) -> Replica {
+    func needComplete() async throws(APIError) -> Replica {
         if try needReplica().isJoining, await !joined(within: .seconds(4)) {
             var progress = ""
             if case .fetching(let fetch) = replica?.replicator.fetch {
@@ -34,16 +34,20 @@ extension Database {
     func execute(_ request: SQLRequest) async throws(APIError) -> BrambleAPI.SQLAnswer {
         let replica = try await needComplete()
         let statements = request.statements.map { Storage.SQLStatement($0.statement, ($0.params ?? []).map(\.stored)) }
-        if request.isReadOnly {
+        // Over a connection that only reads, on a thread of its own: a long question holds up nobody who writes. It begins
+        // after whatever was answered before, so a caller reads what it wrote.
+        if request.isReadOnly || Store.onlyReads(statements) {
             count(reads: 1)
-            let (reader, path) = (reader, path)
+            let (reader, path, limit) = (reader, path, request.rowLimit)
+            // Of before: what happens while it is read is seen again by a watch, never missed.
+            let token = token
             let result = await readLoop.run { () -> Result<Storage.SQLAnswer, StoreError> in
                 do throws(StoreError) {
-                    return .success(try reader.query(statements, path: path))
+                    return .success(try reader.query(statements, rowLimit: limit, path: path))
                 } catch { return .failure(error) }
             }
             switch result {
-            case .success(let answer): return shown(answer, request, durability: nil, note: "")
+            case .success(let answer): return shown(answer, durability: nil, note: "", token: token)
             case .failure(let error): throw explained(error)
             }
         }
@@ -54,15 +58,17 @@ extension Database {
         let (answer, ticket): (Storage.SQLAnswer, UInt64?)
         do throws(StoreError) {
             (answer, ticket) = try replica.execute(
-                statements, durability: Durability(request.durability), now: now, wall: wall)
+                statements, rowLimit: request.rowLimit, durability: Durability(request.durability), now: now, wall: wall
+            )
         } catch {
             if error.kind == .disk || error.kind == .damaged { troubled(error) }
             throw explained(error)
         }
+        let token = token
         guard let ticket else {
             count(reads: 1)
             scheduleTurn()
-            return shown(answer, request, durability: nil, note: "")
+            return shown(answer, durability: nil, note: "", token: token)
         }
         expect(ticket)
         count(writes: 1)
@@ -72,10 +78,10 @@ extension Database {
                 problem: "the database was replaced or closed before this write was confirmed",
                 remedy: "read whether it is there, and write again if not", kind: .unavailable)
         }
-        return shown(answer, request, durability: WriteDurability(reached), note: sentence(confirmation))
+        return shown(answer, durability: WriteDurability(reached), note: sentence(confirmation), token: token)
     }
 
-    private func sentence(_ confirmation: WriteConfirmation) -> String {
+    func sentence(_ confirmation: WriteConfirmation) -> String {
         switch confirmation.note {
         case nil: ""
         case .alone:
@@ -86,14 +92,14 @@ extension Database {
     }
 
     private func shown(
-        _ answer: Storage.SQLAnswer, _ request: SQLRequest, durability: WriteDurability?, note: String
+        _ answer: Storage.SQLAnswer, durability: WriteDurability?, note: String, token: String
     ) -> BrambleAPI.SQLAnswer {
-        let rows = answer.rows.prefix(request.rowLimit).map { $0.map(BrambleAPI.SQLValue.init) }
-        let result = SQLResult(
-            columns: answer.columns, rows: Array(rows), changed: answer.changed,
-            truncated: answer.rows.count > request.rowLimit)
-        let others = Array(repeating: SQLResult(), count: max(0, request.statements.count - 1))
-        return BrambleAPI.SQLAnswer(results: others + [result], durability: durability, note: note, token: token)
+        let results = answer.results.map { result in
+            SQLResult(
+                columns: result.columns, rows: result.rows.map { $0.map(BrambleAPI.SQLValue.init) },
+                changed: result.changed, truncated: result.isTruncated)
+        }
+        return BrambleAPI.SQLAnswer(results: results, durability: durability, note: note, token: token)
     }
 
     func explained(_ error: StoreError) -> APIError {
@@ -221,6 +227,13 @@ extension Database {
                 "writes of \(writer) from the future (\(held.time.milliseconds) ms since 1970) are held back: set its clock"
             )
         }
+        for origin in replicator.unreadable.keys.sorted() {
+            guard let stuck = replicator.unreadable[origin] else { continue }
+            let writer = replicator.owner(of: origin).map(names) ?? "a node"
+            notes.append(
+                "a write of \(writer) (\(origin), number \(stuck.sequence)) cannot be read here, and nothing after it is taken: "
+                    + "install the newest version of Bramble on this node")
+        }
         let state: DatabaseStatus.State = replica.isJoining ? .fetching : diskTrouble != nil ? .readOnly : .open
         var own = ReplicaStatus(node: name, isSelf: true, state: .equal, lastSync: nil)
         if case .fetching(let fetch) = replicator.fetch {
@@ -228,7 +241,7 @@ extension Database {
             own.snapshot = .init(
                 direction: .receiving, bytes: Int64(fetch.received), totalBytes: Int64(fetch.offer.size))
         }
-        let others = members.filter { $0 != id }.map { status(of: $0, in: replicator, names: names) }
+        let others = countedMembers.filter { $0 != id }.map { status(of: $0, in: replicator, names: names) }
         let ahead = others.map(\.ahead).max() ?? 0
         if ahead > 0, own.state == .equal {
             own.state = .behind
@@ -266,6 +279,12 @@ extension Database {
                 + "ORDER BY id DESC LIMIT ?", [.integer(Int64(limit))])
         let answer: Storage.SQLAnswer
         do throws(StoreError) { answer = try replica.store.query([statement]) } catch { throw explained(error) }
+        // Of a key of several columns the list has one text.
+        let keys = Dictionary(
+            ((try? replica.store.tables()) ?? []).compactMap { table in
+                let columns = table.columns.filter { $0.keyPlace > 0 }
+                return columns.count == 1 ? (table.name.lowercased(), columns[0].name) : nil
+            }, uniquingKeysWith: { first, _ in first })
         return answer.rows.compactMap { row in
             func text(_ place: Int) -> String {
                 switch row[place] {
@@ -289,7 +308,8 @@ extension Database {
                     node: writer(value + 1), at: time(value + 2))
             }
             return Conflict(
-                id: text(0), at: time(1), table: text(2), key: ["key": BrambleAPI.SQLValue(row[3])],
+                id: text(0), at: time(1), table: text(2),
+                key: [keys[text(2).lowercased()] ?? "key": BrambleAPI.SQLValue(row[3])],
                 column: isRow ? nil : text(4), kept: side(5), lost: side(8))
         }
     }

@@ -11,7 +11,7 @@ final class Reading: @unchecked Sendable {
     func close() { connection = nil }
 
     /// On the reading thread.
-    func query(_ statements: [SQLStatement], path: String) throws(StoreError) -> SQLAnswer {
+    func query(_ statements: [SQLStatement], rowLimit: Int, path: String) throws(StoreError) -> SQLAnswer {
         if isStale.withLock({ stale in
             defer { stale = false }
             return stale
@@ -19,10 +19,10 @@ final class Reading: @unchecked Sendable {
             connection = nil
         }
         do throws(StoreError) {
-            if let connection { return try connection.query(statements) }
+            if let connection { return try connection.query(statements, rowLimit: rowLimit) }
             let opened = try StoreReader(path: path, limits: StoreLimits())
             connection = opened
-            return try opened.query(statements)
+            return try opened.query(statements, rowLimit: rowLimit)
         } catch {
             if error.kind == .damaged || error.kind == .disk { connection = nil }
             throw error

@@ -76,8 +76,8 @@ enum DesiredDocuments {
         return (answer, writes)
     }
 
-    /// As `SharedFacts` takes them.
-    static let longestValue = 4096
+    /// A sixteenth of what one transaction can carry. All nodes keep all objects in memory.
+    static let longestValue = 64 * 1024
 
     private static func notes(_ document: ApplyDocument, _ target: DesiredState, _ nodes: [NodeName]) -> [String] {
         var notes: [String] = []

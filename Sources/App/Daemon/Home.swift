@@ -37,7 +37,12 @@ struct Home: Sendable {
     var keyFile: ClusterKeyFile { ClusterKeyFile(in: directory.path) }
 
     func savedMembers() -> [MemberRecord] { load(.members, SavedState.members) ?? [] }
-    func savedFacts() -> SharedFacts { load(.facts, SavedState.facts) ?? SharedFacts() }
+    /// Trust facts; and what an earlier version kept with them, which belongs into the database.
+    func savedFacts() -> (trust: SharedFacts, legacy: [StoredFact]) {
+        var facts = load(.facts, SavedState.facts) ?? SharedFacts()
+        let legacy = facts.takeOthers()
+        return (facts, legacy)
+    }
 
     /// What is damaged is set aside and told; the cluster brings it back.
     private func load<Value>(_ file: DataDirectory.File, _ decode: ([UInt8]) -> Value?) -> Value? {
@@ -68,15 +73,16 @@ struct Home: Sendable {
 
     // MARK: The first password
 
-    /// Written by `bramble init`, which may run beside a waiting daemon; taken over by the daemon as a shared fact.
+    /// Written by `bramble init`, which may run beside a waiting daemon; taken over by the daemon into the database.
     private static let firstPasswordFile = "first-password"
 
     static func leaveFirstPassword(_ hash: [UInt8], in path: String) throws(DataDirectoryError) {
         try DataDirectory.leaveNote(hash, named: firstPasswordFile, in: path)
     }
 
-    /// The hash, once: the file is gone afterwards.
-    func takeFirstPassword() -> [UInt8]? { directory.takeNote(named: Self.firstPasswordFile) }
+    /// The hash. It stays until it is in the database.
+    func firstPassword() -> [UInt8]? { directory.note(named: Self.firstPasswordFile) }
+    func dropFirstPassword() { directory.dropNote(named: Self.firstPasswordFile) }
 
     /// After the removal from a cluster: key, members and facts are moved out of use, the identity is given up.
     func wipe() {

@@ -10,6 +10,8 @@ final class Keeper: Sendable {
     private struct Slots {
         var members: [MemberRecord]?
         var facts: SharedFacts?
+        /// What an earlier version kept in the file of facts stays in it until it is in the database.
+        var legacy: [StoredFact] = []
         var isScheduled = false
         var isClosed = false
     }
@@ -17,13 +19,15 @@ final class Keeper: Sendable {
     private let worker: EventLoop
     private let slots = Locked(Slots())
 
-    init(home: Home, worker: EventLoop) {
+    init(home: Home, worker: EventLoop, legacy: [StoredFact]) {
         self.home = home
         self.worker = worker
+        slots.withLock { $0.legacy = legacy }
     }
 
     func keep(_ members: [MemberRecord]) { schedule { $0.members = members } }
     func keep(_ facts: SharedFacts) { schedule { $0.facts = facts } }
+    func forgetLegacy() { slots.withLock { $0.legacy = [] } }
 
     /// Writes nothing from now on: the directory is about to be wiped, or the daemon ends. What waits is written first.
     func close() {
@@ -42,12 +46,12 @@ final class Keeper: Sendable {
     }
 
     private func write() {
-        let (members, facts) = slots.withLock { slots in
-            defer { slots = Slots(isClosed: slots.isClosed) }
-            return (slots.members, slots.facts)
+        let (members, facts, legacy) = slots.withLock { slots in
+            defer { slots = Slots(legacy: slots.legacy, isClosed: slots.isClosed) }
+            return (slots.members, slots.facts, slots.legacy)
         }
         if let members { write(SavedState.encode(members), to: .members) }
-        if let facts { write(SavedState.encode(facts), to: .facts) }
+        if let facts { write(SavedState.encode(facts, legacy: legacy), to: .facts) }
     }
 
     private func write(_ bytes: [UInt8], to file: DataDirectory.File) {

@@ -28,6 +28,8 @@ final class Member: Sendable {
     private let pulseLoop: EventLoop
     private let contacts: [Endpoint]
     private let keeper: Keeper
+    /// As the files had it at the start.
+    private let remembered: (trust: SharedFacts, legacy: [StoredFact])
     private let hosts: HostsFile?
     private let network: Addresses
     private let streams: StreamTransport
@@ -59,16 +61,19 @@ final class Member: Sendable {
         self.worker = worker
         self.contacts = contacts
         clusterName = key.name
-        keeper = Keeper(home: home, worker: worker)
         hosts = configuration.hostsFile.map { HostsFile(path: $0) }
 
-        var facts = home.savedFacts()
-        if let hash = home.takeFirstPassword() {
-            _ = try? facts.set(FactKey.user(Accounts.firstUser), to: hash, by: home.identity.id)
-            keeper.keep(facts)
-        }
+        // Until the database is open, what an earlier version kept counts as it was.
+        let (trust, legacy) = home.savedFacts()
+        let keeper = Keeper(home: home, worker: worker, legacy: legacy)
+        self.keeper = keeper
+        var facts = trust
+        var known = legacy
+        if let hash = home.firstPassword() { known.append(StoredFact(FactKey.user(Accounts.firstUser), hash)) }
+        _ = facts.project(known, isWhole: true)
         let tokens = tokens
-        tokens.learn(facts)
+        tokens.learn(known, isWhole: true)
+        remembered = (trust, legacy)
         let ring = Home.keyRing(key, facts: facts)
         let saved = home.savedMembers()
         let members = Locked(Set(saved.filter { $0.rank != .removed }.map(\.id)))
@@ -109,7 +114,13 @@ final class Member: Sendable {
                         Frame(.replication, payload: bytes), to: peer, endpoints: addresses)
                 },
                 hash: { hash in reached.withLock { $0 }?.pulse.post(.databaseHash(hash)) },
-                tell: { draft in Task { await journal.record(draft) } }))
+                tell: { draft in Task { await journal.record(draft) } },
+                facts: { facts, isWhole in
+                    tokens.learn(facts, isWhole: isWhole)
+                    reached.withLock { $0 }?.pulse.learn(facts, isWhole: isWhole)
+                },
+                trust: { encoded in reached.withLock { $0 }?.pulse.post(.trustStored(encoded)) },
+                tookOver: { reached.withLock { $0 }?.tookOver() }))
         self.database = database
         streams = try StreamTransport(
             identity: home.identity, loop: loop, port: port, addresses: configuration.addresses,
@@ -132,7 +143,6 @@ final class Member: Sendable {
                 reached.withLock { $0 }?.pulse.post(.reachAnswered)
             }
         pulseLoop = EventLoop(name: "pulse")
-        let keeper = keeper
         pulse = Pulse(
             on: pulseLoop, core: core, sessions: sessions, socket: socket,
             outlets: Pulse.Outlets(
@@ -145,9 +155,10 @@ final class Member: Sendable {
                     keeper.keep(records)
                 },
                 persistFacts: { facts in
-                    tokens.learn(facts)
                     keeper.keep(facts)
+                    database.copy(facts)
                 },
+                storeFacts: { database.store($0) },
                 clusterKeysChanged: { facts in reached.withLock { $0 }?.clusterKeysChanged(facts) },
                 notify: { notice, storyteller in reached.withLock { $0 }?.noticed(notice, storyteller) },
                 probeReach: { reached.withLock { $0 }?.probeReach() },
@@ -170,7 +181,11 @@ final class Member: Sendable {
     func start() async {
         let granted = await pulseLoop.run { ProcessLimits.favorThisThread() }
         Log.debug("the pulse runs as \(granted)")
+        await database.begin(legacy: remembered.legacy, trust: remembered.trust)
         await database.open()
+        if let hash = home.firstPassword(), await database.found(StoredFact(FactKey.user(Accounts.firstUser), hash)) {
+            home.dropFirstPassword()
+        }
         await pulse.start()
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
@@ -301,6 +316,11 @@ final class Member: Sendable {
                 Log.error("the new cluster key could not be written: \(error.problem). \(error.remedy)")
             }
         }
+    }
+
+    private func tookOver() {
+        keeper.forgetLegacy()
+        Task { await keeper.keep(pulse.facts) }
     }
 
     private func heldAtTheDoor() {

@@ -19,6 +19,7 @@ actor Pulse {
         var sendReliably: @Sendable (_ bytes: [UInt8], _ peer: NodeID, _ addresses: [Endpoint]) -> Void
         var persistMembers: @Sendable ([MemberRecord]) -> Void
         var persistFacts: @Sendable (SharedFacts) -> Void
+        var storeFacts: @Sendable ([StoredFact]) -> Void
         var clusterKeysChanged: @Sendable (SharedFacts) -> Void
         var notify: @Sendable (ClusterNotice, Storyteller) -> Void
         var probeReach: @Sendable () -> Void
@@ -60,6 +61,14 @@ actor Pulse {
     /// Events on their way here from other threads.
     private nonisolated let inFlight = Locked(0)
     private nonisolated let dropped = Locked<UInt64>(0)
+    /// What the database says of facts, on its way here: never dropped, and a hundred changes are one.
+    private nonisolated let news = Locked(News())
+
+    private struct News {
+        var facts: [String: StoredFact] = [:]
+        var isWhole = false
+        var isScheduled = false
+    }
 
     init(
         on loop: EventLoop, core: NodeCore, sessions: consuming sending Sessions,
@@ -105,6 +114,27 @@ actor Pulse {
             self?.assumeIsolated { pulse in
                 pulse.inFlight.withLock { $0 -= 1 }
                 pulse.handle(event)
+            }
+        }
+    }
+
+    /// What the database says of facts: some, or all there are.
+    nonisolated func learn(_ facts: [StoredFact], isWhole: Bool) {
+        let isFirst = news.withLock { news in
+            if isWhole { news = News(isWhole: true, isScheduled: news.isScheduled) }
+            for fact in facts { news.facts[fact.key] = fact }
+            defer { news.isScheduled = true }
+            return !news.isScheduled
+        }
+        guard isFirst else { return }
+        loop.perform { [weak self] in
+            self?.assumeIsolated { pulse in
+                let news = pulse.news.withLock { news in
+                    defer { news = News() }
+                    return news
+                }
+                let facts = news.facts.values.sorted { $0.key < $1.key }
+                pulse.handle(.factsStored(facts, isWhole: news.isWhole))
             }
         }
     }
@@ -251,6 +281,7 @@ actor Pulse {
             case .databaseDiffers(let peer): outlets.databaseDiffers(peer)
             case .persistMembers(let records): outlets.persistMembers(records)
             case .persistFacts(let facts): outlets.persistFacts(facts)
+            case .storeFacts(let facts): outlets.storeFacts(facts)
             case .clusterKeysChanged: outlets.clusterKeysChanged(core.facts)
             case .notify(let notice): outlets.notify(notice, storyteller)
             case .wasRemoved(let remover):

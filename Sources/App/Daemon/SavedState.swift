@@ -51,28 +51,51 @@ enum SavedState {
 
     // MARK: facts.json
 
+    /// Also the value of a trust fact's row in the database.
     private struct SavedFact: Codable {
         /// Base 64.
         var value: String
         var stamp: UInt64
         var origin: String
+
+        init(_ entry: SharedFacts.Entry) {
+            value = Data(entry.value).base64EncodedString()
+            stamp = entry.stamp
+            origin = entry.origin.description
+        }
+        var entry: SharedFacts.Entry? {
+            guard let value = Data(base64Encoded: value), let origin = NodeID(origin) else { return nil }
+            return SharedFacts.Entry(value: Array(value), stamp: stamp, origin: origin)
+        }
     }
 
-    static func encode(_ facts: SharedFacts) -> [UInt8] {
-        json(
-            facts.entries.mapValues { entry in
-                SavedFact(
-                    value: Data(entry.value).base64EncodedString(), stamp: entry.stamp, origin: entry.origin.description
-                )
-            })
+    /// Trust facts; `legacy` is what an earlier version kept with them, while it is not in the database yet.
+    static func encode(_ facts: SharedFacts, legacy: [StoredFact] = []) -> [UInt8] {
+        var saved = facts.entries.mapValues(SavedFact.init)
+        for fact in legacy where saved[fact.key] == nil {
+            let origin = fact.by ?? NodeID(high: 0, low: 0)
+            saved[fact.key] = SavedFact(SharedFacts.Entry(value: fact.value, stamp: 0, origin: origin))
+        }
+        return json(saved)
+    }
+
+    static func encode(_ entry: SharedFacts.Entry) -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return Array((try? encoder.encode(SavedFact(entry))) ?? Data())
+    }
+    /// Nil when it cannot be read: another version wrote it.
+    static func entry(from bytes: [UInt8]) -> SharedFacts.Entry? {
+        guard let fact = try? JSONDecoder().decode(SavedFact.self, from: Data(bytes)) else { return nil }
+        return fact.entry
     }
 
     static func facts(from bytes: [UInt8]) -> SharedFacts? {
         guard let saved = try? JSONDecoder().decode([String: SavedFact].self, from: Data(bytes)) else { return nil }
         var entries: [(key: String, entry: SharedFacts.Entry)] = []
         for (key, fact) in saved {
-            guard let value = Data(base64Encoded: fact.value), let origin = NodeID(fact.origin) else { return nil }
-            entries.append((key, SharedFacts.Entry(value: Array(value), stamp: fact.stamp, origin: origin)))
+            guard let entry = fact.entry else { return nil }
+            entries.append((key, entry))
         }
         var facts = SharedFacts()
         _ = facts.merge(entries)

@@ -18,7 +18,7 @@ struct Storyteller: Sendable {
     func tell(_ notice: ClusterNotice) -> EventDraft? {
         switch notice {
         case .membership(let notice): return tell(notice)
-        case .factChanged(let key, let origin): return tell(factChanged: key, by: origin)
+        case .factChanged(let key, let origin, let isNews): return isNews ? tell(factChanged: key, by: origin) : nil
         case .waitingForApproval(let applicant):
             let wanted = applicant.record.profile.name.description
             return EventDraft(
@@ -78,24 +78,25 @@ struct Storyteller: Sendable {
         }
     }
 
-    private func tell(factChanged key: String, by origin: NodeID) -> EventDraft? {
+    private func tell(factChanged key: String, by origin: NodeID?) -> EventDraft? {
+        let writer = origin.map { [name($0)] } ?? []
         let parts = key.split(separator: "/", maxSplits: 1).map { String($0) }
         guard parts.count == 2 else { return nil }
         switch parts[0] {
         case "approved":
             let who = NodeID(parts[1]).map(name) ?? parts[1]
-            return EventDraft(type: "approved", subject: who, by: [name(origin)], sentence: "\(who) was approved")
+            return EventDraft(type: "approved", subject: who, by: writer, sentence: "\(who) was approved")
         case "key":
             return EventDraft(
-                type: "key-changed", subject: name(origin), by: [name(origin)],
+                type: "key-changed", subject: writer.first ?? "", by: writer,
                 sentence: "the cluster key was changed (version \(Int(parts[1]) ?? 0))")
         case "user":
             return EventDraft(
-                type: "password-changed", subject: parts[1], by: [name(origin)],
+                type: "password-changed", subject: parts[1], by: writer,
                 sentence: "the password of \(parts[1]) was changed")
         case "token":
             return EventDraft(
-                type: "token-changed", subject: parts[1], by: [name(origin)],
+                type: "token-changed", subject: parts[1], by: writer,
                 sentence: "the API token \(parts[1]) was created or revoked")
         default: return nil  // `removed` is told by membership
         }

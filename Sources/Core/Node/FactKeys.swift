@@ -3,11 +3,23 @@ import Services
 
 /// The keys under which shared facts are kept, in one place: whoever adds a kind of fact adds its key here.
 package enum FactKey {
+    /// Whether the core itself keeps and spreads it; everything else is in the database.
+    package static func isTrust(_ key: String) -> Bool {
+        key.hasPrefix(removals) || key.hasPrefix(approvals) || key.hasPrefix(clusterKeys) || key == admission
+    }
+    /// Trust facts that are rows of the database too. Cluster keys are not: a record goes to whoever asks for it, also to a
+    /// removed node whose removal has not come here yet, and the new key is what shuts it out.
+    package static func isCopied(_ key: String) -> Bool { isTrust(key) && !key.hasPrefix(clusterKeys) }
+
     /// Removed for good. Value: when (ISO 8601) and by whom, for people.
     package static func removed(_ id: NodeID) -> String { "\(removals)\(id)" }
     package static let removals = "removed/"
     /// An operator said yes to it, where admission is by approval.
-    package static func approved(_ id: NodeID) -> String { "approved/\(id)" }
+    package static func approved(_ id: NodeID) -> String { "\(approvals)\(id)" }
+    package static let approvals = "approved/"
+    /// A member by its row in the database, however long it has been away. Value: its name.
+    package static func member(_ id: NodeID) -> String { "\(members)\(id)" }
+    package static let members = "member/"
     /// Cluster keys by version; the value is the key as `cluster.key` has it. The highest version is current.
     package static func clusterKey(version: UInt32) -> String {
         let digits = String(version)

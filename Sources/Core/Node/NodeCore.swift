@@ -69,6 +69,8 @@ package struct NodeCore: Sendable {
             let effects = carryOut(membership.handle(.databaseHash(hash), now: now), now: now)
             return isFirst ? effects + tellDatabase() : effects
         case .load(let load): return carryOut(membership.handle(.load(load.encoded), now: now), now: now)
+        case .factsStored(let stored, let isWhole): return project(stored, isWhole: isWhole)
+        case .trustStored(let encoded): return merge(encoded, from: nil, wantsReply: false, now: now)
         case .leave: return carryOut(membership.handle(.leave, now: now), now: now)
         }
     }
@@ -110,7 +112,7 @@ package struct NodeCore: Sendable {
 
     /// It has met nobody and holds nothing that an operator decided, not even the first password. It takes the cluster
     /// that takes it: with `admit: approve` on every machine, two would else hold each other at the door for ever.
-    private var isNewcomer: Bool { facts.entries.isEmpty && membership.records.count <= 1 }
+    private var isNewcomer: Bool { facts.isEmpty && membership.records.count <= 1 }
 
     private var needsApproval: Bool {
         config.needsApproval || facts[FactKey.admission].map { $0.elementsEqual("approve".utf8) } ?? false
@@ -142,19 +144,23 @@ package struct NodeCore: Sendable {
         try setFacts([(key, value)], now: now)
     }
 
-    /// All of them or, where they find no room, none.
+    /// All of them or, where they find no room, none. What is no trust fact goes to the database, and is seen here when it
+    /// comes back from there.
     package mutating func setFacts(
         _ news: [(key: String, value: [UInt8]?)], now: Instant
     ) throws(Refusal) -> [NodeEffect] {
         var after = facts
         do {
-            for (key, value) in news { _ = try after.set(key, to: value, by: id) }
+            for (key, value) in news where FactKey.isTrust(key) { _ = try after.set(key, to: value, by: id) }
         } catch {
             throw .tooManyFacts
         }
+        let forDatabase = news.filter { !FactKey.isTrust($0.key) }.map { StoredFact($0.key, $0.value ?? [], by: id) }
+        let stores: [NodeEffect] = forDatabase.isEmpty ? [] : [.storeFacts(forDatabase)]
+        let keys = news.map(\.key).filter(FactKey.isTrust)
+        guard !keys.isEmpty else { return stores }
         facts = after
-        let keys = news.map(\.key)
-        return tellDigest(now: now) + [.persistFacts(facts)] + tell(keys) + spread(keys)
+        return tellDigest(now: now) + [.persistFacts(facts)] + stores + tell(keys) + spread(keys)
     }
 
     /// Removes a node for good, and changes the cluster key so that what it knows opens nothing.
@@ -165,9 +171,11 @@ package struct NodeCore: Sendable {
         _ node: NodeID, key: [UInt8], newKey: [UInt8], note: String, now: Instant
     ) throws(Refusal) -> [NodeEffect] {
         guard node != id else { throw .isSelf }
-        guard isMember(node) else { throw .unknownNode }
-        let path = membership.preferredPath(to: node)
-        let notice = NodeEffect.send(NodeMessage.removalNotice(when: note).encoded, to: node, via: path)
+        // Membership forgets who was away for a month; the database does not, and waits for it.
+        guard isMember(node) || facts[FactKey.member(node)] != nil, facts[FactKey.removed(node)] == nil else {
+            throw .unknownNode
+        }
+        let notice = isMember(node) ? [removalNotice(to: node, note)] : []
         let version = currentKeyVersion
         let news = try setFacts(
             [
@@ -175,7 +183,11 @@ package struct NodeCore: Sendable {
                 (FactKey.clusterKey(version: version + 1), newKey),
             ], now: now)
         // Told first, while there is still a session; a lost notice is made up for when it is refused at the door.
-        return [notice] + news + expel(node, now: now) + [.clusterKeysChanged]
+        return notice + news + expel(node, now: now) + [.clusterKeysChanged]
+    }
+    private func removalNotice(to node: NodeID, _ note: String) -> NodeEffect {
+        let path = membership.preferredPath(to: node)
+        return .send(NodeMessage.removalNotice(when: note).encoded, to: node, via: path)
     }
 
     /// Lets a waiting node in.
@@ -242,17 +254,25 @@ package struct NodeCore: Sendable {
 
     // MARK: Facts
 
+    private mutating func project(_ stored: [StoredFact], isWhole: Bool) -> [NodeEffect] {
+        let changed = facts.project(stored, isWhole: isWhole)
+        let writers = Dictionary(stored.map { ($0.key, $0.by) }) { first, _ in first }
+        // The whole of it is no news: it is what was there before this node looked.
+        return changed.map { .notify(.factChanged(key: $0, by: writers[$0] ?? nil, isNews: !isWhole)) }
+    }
+
     private mutating func merge(
-        _ encoded: [UInt8], from sender: NodeID, wantsReply: Bool, now: Instant
+        _ encoded: [UInt8], from sender: NodeID?, wantsReply: Bool, now: Instant
     ) -> [NodeEffect] {
         var reader = ByteReader(encoded)
         guard let entries = try? SharedFacts.decode(&reader), (try? reader.finish()) != nil else {
             malformedMessages += 1
             return []
         }
-        let changed = facts.merge(entries)
+        // Others are an earlier version's, which kept all facts here.
+        let changed = facts.merge(entries.filter { FactKey.isTrust($0.key) })
         var effects: [NodeEffect] = []
-        if wantsReply {
+        if wantsReply, let sender {
             // What the sender lacks or has older: all we have that is not just what it sent.
             let theirs = Dictionary(entries.map { ($0.key, $0.entry) }) { first, _ in first }
             let news = facts.entries.filter { theirs[$0.key] != $0.value }.keys.sorted()
@@ -277,7 +297,7 @@ package struct NodeCore: Sendable {
     private func tell(_ keys: [String]) -> [NodeEffect] {
         let current = FactKey.clusterKey(version: currentKeyVersion)
         return keys.filter { !$0.hasPrefix(FactKey.clusterKeys) || $0 == current && currentKeyVersion > 1 }.map {
-            .notify(.factChanged(key: $0, by: facts.entries[$0]!.origin))
+            .notify(.factChanged(key: $0, by: facts.entries[$0]!.origin, isNews: true))
         }
     }
 

@@ -21,6 +21,10 @@ package enum NodeEvent: Sendable {
     case load(LoadFacts)
     /// Of what the database knows: it rides on heartbeats from now on, and is compared.
     case databaseHash(UInt64)
+    /// What the database says of facts: some of them, or all there are.
+    case factsStored([StoredFact], isWhole: Bool)
+    /// Trust facts that came as rows of the database, encoded: what arrives first counts.
+    case trustStored([UInt8])
     /// We are stopping on purpose.
     case leave
 }
@@ -51,6 +55,8 @@ package enum NodeEffect: Equatable, Sendable {
     /// Write down, away from the pulse thread.
     case persistMembers([MemberRecord])
     case persistFacts(SharedFacts)
+    /// Facts for the database, an empty value deletes. When it has them it says `factsStored`.
+    case storeFacts([StoredFact])
     /// The cluster keys changed: the newest is the one to prove from now on.
     case clusterKeysChanged
     case notify(ClusterNotice)
@@ -65,7 +71,8 @@ package enum NodeEffect: Equatable, Sendable {
 /// What happened, for the event log.
 package enum ClusterNotice: Equatable, Sendable {
     case membership(Notice)
-    case factChanged(key: String, by: NodeID)
+    /// `isNews` is false where all that the database has is read, at the start.
+    case factChanged(key: String, by: NodeID?, isNews: Bool)
     case waitingForApproval(Applicant)
     case nameConflict(NameTable.Conflict)
 }

@@ -1,10 +1,13 @@
 package import Primitives
 package import Wire
 
-/// What the operator decided, on every node: who was removed or approved, users, tokens, cluster keys.
+/// What the operator decided, on every node.
 ///
-/// A small map whose entries are last-writer-wins by (stamp, origin); merging is commutative, associative and idempotent,
-/// so facts may arrive in any order and any number of times. It stands in for the replicated database, and moves there.
+/// Two parts, read as one. The *trust facts* (who was removed or approved, cluster keys) must hold before a peer may speak to
+/// the database at all: a small map whose entries are last-writer-wins by (stamp, origin), spread with the node's own
+/// messages; merging is commutative, associative and idempotent, so they may arrive in any order and any number of times.
+/// Everything else (users, tokens, what should run, orders that last) is in the replicated database, and `stored` is what it
+/// says: a copy for whoever must never wait for a disk.
 package struct SharedFacts: Equatable, Sendable {
     package struct Entry: Equatable, Sendable {
         /// Empty means deleted: the entry stays, so that an old value cannot come back.
@@ -28,7 +31,7 @@ package struct SharedFacts: Equatable, Sendable {
 
     package enum Failure: Error, Equatable, Sendable { case tooManyFacts, tooLong }
 
-    /// All facts of a cluster fit one stream frame of 1 MiB: 1,024 entries, 256 bytes of key, 512 KiB in all.
+    /// All trust facts of a cluster fit one stream frame of 1 MiB: 1,024 entries, 256 bytes of key, 512 KiB in all.
     package static let maximumEntries = 1024
     package static let maximumKey = 256
     package static let maximumValue = 4096
@@ -38,19 +41,46 @@ package struct SharedFacts: Equatable, Sendable {
     package private(set) var entries: [String: Entry] = [:]
     private var bytes = 0
     private var newestStamp: UInt64 = 0
-    /// Equal on two nodes when their facts are; kept up to date by each change. Not against forgers: peers are authenticated.
+    /// As the database has them.
+    package private(set) var stored: [String: [UInt8]] = [:]
+    /// Of the trust facts. Equal on two nodes when their facts are; kept up to date by each change. Not against forgers: peers are authenticated.
     package private(set) var digest: UInt64 = 0
 
     package init() {}
 
     /// The value of a key; nil when it was never set or was deleted.
     package subscript(key: String) -> [UInt8]? {
-        entries[key].flatMap { $0.value.isEmpty ? nil : $0.value }
+        guard let entry = entries[key] else { return stored[key] }
+        return entry.value.isEmpty ? nil : entry.value
     }
 
     /// Keys with this prefix that have a value, in order.
     package func keys(prefix: String) -> [String] {
-        entries.filter { $0.key.hasPrefix(prefix) && !$0.value.value.isEmpty }.keys.sorted()
+        let own = entries.filter { $0.key.hasPrefix(prefix) && !$0.value.value.isEmpty }.keys
+        let others = stored.keys.filter { $0.hasPrefix(prefix) && entries[$0] == nil }
+        return (own + others).sorted()
+    }
+    /// Nobody ever decided anything, as far as is known here.
+    package var isEmpty: Bool { entries.isEmpty && stored.isEmpty }
+
+    /// Takes over what the database says. With `isWhole` it says nothing else. Returns the keys that changed, in order.
+    package mutating func project(_ facts: [StoredFact], isWhole: Bool) -> [String] {
+        var after = isWhole ? [:] : stored
+        for fact in facts where !FactKey.isTrust(fact.key) { after[fact.key] = fact.value.isEmpty ? nil : fact.value }
+        let touched = isWhole ? Set(stored.keys).union(after.keys) : Set(facts.map(\.key))
+        let changed = touched.filter { stored[$0] != after[$0] }.sorted()
+        stored = after
+        return changed
+    }
+
+    /// What a file of an earlier version has besides trust facts: it belongs into the database.
+    package mutating func takeOthers() -> [StoredFact] {
+        let others = entries.filter { !FactKey.isTrust($0.key) }
+        let trust = entries.filter { FactKey.isTrust($0.key) }
+        self = SharedFacts()
+        _ = merge(trust.map { ($0.key, $0.value) })
+        return others.filter { !$0.value.value.isEmpty }.sorted { $0.key < $1.key }
+            .map { StoredFact($0.key, $0.value.value, by: $0.value.origin) }
     }
 
     /// Sets or, with nil, deletes a fact as `origin`. Returns the new entry.
@@ -99,6 +129,20 @@ package struct SharedFacts: Equatable, Sendable {
         entry.value.forEach(add)
         var mixed = SeededGenerator(seed: hash)
         return mixed.next()
+    }
+}
+
+/// One fact of the database.
+package struct StoredFact: Equatable, Sendable {
+    package var key: String
+    /// Empty: it is not there.
+    package var value: [UInt8]
+    /// Who wrote it, where that is known.
+    package var by: NodeID?
+    package init(_ key: String, _ value: [UInt8], by: NodeID? = nil) {
+        self.key = key
+        self.value = value
+        self.by = by
     }
 }
 

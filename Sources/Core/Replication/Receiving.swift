@@ -23,7 +23,9 @@ extension Replicator {
         send(.pull(number: lastPull, wants: wants, budget: UInt32(config.pullBudget)), to: peer)
     }
 
-    private func isWanted(_ origin: Origin, upTo head: UInt64) -> Bool { head > vector[origin] && held[origin] == nil }
+    private func isWanted(_ origin: Origin, upTo head: UInt64) -> Bool {
+        head > vector[origin] && held[origin] == nil && (unreadable[origin]?.until ?? .zero) <= now
+    }
 
     mutating func pullTick() {
         if let pull, now >= pull.deadline {
@@ -104,9 +106,11 @@ extension Replicator {
             vector.advance(record.origin, to: record.sequence)
             times[record.origin] = max(times[record.origin] ?? .zero, record.time)
             newest = max(newest, record.time)
+            if let stuck = unreadable[record.origin], stuck.sequence <= record.sequence { unreadable[record.origin] = nil }
             if isFlooding { enqueue(record, except: peer) }
         }
-        if records.count < all.count {
+        let isRefused = all.contains { $0.sequence > vector[$0.origin] && unreadable[$0.origin] == nil }
+        if records.count < all.count, isRefused {
             // A full disk, as a rule: not again at once.
             for peer in peersInOrder { peers[peer]?.avoidedUntil = now + config.pullTimeout }
         }

@@ -69,6 +69,7 @@ package struct Replicator: Sendable {
     var lastOffer: UInt64 = 0
     package internal(set) var held: [Origin: HeldOrigin] = [:]
     var released: [Origin: HybridTime] = [:]
+    package internal(set) var unreadable: [Origin: Unreadable] = [:]
     var waits: [Durability: WaitLine] = [:]
     package internal(set) var counters = ReplicationCounters()
     package internal(set) var isJoining: Bool
@@ -256,8 +257,27 @@ package struct Replicator: Sendable {
 
     /// Bytes of a peer that are no message.
     package mutating func receivedNonsense() { counters.refusedMessages += 1 }
-    /// Records whose bodies the store could not read.
-    package mutating func refused(_ count: Int) { counters.refusedRecords += UInt64(count) }
+    /// Records that the store did not take; `unreadable` are those whose bodies it cannot read. Such a one is the same wherever
+    /// it is asked for: it is asked for again ever more seldom, while other origins go on.
+    package mutating func refused(
+        _ count: Int, unreadable found: [(origin: Origin, sequence: UInt64)] = [], now: Instant
+    ) {
+        counters.refusedRecords += UInt64(count)
+        for (origin, sequence) in found {
+            let isKnown = unreadable[origin]?.sequence == sequence
+            guard isKnown || unreadable.count < ReplicationCodec.maximumOrigins else { continue }
+            let pause = isKnown ? unreadable[origin]!.pause * 2 : config.pullTimeout
+            let bounded = min(pause, config.unreadablePause)
+            unreadable[origin] = Unreadable(sequence: sequence, pause: bounded, until: now + bounded)
+            if !isKnown { effects.append(.notify(.unreadable(origin, sequence))) }
+        }
+    }
+    /// Where one origin's records cannot be read on.
+    package struct Unreadable: Equatable, Sendable {
+        package var sequence: UInt64
+        var pause: Duration
+        var until: Instant
+    }
 
     /// Records and acknowledgements of another history mean nothing here. Whoever has the lower epoch starts over.
     private mutating func isOurs(_ other: DatabaseEpoch, _ peer: NodeID) -> Bool {
@@ -410,6 +430,8 @@ package struct ReplicatorConfig: Equatable, Sendable {
     package var confirmTimeout: Duration = .seconds(5)
     /// A new database that finds nobody in this time is complete.
     package var joinPatience: Duration = .seconds(3)
+    /// A record that nobody here can read is asked for again after at most so long: an update may have come.
+    package var unreadablePause: Duration = .seconds(600)
     /// A peer that says nothing for so long in the middle of a snapshot is given up for another.
     package var snapshotTimeout: Duration = .seconds(5)
     /// Of the log, beyond what every member has: more or older is dropped where a majority has it. Unit: bytes.
@@ -434,6 +456,8 @@ package enum ReplicationNotice: Equatable, Sendable {
     /// Records of this origin are from the future, and are not applied until their time comes or an operator says so.
     case held(origin: Origin, by: NodeID?, time: HybridTime)
     case released(origin: Origin)
+    /// This record of an origin cannot be read here; nothing after it is taken, others go on.
+    case unreadable(Origin, UInt64)
     case fetching(from: NodeID, bytes: UInt64)
     case fetched(from: NodeID)
     case fetchFailed(from: NodeID)

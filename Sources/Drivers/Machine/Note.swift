@@ -1,6 +1,6 @@
 import Glibc
 
-/// A small file that one process leaves in a data directory for the daemon that has it locked, or will: taken once.
+/// A small file that one process leaves in a data directory for the daemon that has it locked, or will.
 extension DataDirectory {
     package static func leaveNote(_ content: [UInt8], named name: String, in path: String) throws(DataDirectoryError) {
         let owner = try prepare(path)
@@ -12,10 +12,10 @@ extension DataDirectory {
         }
     }
 
-    /// The content, once: the file is gone afterwards. Nil when there is none, or it cannot be read.
-    package func takeNote(named name: String) -> [UInt8]? {
-        let file = "\(path)/\(name)"
-        defer { unlink(file) }
-        return (try? AtomicFile.read(file, limit: 4096)) ?? nil
+    /// Nil when there is none, or it cannot be read.
+    package func note(named name: String) -> [UInt8]? {
+        (try? AtomicFile.read("\(path)/\(name)", limit: 4096)) ?? nil
     }
+    /// Its content is where it belongs.
+    package func dropNote(named name: String) { unlink("\(path)/\(name)") }
 }

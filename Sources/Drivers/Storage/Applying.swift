@@ -190,6 +190,8 @@ extension Store {
     private func noteConflicts(
         _ overwrites: [RowState.Overwrite], _ incoming: Stamp, _ table: TableModel, _ key: [SQLValue]
     ) throws(StoreError) {
+        // A conflict shows both values: of secrets neither may be seen, and of Bramble's own there is nothing to decide.
+        if OwnTables.isReplicated(table.name), table.name != OwnTables.facts { return }
         for overwrite in overwrites where !hadSeen(overwrite, incoming) {
             let statement = try own(
                 "INSERT INTO bramble_conflicts (at, tab, key, col, kept, kept_by, kept_at, lost, lost_by, lost_at) "

@@ -170,7 +170,14 @@ private func authorize(
         return SQLITE_DENY
     }
     switch action {
-    case SQLITE_SELECT, SQLITE_READ, SQLITE_RECURSIVE: return SQLITE_OK
+    case SQLITE_SELECT, SQLITE_RECURSIVE: return SQLITE_OK
+    case SQLITE_READ:
+        // Also through a view, an index or a condition: SQLite asks for every column of every table by its own name.
+        let column = second.map { String(cString: $0).lowercased() } ?? ""
+        guard OwnTables.hidden[name.lowercased()] == column else { return SQLITE_OK }
+        return deny(
+            "\(name).\(column) cannot be read: it has hashes of passwords and tokens, or rows in which they were",
+            "name the other columns; what was applied is printed by: bramble export")
     case SQLITE_FUNCTION:
         let function = second.map { String(cString: $0).lowercased() } ?? ""
         guard ["load_extension", "fts3_tokenizer"].contains(function) else { return SQLITE_OK }

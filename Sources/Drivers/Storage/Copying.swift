@@ -288,7 +288,7 @@ extension Store {
         options.wall = wall
         discardSnapshot()
         if case .file(let own) = place, let path {
-            let hadContent = knowledge.tables.count > 1 || !vector.isEmpty
+            let hadContent = knowledge.tables.count > OwnTables.replicated.count || !vector.isEmpty
             try close()
             prepared = [:]
             plans = [:]
@@ -387,8 +387,9 @@ extension Store {
         csqlite_set(connection.handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.addFunctions(IdentifierSource.silent)
         try connection.run("PRAGMA cell_size_check = ON")
+        let version = try connection.single("PRAGMA user_version")
         guard try connection.single("PRAGMA application_id") == OwnTables.applicationID,
-            try connection.single("PRAGMA user_version") == OwnTables.version
+            OwnTables.readable.contains(version)
         else { throw unusable("it is not a database of this version of Bramble") }
         let check = try connection.prepare("PRAGMA integrity_check(1)")
         guard check.step() == SQLITE_ROW, check.text(0) == "ok" else { throw unusable("it is damaged") }
@@ -396,7 +397,7 @@ extension Store {
             SQLText.statements(Array(OwnTables.text.utf8)).map { tokens in
                 SQLText.slice(
                     Array(OwnTables.text.utf8), tokens[0].range.lowerBound..<tokens[tokens.count - 1].range.upperBound)
-            } + [OwnTables.factsText])
+            } + OwnTables.replicated.filter { $0.since <= version }.map(\.text))
         var found = 0
         let schema = try connection.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
         while schema.step() == SQLITE_ROW {

@@ -30,7 +30,7 @@ extension Store {
                 try release(name.lowercased())
             }
         case .addColumn(let name, let column, let definition, let sql):
-            guard let old = knowledge.tables[name.lowercased()], name.lowercased() != OwnTables.facts else {
+            guard let old = knowledge.tables[name.lowercased()], !OwnTables.isReplicated(name.lowercased()) else {
                 throw StoreError(
                     .statement, "no such table: \(name)", remedy: "create it first", position: offset)
             }
@@ -82,7 +82,7 @@ extension Store {
 
     /// Whether SQLite takes a definition, by itself and under another name; nothing stays of the trial.
     private func isUsable(_ kind: RecordBody.Element.Kind, _ sql: String) throws(StoreError) -> Bool {
-        if sql == OwnTables.factsText { return true }
+        if OwnTables.replicated.contains(where: { $0.text == sql }) { return true }
         if let known = definitions[sql] { return known }
         let statement = kind == .table ? sql : "ALTER TABLE bramble_trial ADD COLUMN \(sql)"
         let text = Array(statement.utf8)

@@ -1,5 +1,5 @@
 import CSQLite
-package import Replication
+import Replication
 import Wire
 
 /// One statement of a call, ready to run.
@@ -17,8 +17,12 @@ extension Store {
     private static let keptPlans = 64
 
     /// One call of people: all statements in one transaction. On an error nothing has changed.
-    /// - Parameter wall: milliseconds since 1970, as this machine believes.
-    package func execute(_ statements: [SQLStatement], wall: Int64) throws(StoreError) -> SQLAnswer {
+    /// - Parameters:
+    ///   - rowLimit: of each text; what is beyond it is left out and said so. Without it too many rows are an error.
+    ///   - wall: milliseconds since 1970, as this machine believes.
+    package func execute(
+        _ statements: [SQLStatement], rowLimit: Int? = nil, wall: Int64
+    ) throws(StoreError) -> SQLAnswer {
         var clock = knowledge.clock
         let stamp = Stamp(clock.next(wall: wall), origin)
         identifiers.wall = max(wall, stamp.time.milliseconds)
@@ -26,8 +30,11 @@ extension Store {
             capture.begin(.writer, time: options.limits.statementTime)
             var answer = SQLAnswer()
             var elements: [RecordBody.Element] = []
+            var left = Room(rows: options.limits.rows, bytes: options.limits.bytes, each: rowLimit)
             for statement in statements {
-                try run(statement, stamp: stamp, answer: &answer, elements: &elements)
+                var result = StatementResult()
+                try run(statement, stamp: stamp, answer: &result, elements: &elements, room: &left)
+                answer.results.append(result)
             }
             capture.isCapturing = false
             capture.author = .own
@@ -41,7 +48,7 @@ extension Store {
     }
 
     /// The same, for a call that may only read.
-    package func query(_ statements: [SQLStatement]) throws(StoreError) -> SQLAnswer {
+    package func query(_ statements: [SQLStatement], rowLimit: Int? = nil) throws(StoreError) -> SQLAnswer {
         try finish(try own("BEGIN"))
         defer {
             capture.end()
@@ -50,19 +57,48 @@ extension Store {
         capture.begin(.reader, time: options.limits.statementTime)
         var answer = SQLAnswer()
         var elements: [RecordBody.Element] = []
-        for statement in statements { try run(statement, stamp: .zero, answer: &answer, elements: &elements) }
+        var left = Room(rows: options.limits.rows, bytes: options.limits.bytes, each: rowLimit)
+        for statement in statements {
+            var result = StatementResult()
+            try run(statement, stamp: .zero, answer: &result, elements: &elements, room: &left)
+            answer.results.append(result)
+        }
         return answer
     }
 
+    /// What the answers of one call may still hold.
+    private struct Room {
+        var rows: Int
+        var bytes: Int
+        /// Rows of each text.
+        var each: Int?
+    }
+
+    /// Whether none of these can write, by their first words: they may run on another thread, over a connection that only
+    /// reads. What draws an identifier may not: the store's own connection gives them out.
+    package static func onlyReads(_ statements: [SQLStatement]) -> Bool {
+        statements.allSatisfy { call in
+            let text = Array(call.text.utf8)
+            guard text.count <= LogRecord.maximumBody, !text.contains(0) else { return false }
+            return SQLText.statements(text).allSatisfy { tokens in
+                guard let first = tokens.first, first.kind == .word, ["SELECT", "VALUES"].contains(first.text) else {
+                    return false
+                }
+                return !tokens.contains { $0.text.uppercased() == "BRAMBLE_ID" }
+            }
+        }
+    }
+
     private func run(
-        _ call: SQLStatement, stamp: Stamp, answer: inout SQLAnswer, elements: inout [RecordBody.Element]
+        _ call: SQLStatement, stamp: Stamp, answer: inout StatementResult, elements: inout [RecordBody.Element],
+        room: inout Room
     ) throws(StoreError) {
         let isReader = capture.author == .reader
         if let plan = isReader ? readPlans[call.text] : plans[call.text] {
             var parameters = call.parameters[...]
             for step in plan {
                 guard case .run(let statement) = step.action else { continue }
-                try run(statement, &parameters, offset: step.offset, answer: &answer)
+                try run(statement, &parameters, offset: step.offset, answer: &answer, room: &room)
             }
             guard parameters.isEmpty else { throw tooManyParameters }
             return
@@ -84,7 +120,7 @@ extension Store {
             case .other:
                 let statement = try prepareForPeople(
                     SQLText.slice(text, offset..<last.range.upperBound), offset: offset)
-                try run(statement, &parameters, offset: offset, answer: &answer)
+                try run(statement, &parameters, offset: offset, answer: &answer, room: &room)
                 plan.append(PlanStep(action: .run(statement), offset: offset))
             case let kind:
                 guard !isReader else {
@@ -126,7 +162,8 @@ extension Store {
     }
 
     private func run(
-        _ statement: Statement, _ parameters: inout ArraySlice<SQLValue>, offset: Int, answer: inout SQLAnswer
+        _ statement: Statement, _ parameters: inout ArraySlice<SQLValue>, offset: Int,
+        answer: inout StatementResult, room: inout Room
     ) throws(StoreError) {
         statement.reset()
         defer { statement.reset() }
@@ -143,17 +180,24 @@ extension Store {
         if columns > 0 {
             answer.columns = statement.columnNames
             answer.rows = []
+            answer.isTruncated = false
         }
         let isReadOnly = sqlite3_stmt_readonly(statement.handle) != 0
-        var size = 0
         while true {
             let code = statement.step()
             if code == SQLITE_DONE { break }
             guard code == SQLITE_ROW else { throw failure(code, offset) }
             guard columns > 0 else { continue }
+            if let most = room.each, answer.rows.count >= most {
+                answer.isTruncated = true
+                // One that writes and returns rows has to come to its end.
+                if isReadOnly { break }
+                continue
+            }
             let row = (0..<columns).map { statement.value($0) }
-            size += row.reduce(0) { $0 + $1.size }
-            guard answer.rows.count < options.limits.rows, size <= options.limits.bytes else {
+            room.rows -= 1
+            room.bytes -= row.reduce(0) { $0 + $1.size }
+            guard room.rows >= 0, room.bytes >= 0 else {
                 throw StoreError(
                     .statement,
                     "the answer has more than \(options.limits.rows) rows or \(options.limits.bytes >> 20) MiB",
@@ -338,52 +382,5 @@ extension Store {
         statement.bind(2, blob: identity)
         statement.bind(3, blob: RowMetadata.encode(state))
         try finish(statement)
-    }
-
-    // MARK: Facts
-
-    /// Facts of the cluster (users, tokens, settings, removed nodes): replicated like any row, not writable by people's SQL.
-    package func fact(_ key: String) throws(StoreError) -> [UInt8]? {
-        var result: [UInt8]?
-        try rows("SELECT value FROM bramble_facts WHERE key = ?", bind: { $0.bind(1, text: key) }) {
-            result = $0.blob(0)
-        }
-        return result
-    }
-    /// In the order of the keys' bytes.
-    package func facts(prefix: String) throws(StoreError) -> [(key: String, value: [UInt8])] {
-        var result: [(key: String, value: [UInt8])] = []
-        try rows(
-            "SELECT key, value FROM bramble_facts WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key",
-            bind: { $0.bind(1, text: prefix) }
-        ) { result.append(($0.text(0), $0.blob(1))) }
-        return result
-    }
-    /// Nil removes. Nil is returned when nothing changed.
-    package func setFacts(_ values: [(key: String, value: [UInt8]?)], wall: Int64) throws(StoreError) -> LogRecord? {
-        var clock = knowledge.clock
-        let stamp = Stamp(clock.next(wall: wall), origin)
-        return try transaction { () throws(StoreError) in
-            capture.begin(.writer, time: nil)
-            // Ours: SQLite must not refuse it, and it is captured all the same.
-            capture.author = .own
-            for (key, value) in values {
-                let statement: Statement
-                if let value {
-                    statement = try own(
-                        "INSERT INTO bramble_facts (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2")
-                    statement.bind(2, blob: value)
-                } else {
-                    statement = try own("DELETE FROM bramble_facts WHERE key = ?1")
-                }
-                capture.isCapturing = true
-                statement.bind(1, text: key)
-                try finish(statement)
-            }
-            capture.isCapturing = false
-            let record = capture.entries.isEmpty ? nil : try commitOwn(capture.entries, [], stamp: stamp)
-            capture.end()
-            return record
-        }
     }
 }

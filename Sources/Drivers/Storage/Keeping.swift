@@ -115,7 +115,8 @@ extension Store {
 
     package func tables() throws(StoreError) -> [TableReport] {
         var reports: [TableReport] = []
-        for table in knowledge.tables.values.sorted(by: { $0.name < $1.name }) where table.name != OwnTables.facts {
+        for table in knowledge.tables.values.sorted(by: { $0.name < $1.name })
+        where !OwnTables.isReplicated(table.name) {
             let columns = table.columns.map { column in
                 TableReport.Column(
                     name: column.name, type: column.type, keyPlace: column.keyPlace,
@@ -133,7 +134,7 @@ extension Store {
     package func report() throws(StoreError) -> StoreReport {
         StoreReport(
             origin: origin, epoch: epoch, vector: vector,
-            tables: knowledge.tables.count - 1,
+            tables: knowledge.tables.count - OwnTables.replicated.count,
             bytes: Int(try single("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")),
             logRecords: knowledge.logRecords, logBytes: knowledge.logBytes, conflicts: knowledge.conflicts,
             held: Int(try single("SELECT count(*) FROM bramble_held")))

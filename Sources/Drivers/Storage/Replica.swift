@@ -63,16 +63,18 @@ package final class Replica {
 
     /// What came of a write: its answer, and the number under which it is answered later; nil when nothing changed.
     package func execute(
-        _ statements: [SQLStatement], durability: Durability, now: Instant, wall: Int64
+        _ statements: [SQLStatement], rowLimit: Int? = nil, durability: Durability, now: Instant, wall: Int64
     ) throws(StoreError) -> (answer: SQLAnswer, ticket: UInt64?) {
-        let answer = try store.execute(statements, wall: replicator.wallForWriting(wall, now: now))
+        let answer = try store.execute(
+            statements, rowLimit: rowLimit, wall: replicator.wallForWriting(wall, now: now))
         return (answer, written(answer.record, durability, now: now, wall: wall))
     }
 
-    package func setFacts(
-        _ values: [(key: String, value: [UInt8]?)], durability: Durability, now: Instant, wall: Int64
+    /// What the cluster must remember, in one transaction; nil when nothing changed.
+    package func remember(
+        _ edits: [FactEdit], members: [MemberRow] = [], durability: Durability, now: Instant, wall: Int64
     ) throws(StoreError) -> UInt64? {
-        let record = try store.setFacts(values, wall: replicator.wallForWriting(wall, now: now))
+        let record = try store.remember(edits, members: members, wall: replicator.wallForWriting(wall, now: now))
         return written(record, durability, now: now, wall: wall)
     }
 
@@ -199,7 +201,9 @@ package final class Replica {
         let before = store.vector
         do throws(StoreError) {
             let result = try store.apply(records)
-            replicator.refused(result.refused.count)
+            // What follows an unreadable record of its origin is refused because of the gap.
+            let unreadable = result.refused.filter { $0.reason == .malformed }
+            replicator.refused(result.refused.count, unreadable: unreadable.map { ($0.origin, $0.sequence) }, now: now)
         } catch { outputs.append(.trouble(error)) }
         if store.origin != replicator.own {
             carryOut(replicator.originTaken(store.origin, now: now, wall: wall), now, wall)

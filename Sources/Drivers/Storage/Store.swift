@@ -148,12 +148,13 @@ package final class Store {
             guard application == OwnTables.applicationID else {
                 throw StoreError(.unusable, "the file is not a database of Bramble", remedy: "move it away")
             }
-            guard try single("PRAGMA user_version") == OwnTables.version else {
+            guard OwnTables.readable.contains(try single("PRAGMA user_version")) else {
                 throw StoreError(
                     .statement, "the database was written by another version of Bramble",
                     remedy: "install that version, or a newer one")
             }
             try check()
+            try OwnTables.update(self)
         }
         try loadKnowledge()
     }
@@ -404,10 +405,29 @@ extension HybridTime {
 /// The tables that only Bramble writes.
 enum OwnTables {
     static let applicationID: Int64 = 0x4272_4D62
-    static let version: Int64 = 1
+    /// 2 has secrets and members beside facts.
+    static let version: Int64 = 2
+    static let readable: ClosedRange<Int64> = 1...version
+
     static let facts = "bramble_facts"
-    /// The one of them that is replicated.
-    static let factsText = "CREATE TABLE \"bramble_facts\" (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
+    static let secrets = "bramble_secrets"
+    static let members = "bramble_members"
+    /// Those of them that are replicated, with the version that brought them. The same text on every node, whoever made it.
+    static let replicated: [(name: String, since: Int64, text: String)] = [
+        (facts, 1, "CREATE TABLE \"bramble_facts\" (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"),
+        (secrets, 2, "CREATE TABLE \"bramble_secrets\" (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"),
+        (
+            members, 2,
+            "CREATE TABLE \"bramble_members\" (id TEXT PRIMARY KEY, name TEXT, since TEXT, removed TEXT, "
+                + "removed_by TEXT) WITHOUT ROWID"
+        ),
+    ]
+    static func isReplicated(_ name: String) -> Bool { replicated.contains { $0.name == name } }
+    /// Columns that people must not read: hashes of passwords and tokens, and everything that once was in a row.
+    static let hidden = [
+        secrets: "value", "bramble_log": "body", "bramble_rows": "meta", "bramble_held": "change",
+        "sqlite_dbpage": "data",
+    ]
 
     static let text = """
         CREATE TABLE bramble_meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -432,12 +452,26 @@ enum OwnTables {
     static func create(in store: Store) throws(StoreError) {
         try store.database.run("BEGIN IMMEDIATE")
         try store.database.run(text)
-        try store.database.run(factsText)
-        try store.database.run("INSERT INTO bramble_tables (id, lower) VALUES (1, '\(facts)')")
-        try store.saveElement(
-            SchemaElement(kind: .table, name: facts, detail: "", stamp: .zero, sql: factsText))
+        try createReplicated(after: 0, in: store)
         try store.database.run("PRAGMA application_id = \(applicationID)")
         try store.database.run("PRAGMA user_version = \(version)")
         try store.database.run("COMMIT")
+    }
+    /// What a file of an earlier version lacks. Nothing that it has is changed.
+    static func update(_ store: Store) throws(StoreError) {
+        let found = try store.single("PRAGMA user_version")
+        guard found < version else { return }
+        try store.database.run("BEGIN IMMEDIATE")
+        try createReplicated(after: found, in: store)
+        try store.database.run("PRAGMA user_version = \(version)")
+        try store.database.run("COMMIT")
+    }
+    private static func createReplicated(after found: Int64, in store: Store) throws(StoreError) {
+        for table in replicated where table.since > found {
+            try store.database.run(table.text)
+            try store.database.run("INSERT INTO bramble_tables (lower) VALUES ('\(table.name)')")
+            try store.saveElement(
+                SchemaElement(kind: .table, name: table.name, detail: "", stamp: .zero, sql: table.text))
+        }
     }
 }

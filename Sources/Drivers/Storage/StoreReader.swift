@@ -9,7 +9,9 @@ package final class StoreReader {
     package init(path: String, limits: StoreLimits) throws(StoreError) {
         store = try Store(readingFrom: path, limits: limits)
     }
-    package func query(_ statements: [SQLStatement]) throws(StoreError) -> SQLAnswer { try store.query(statements) }
+    package func query(_ statements: [SQLStatement], rowLimit: Int? = nil) throws(StoreError) -> SQLAnswer {
+        try store.query(statements, rowLimit: rowLimit)
+    }
 }
 
 extension Store {

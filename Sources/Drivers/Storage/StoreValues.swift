@@ -63,13 +63,27 @@ package struct SQLStatement: Sendable, Equatable {
     }
 }
 
-/// What a call gave.
-package struct SQLAnswer: Sendable, Equatable {
-    /// Of the last statement that returns rows; empty when none does.
+/// What one text of a call gave.
+package struct StatementResult: Sendable, Equatable {
+    /// Of the last statement in it that returns rows.
     package var columns: [String] = []
     package var rows: [[SQLValue]] = []
-    /// Rows inserted, updated and deleted by all statements.
+    /// Rows inserted, updated and deleted.
     package var changed = 0
+    /// There were more rows than asked for.
+    package var isTruncated = false
+    package init() {}
+}
+
+/// What a call gave.
+package struct SQLAnswer: Sendable, Equatable {
+    /// One for each text, in order.
+    package var results: [StatementResult] = []
+    /// Of the last text that returns rows; empty when none does.
+    package var columns: [String] { results.last { !$0.columns.isEmpty }?.columns ?? [] }
+    package var rows: [[SQLValue]] { results.last { !$0.columns.isEmpty }?.rows ?? [] }
+    /// By all statements.
+    package var changed: Int { results.reduce(0) { $0 + $1.changed } }
     /// What it wrote, nil when it changed nothing. It is committed, not yet synced: hand it to the replicator.
     package var record: LogRecord?
     package init() {}

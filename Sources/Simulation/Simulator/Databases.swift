@@ -60,6 +60,18 @@ extension SimulatedCluster {
         settleDatabase(of: machine)
     }
 
+    /// Facts that the core hands to the database, and hears of again from it. Others hear when the rows come.
+    func remember(_ facts: [StoredFact], at machine: SimulatedMachine) {
+        guard let replica = machine.database?.replica else { return }
+        do throws(StoreError) {
+            _ = try replica.remember(
+                facts.map { FactEdit($0.key, $0.value.isEmpty ? nil : $0.value) }, durability: .local,
+                now: instant(of: machine), wall: wall(of: machine))
+        } catch { return trouble(error, at: machine) }
+        settleDatabase(of: machine)
+        handle(.factsStored(facts, isWhole: false), at: machine, now: instant(of: machine))
+    }
+
     // MARK: The database's own
 
     func hearDatabase(_ bytes: [UInt8], from peer: NodeID, at machine: SimulatedMachine) {

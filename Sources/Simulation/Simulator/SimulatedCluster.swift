@@ -318,6 +318,7 @@ package final class SimulatedCluster {
             case .persistFacts(let facts):
                 machine.pending.facts = facts
                 scheduleSync(of: machine)
+            case .storeFacts(let facts): remember(facts, at: machine)
             case .clusterKeysChanged:
                 if let facts = machine.core?.facts { machine.transport?.identity.keys = machine.keys(in: facts) }
             case .notify(let notice): noticed(notice, at: machine)
@@ -698,7 +699,7 @@ package final class SimulatedCluster {
 
     private func noticed(_ notice: ClusterNotice, at machine: SimulatedMachine) {
         timeline.add(.notice(machine.number, notice), at: now)
-        if case .factChanged(let key, _) = notice, key.hasPrefix(FactKey.removals),
+        if case .factChanged(let key, _, _) = notice, key.hasPrefix(FactKey.removals),
             let victim = NodeID(key.dropFirst(FactKey.removals.count)).flatMap({ numbers[$0] })
         {
             removalsKnown[victim, default: []].insert(machine.number)

@@ -68,7 +68,7 @@ extension Timeline.Entry {
         case .violation(let text): return "!! \(text)"
         case .database(let number, let text): return "n\(number): database: \(text)"
         case .notice(let observer, .membership(let notice)): return "n\(observer): \(notice.text(numbers: numbers))"
-        case .notice(let observer, .factChanged(let key, _)): return "n\(observer): fact \(key) changed"
+        case .notice(let observer, .factChanged(let key, _, _)): return "n\(observer): fact \(key) changed"
         case .notice(let observer, .waitingForApproval(let applicant)):
             return "n\(observer): \(nodeName(applicant.record.id, numbers)) waits for approval"
         case .notice(let observer, .nameConflict(let conflict)):

@@ -17,6 +17,7 @@ enum AccessCommands {
         console.print(Text.oneLine(made.token))
         console.note(
             "This is the token “\(made.name)”, shown only this once. To end it: bramble token revoke \(made.name)")
+        if let note = made.note { console.note(note) }
     }
 
     static let list = Command(
@@ -40,8 +41,9 @@ enum AccessCommands {
         accepts: [tokenName, Shared.json]
     ) { input, console, api in
         let name = input[required: tokenName]
-        try await api.revokeToken(name)
-        try console.report(NodeChange(name: name, done: "The token “\(name)” is revoked."), input)
+        let change = try await api.revokeToken(name)
+        try console.report(NodeChange(name: name, done: "The token “\(name)” is revoked.", note: change.note), input)
+        if let note = change.note { console.note(note) }
     }
 
     private static let user = Option("user", .name, "Whose password; default is the one that bramble init made, admin")
@@ -65,8 +67,10 @@ enum AccessCommands {
         if console.terminal.canAsk, try ask("The same again: ", console) != password {
             throw CommandFailure(problem: "the two are not the same, so nothing was changed", remedy: "try again")
         }
-        try await api.setPassword(user: name, password: password, current: current)
-        try console.report(NodeChange(name: owner, done: "The password of \(owner) is changed."), input)
+        let change = try await api.setPassword(user: name, password: password, current: current)
+        try console.report(
+            NodeChange(name: owner, done: "The password of \(owner) is changed.", note: change.note), input)
+        if let note = change.note { console.note(note) }
     }
 
     private static func ask(_ prompt: String, _ console: Console) throws -> String {

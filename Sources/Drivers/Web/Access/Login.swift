@@ -34,7 +34,7 @@ extension WebApplication {
             try await prove(user, current, for: call)
         }
         let chosen = user
-        let isSet = await passwordGate.run { [service] () -> Result<Void, APIError> in
+        let isSet = await passwordGate.run { [service] () -> Result<String, APIError> in
             do throws(APIError) {
                 return .success(try await service.setPassword(user: chosen, password: request.password))
             } catch {
@@ -42,9 +42,10 @@ extension WebApplication {
             }
         }
         guard let isSet else { throw Refusal(Self.tooManyLogins) }
-        try isSet.get()
+        let note = try isSet.get()
         sessions.withLock { $0.endAll(of: user, except: session) }
-        return NodeChange(name: user, done: "the password of “\(user)” is changed, and its other sessions are over")
+        return NodeChange(
+            name: user, done: "the password of “\(user)” is changed, and its other sessions are over", note: note)
     }
 
     /// Throws when this is not the user's password, or too many wrong ones came before.

@@ -151,8 +151,8 @@ enum RouteTable {
             about: change
         ) { call in
             let name = call.parameter("name")
-            try await call.web.service.revokeToken(name)
-            return NodeChange(name: name, done: "the token “\(name)” is revoked")
+            let note = try await call.web.service.revokeToken(name)
+            return NodeChange(name: name, done: "the token “\(name)” is revoked", note: note)
         },
         Route(
             "POST", "/v1/password",
