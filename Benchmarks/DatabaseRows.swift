@@ -169,11 +169,15 @@ final class BrambleDatabase {
         var next = 0
         for clients in [1, 16] {
             for durability in ["local", "one"] {
+                let before = cpuSeconds
                 let result = try write(clients, durability, &next)
+                let used = zip(cpuSeconds, before).map { ($0 - $1) / Double(max(result.latencies.values.count, 1)) }
                 progress(
                     "Bramble: \(clients) clients, \(durability): \(decimal(result.perSecond ?? 0, 0)) writes/s, "
                         + "p50 \(milliseconds(result.latencies.percentile(0.5))), "
-                        + "p99 \(milliseconds(result.latencies.percentile(0.99))), \(result.wrong) wrong")
+                        + "p99 \(milliseconds(result.latencies.percentile(0.99))), \(result.wrong) wrong; "
+                        + "processor time of a write on each node: \(used.map { microseconds($0) }.joined(separator: ", "))"
+                )
                 if durability == "local" {
                     figures.writes[clients] = result.perSecond
                 } else {
@@ -272,6 +276,8 @@ final class BrambleDatabase {
     }
 
     // MARK: Rows
+
+    private var cpuSeconds: [Double] { nodes.map { $0.process?.usage?.cpuSeconds ?? 0 } }
 
     private func write(_ clients: Int, _ durability: String, _ next: inout Int) throws -> LoadResult {
         let first = next

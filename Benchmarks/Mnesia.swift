@@ -80,6 +80,7 @@ final class Mnesia {
         lab.close()
         disks.clear()
         nodes = []
+        consumed = [:]
         lab = try Lab([])
         try start(count)
     }
