@@ -26,8 +26,10 @@ func driver(_ name: String, _ dependencies: [Target.Dependency], excluding: [Str
 func library(_ name: String, _ dependencies: [Target.Dependency], path: String) -> Target {
     .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
 }
-func tool(_ name: String, _ dependencies: [Target.Dependency], path: String) -> Target {
-    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+func tool(
+    _ name: String, _ dependencies: [Target.Dependency], path: String, excluding: [String] = []
+) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, exclude: excluding, swiftSettings: strict)
 }
 func tests(
     _ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = [], excluding: [String] = []
@@ -98,7 +100,7 @@ let package = Package(
         .target(name: "CLab", path: "Lab/CLab"),
         .target(name: "LabClock", path: "Lab/Clock"),
         tool("bramble-demo", ["Lab", "BrambleAPI"], path: "Lab/Demo"),
-        tool("bramble-bench", ["Lab", "BrambleAPI"], path: "Benchmarks"),
+        tool("bramble-bench", ["Lab", "BrambleAPI"], path: "Benchmarks", excluding: ["mnesia_bench.erl"]),
 
         // C: headers only, nothing of ours is compiled. CCurl loads libcurl when the CLI first needs it.
         .target(name: "CLinux", path: "Sources/C/CLinux"),

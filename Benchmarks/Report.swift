@@ -27,38 +27,78 @@ struct Figure {
     }
 }
 
-struct Report {
-    var figures: [Figure] = []
-    var notes: [String] = []
+/// One line of the table of databases.
+struct DatabaseFigure {
+    var what: String
+    var etcd: String
+    var mnesia: String
+    var bramble: String
+    var target: String
+    var isMet: Bool
+
+    init(_ what: String, etcd: String, mnesia: String, bramble: String, target: String, isMet: Bool) {
+        (self.what, self.etcd, self.mnesia, self.bramble) = (what, etcd, mnesia, bramble)
+        (self.target, self.isMet) = (target, isMet)
+    }
+    var line: String {
+        let ours = bramble.isEmpty ? "not measured" : bramble
+        return "| \(what) | \(etcd) | \(mnesia) | \(ours) | \(target) | \(isMet ? "yes" : "**no**") |"
+    }
+}
+
+/// A part of the page that is measured, and written, by itself.
+struct Section {
+    var name: String
+    var title: String
+    /// The words of `make` that measure it.
+    var command: String
     var machine: String
-    /// What else the machine was doing: figures of a busy one are worse on both sides.
+    /// What else the machine was doing: figures of a busy one are worse on all sides.
     var load: String
     var date: String
     var revision: String
-    var command: String
     var minutes: Double
+    var table: String
+    var notes: [String]
 
-    var table: String {
+    static func membership(_ figures: [Figure]) -> String {
         (["| what | serf | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
             + figures.map(\.line)).joined(separator: "\n")
     }
+    static func database(_ figures: [DatabaseFigure]) -> String {
+        (["| what | etcd | Mnesia | Bramble | target | met |", "| --- | --- | --- | --- | --- | --- |"]
+            + figures.map(\.line)).joined(separator: "\n")
+    }
+
     var markdown: String {
         """
-        # Benchmarks
+        \(opening)
+        ## \(title)
 
-        Measured by `\(command)`, which also wrote this page; it runs in \(decimal(minutes, 0)) minutes. Both sides run on the same hosts of the
-        lab (network namespaces on one bridge), in the same run; compare ratios of one run rather than figures of two.
-
-        - machine: \(machine)
-        - load average of the machine when it began: \(load)
-        - date: \(date), revision \(revision)
+        `\(command)`, \(decimal(minutes, 0)) minutes, \(date), revision \(revision), on \(machine); load average when it began: \(load).
 
         \(table)
 
-        The ratio is serf's figure over Bramble's: above 1, Bramble needs less.
-
         \(notes.map { "- \($0)" }.joined(separator: "\n"))
-
+        \(closing)
         """
     }
+    private var opening: String { "<!-- \(name): written by make bench -->" }
+    private var closing: String { "<!-- end of \(name) -->" }
+
+    /// The page with this section in the place of the one that it had; the others stay as they are.
+    func replacing(in page: String) -> String {
+        guard let start = page.firstRange(of: opening), let end = page.firstRange(of: closing),
+            start.lowerBound < end.lowerBound
+        else { return (page.isEmpty ? Self.introduction : page) + "\n" + markdown + "\n" }
+        return page[..<start.lowerBound] + markdown + page[end.upperBound...]
+    }
+
+    private static let introduction = """
+        # Benchmarks
+
+        Measured and written by `make bench`. All contenders run on the same hosts of the lab (network namespaces on one bridge), in the
+        same run; compare ratios of one run rather than figures of two.
+
+        """
 }

@@ -28,3 +28,5 @@ func decimal(_ value: Double, _ places: Int) -> String {
 func seconds(_ value: Double?) -> String { value.map { "\(decimal($0, 2)) s" } ?? "never" }
 func mebibytes(_ value: Double?) -> String { value.map { "\(decimal($0, 1)) MiB" } ?? "" }
 func percent(_ value: Double?) -> String { value.map { "\(decimal($0, 2)) %" } ?? "" }
+func milliseconds(_ value: Double?) -> String { value.map { "\(decimal($0 * 1000, 2)) ms" } ?? "" }
+func microseconds(_ value: Double?) -> String { value.map { "\(decimal($0 * 1_000_000, 0)) µs" } ?? "" }

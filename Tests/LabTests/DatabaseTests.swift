@@ -201,6 +201,90 @@ struct DatabaseTests {
         #expect(cluster.eventuallyAll { $0.rows("SELECT v FROM t") == #"[["later"]]"# }, "\(cluster.logs)")
     }
 
+    @Test("a node that was away when it was removed wipes its copy as soon as it hears of it")
+    func removedWhileAway() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[0]]" }, "\(cluster.logs)")
+        let away = cluster["n3"]
+        away.stop()
+        #expect(
+            eventually(within: .seconds(15)) { cluster.others(than: away).allSatisfy { !$0.sees("n3", as: .alive) } })
+        #expect(away.host.exists(Self.file))
+        #expect(try cluster["n1"].cli("node", "remove", "n3", "--yes").succeeded)
+        try cluster["n2"].write("INSERT INTO t VALUES (1)")
+        try away.restart()
+        #expect(eventually(within: .seconds(30)) { !away.host.exists(Self.file) }, "\(cluster.logs)")
+        for node in cluster.others(than: away) {
+            #expect(eventually(within: .seconds(10)) { node.rows("SELECT count(*) FROM t") == "[[1]]" })
+            #expect(!node.sees("n3", as: .alive))
+        }
+    }
+
+    @Test("a restored backup replaces the database on all nodes, and a node that was away cannot mix the old one in")
+    func restored() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)")
+        try cluster["n1"].write("INSERT INTO t VALUES (1, 'kept')")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[1]]" }, "\(cluster.logs)")
+        let backup = try cluster["n2"].cli("backup", "/tmp/backup.db", within: .seconds(30))
+        #expect(backup.succeeded, "\(backup.errors)")
+        // What comes after it is lost, also on a node that has it to itself.
+        try cluster["n1"].write("INSERT INTO t VALUES (2, 'after')")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[2]]" }, "\(cluster.logs)")
+        let away = cluster["n3"]
+        try cluster.lab.cut(away.host)
+        #expect(eventually(within: .seconds(15)) { away.sees("n1", as: .down) }, "\(cluster.logs)")
+        try away.write("INSERT INTO t VALUES (3, 'of the node that is away')")
+        let restore = try cluster["n2"].cli("restore", "/tmp/backup.db", "--yes", within: .seconds(30))
+        #expect(restore.succeeded, "\(restore.errors)")
+        let others = cluster.others(than: away)
+        #expect(
+            eventually(within: .seconds(30)) { others.allSatisfy { $0.rows("SELECT k FROM t") == "[[1]]" } },
+            "\(cluster.logs)")
+        try cluster["n1"].write("INSERT INTO t VALUES (4, 'in the new one')")
+        try cluster.lab.heal()
+        #expect(
+            cluster.eventuallyAll(within: .seconds(60)) { $0.rows("SELECT k FROM t ORDER BY k") == "[[1],[4]]" },
+            "\(cluster.nodes.map { $0.rows("SELECT k FROM t ORDER BY k") })\n\(cluster.logs)")
+        let kept = try away.host.require("ls", BrambleNode.dataDirectory)
+        #expect(
+            kept.split(separator: "\n").filter { $0.hasPrefix("database.db") && $0 != "database.db" }.count > 0,
+            "\(kept)")
+        try away.write("INSERT INTO t VALUES (5, 'by the one that was away')")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[3]]" }, "\(cluster.logs)")
+    }
+
+    @Test("wrong statements are refused with a remedy, change nothing, and end nothing")
+    func wrongStatements() throws {
+        let cluster = try Cluster("n1", "n2")
+        let node = cluster["n1"]
+        try node.write("CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)")
+        try node.write("INSERT INTO t VALUES (1, 'here')")
+        for statement in [
+            "SELEC 1", "SELECT * FROM nowhere", "PRAGMA journal_mode = DELETE", "ATTACH '/etc/passwd' AS x",
+            "SELECT load_extension('x')", "INSERT INTO bramble_log VALUES (1, 1, 1, 1)", "BEGIN", "DROP TABLE t",
+            "CREATE TABLE u (k INTEGER, v TEXT UNIQUE, PRIMARY KEY (k))", "INSERT INTO t VALUES (1, 'twice')",
+            "INSERT INTO t SELECT 2, printf('%.2000000c', 'x')", "VACUUM",
+        ] {
+            let answer = try node.sql(statement)
+            #expect((400..<500).contains(answer.status), "\(statement): \(answer.status) \(answer.text)")
+            #expect(answer.text.contains("\"remedy\""), "\(statement): \(answer.text)")
+        }
+        let reading = try node.ask(
+            "POST", "/v1/sql", body: #"{"statement":"DELETE FROM t","readOnly":true}"#)
+        #expect((400..<500).contains(reading.status), "\(reading.text)")
+        let typed = try node.ask("POST", "/v1/sql", body: #"{"statement":"SELECT ?","params":[[1]]}"#)
+        #expect(typed.status == 400, "\(typed.text)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT k, v FROM t") == #"[[1,"here"]]"# }, "\(cluster.logs)")
+        let alone = try node.sql("INSERT INTO t VALUES (2, 'of two')", durability: "majority")
+        #expect(alone.status == 200 && alone.text.contains(#""durability":"majority""#), "\(alone.text)")
+        cluster["n2"].kill()
+        let left = try node.sql("INSERT INTO t VALUES (3, 'of one')", durability: "majority")
+        #expect(left.status == 200 && left.text.contains(#""durability":"local""#), "\(left.text)")
+        #expect(!left.text.contains(#""note":"""#), "\(left.text)")
+    }
+
     @Test("a removed node's copy is gone, also the file")
     func removed() throws {
         let cluster = try Cluster("n1", "n2", "n3")

@@ -389,6 +389,102 @@ struct StoreTests {
         #expect(try one.digest() == two.digest())
     }
 
+    // MARK: Groups
+
+    @Test("calls in a group are committed together; one that fails takes none of the others with it")
+    func group() throws {
+        let store = try openStore()
+        try store.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        let first = try store.vector
+        for key in 1...3 { _ = try store.executeInGroup([.init("INSERT INTO t VALUES (\(key), 'a')")], wall: noon) }
+        #expect(throws: StoreError.self) {
+            try store.executeInGroup(
+                [.init("INSERT INTO t VALUES (4, 'a')"), .init("INSERT INTO t VALUES (1, 'twice')")], wall: noon)
+        }
+        #expect(store.takeGroupFailure() == nil)
+        _ = try store.executeInGroup([.init("INSERT INTO t VALUES (5, 'a')")], wall: noon)
+        // What is read, given to others or copied ends the group first.
+        #expect(try store.ask("SELECT k FROM t") == [1, 2, 3, 5].map { [.integer($0)] })
+        #expect(!store.database.isInTransaction)
+        let other = try openStore(seed: 2)
+        try other.take(from: store)
+        #expect(try other.digest() == store.digest())
+        #expect(try store.vector[store.origin] == first[store.origin] + 4)
+        #expect(store.takeGroupFailure() == nil)
+    }
+
+    @Test("a group that the disk has no room for is lost whole, says so, and leaves all as it was before it")
+    func lostGroup() throws {
+        let store = try openStore()
+        try store.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        let before = try (store.digest(), store.vector, store.latestNotice)
+        try store.database.run("PRAGMA max_page_count = 60")
+        var error: StoreError?
+        for key in 0..<200 where error == nil {
+            do throws(StoreError) {
+                _ = try store.executeInGroup(
+                    [.init("INSERT INTO t VALUES (\(key), zeroblob(3000))")], wall: noon)
+            } catch let refused { error = refused }
+        }
+        #expect(error?.kind == .disk)
+        if store.database.isInTransaction {
+            // SQLite undid the last call alone: the group is still whole, and there.
+            #expect(store.takeGroupFailure() == nil)
+            try store.commitGroup()
+            #expect(store.vector != before.1)
+        } else {
+            #expect(store.takeGroupFailure()?.kind == .disk)
+            #expect(store.vector == before.1)
+            #expect(store.latestNotice == before.2)
+            #expect(try store.digest() == before.0)
+        }
+        try store.database.run("PRAGMA max_page_count = 100000")
+        try store.run("INSERT INTO t VALUES (1000, 'after')")
+        let other = try openStore(seed: 2)
+        try other.take(from: store)
+        #expect(try other.digest() == store.digest())
+    }
+
+    @Test("a replica tells nobody of a write before its commit, and those of a lost commit that they are lost")
+    func replicaGroups() throws {
+        let store = try openStore()
+        try store.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        let now = Instant(sinceBoot: .seconds(100))
+        let replica = Replica(
+            id: NodeID(high: 1, low: 1), store: store, chance: SeededGenerator(seed: 1), now: now, wall: noon)
+        _ = replica.takeOutputs()
+        func write(_ key: Int) throws -> UInt64? {
+            try replica.execute(
+                [.init("INSERT INTO t VALUES (\(key), 'a')")], durability: .local, now: now, wall: noon
+            ).ticket
+        }
+        let made = [try write(1), try write(2)]
+        replica.flush(isCollecting: true, now: now, wall: noon)
+        #expect(replica.takeOutputs().isEmpty)
+        #expect(replica.collected == 2)
+        let reached = replica.beginSync()
+        #expect(reached[store.origin] < store.vector[store.origin], "a sync that began before the commit covers it not")
+        replica.syncEnded(reached, now: now, wall: noon)
+        #expect(!replica.takeOutputs().contains { if case .answer = $0 { true } else { false } })
+        replica.flush(now: now, wall: noon)
+        replica.syncEnded(replica.beginSync(), now: now, wall: noon)
+        let answered = replica.takeOutputs().compactMap { if case .answer(let number, _) = $0 { number } else { nil } }
+        #expect(answered == made.compactMap { $0 })
+
+        let lost = [try write(3), try write(4)]
+        let vector = replica.replicator.vector
+        // As when the disk fails in the middle of the transaction: SQLite has undone it.
+        try store.database.run("ROLLBACK")
+        #expect(throws: StoreError.self) { try write(5) }
+        let said = replica.takeOutputs().compactMap { if case .lost(let number, _) = $0 { number } else { nil } }
+        #expect(said == lost.compactMap { $0 })
+        replica.flush(now: now, wall: noon)
+        #expect(replica.replicator.vector == vector)
+        #expect(store.vector == vector)
+        #expect(try store.ask("SELECT k FROM t") == [[.integer(1)], [.integer(2)]])
+        #expect(try write(6) != nil)
+    }
+
     // MARK: Copies
 
     @Test("a node that fell behind takes a snapshot in pieces, then the tail, and loses nothing it wrote")

@@ -30,6 +30,9 @@ actor Database {
     /// What peers sent and we did not get to yet. Unit: bytes.
     private static let inboxLimit = 32 << 20
     private static let tickInterval = Duration.milliseconds(100)
+    private static let hashInterval = Duration.milliseconds(20)
+    /// Writes that are committed together, at most.
+    private static let largestGroup = 128
     /// Writes that wait for their confirmation.
     private static let maximumWaiting = 10_000
 
@@ -61,11 +64,14 @@ actor Database {
     private var isStopped = false
     private var timer: EventLoop.Registration?
     private var toldHash: UInt64 = 0
+    private var hashToldAt = SystemClock.now - .seconds(1)
     private var waiting: [UInt64: CheckedContinuation<WriteConfirmation, Never>] = [:]
     /// Writes made here, and what came of them where that was known before their caller had begun to wait: between making a
     /// write and waiting for it a task may be put off.
     private var expected: Set<UInt64> = []
     private var answered: [UInt64: WriteConfirmation] = [:]
+    /// Why a write that was answered without being there is not there; taken by its caller.
+    var lost: [UInt64: StoreError] = [:]
     private var lastTicket: UInt64 = 0
     private var joining: [CheckedContinuation<Void, Never>] = []
     private var addresses: [NodeID: [Endpoint]] = [:]
@@ -299,18 +305,26 @@ actor Database {
         isTurnScheduled = false
         guard !isStopped, let replica else { return }
         keepMemory()
-        replica.flush(now: now, wall: wall)
+        // While the disk is busy writes are collected: one commit, one message to each peer and one sync for all of them.
+        let isCollecting = isSyncing && replica.collected < Self.largestGroup
+        replica.flush(isCollecting: isCollecting, now: now, wall: wall)
         carryOut(replica.takeOutputs())
         beginSyncIfNeeded()
         if !replica.isJoining, !joining.isEmpty {
             joining.forEach { $0.resume() }
             joining = []
         }
+        tellHash()
+    }
+
+    /// Not after every write: heartbeats, which carry it, are far fewer. The tick tells what was left out here.
+    private func tellHash() {
+        guard let replica, now - hashToldAt >= Self.hashInterval else { return }
         let hash = replica.digest
-        if hash != toldHash {
-            toldHash = hash
-            outlets.hash(hash)
-        }
+        guard hash != toldHash else { return }
+        toldHash = hash
+        hashToldAt = now
+        outlets.hash(hash)
     }
 
     private func carryOut(_ outputs: [Replica.Output]) {
@@ -319,6 +333,9 @@ actor Database {
             switch output {
             case .send(let bytes, let peer): outlets.send(bytes, peer, addresses[peer] ?? [])
             case .answer(let number, let confirmation): answer(number, confirmation)
+            case .lost(let number, let error):
+                lost[number] = error
+                answer(number, WriteConfirmation(reached: nil, note: .notConfirmed))
             case .notify(let notice): tell(notice)
             case .trouble(let error): troubled(error)
             case .changed: hasChanged = true
@@ -366,8 +383,7 @@ actor Database {
         case .success:
             diskTrouble = nil
             replica.syncEnded(reached, now: now, wall: wall)
-            carryOut(replica.takeOutputs())
-            beginSyncIfNeeded()
+            endTurn()
         case .failure(let error): reopen(because: error)
         }
     }

@@ -61,6 +61,7 @@ extension Database {
                 statements, rowLimit: request.rowLimit, durability: Durability(request.durability), now: now, wall: wall
             )
         } catch {
+            scheduleTurn()  // writes before it may be lost by the same error: they are answered
             if error.kind == .disk || error.kind == .damaged { troubled(error) }
             throw explained(error)
         }
@@ -73,6 +74,7 @@ extension Database {
         expect(ticket)
         count(writes: 1)
         let confirmation = await confirmation(of: ticket)
+        if let error = lost.removeValue(forKey: ticket) { throw explained(error) }
         guard let reached = confirmation.reached else {
             throw APIError(
                 problem: "the database was replaced or closed before this write was confirmed",

@@ -34,6 +34,8 @@ final class Capture {
     private var size = 0
     /// Set inside a callback, which cannot throw: the reason why SQLite stops.
     var problem: StoreError?
+    /// How many pages the write-ahead log had after the latest commit.
+    var loggedPages: Int32 = 0
     /// When people's statements are to end; nil while our own run.
     var deadline: Instant?
 
@@ -65,6 +67,11 @@ final class Capture {
         sqlite3_preupdate_hook(database, beforeChange, context)
         // Some 50 µs of work between two looks at the clock.
         sqlite3_progress_handler(database, 2_000, goOn, context)
+    }
+    /// After `PRAGMA wal_autocheckpoint`, which takes the hook away.
+    func followLog(of database: OpaquePointer) {
+        loggedPages = 0
+        sqlite3_wal_hook(database, logged, Unmanaged.passUnretained(self).toOpaque())
     }
 
     fileprivate func rowChanges(_ database: OpaquePointer, _ operation: Int32, _ name: UnsafePointer<CChar>) {
@@ -142,6 +149,13 @@ private func beforeChange(
 ) {
     guard let capture = capture(context), capture.isCapturing, let database, let table else { return }
     capture.rowChanges(database, operation, table)
+}
+
+private func logged(
+    _ context: UnsafeMutableRawPointer?, _: OpaquePointer?, _: UnsafePointer<CChar>?, _ pages: Int32
+) -> Int32 {
+    capture(context)?.loggedPages = pages
+    return SQLITE_OK
 }
 
 private func goOn(_ context: UnsafeMutableRawPointer?) -> Int32 {

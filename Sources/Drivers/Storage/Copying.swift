@@ -149,7 +149,8 @@ extension Store {
 
     /// For a thread that may take its time; hand the result to `use`.
     package func snapshotJob() throws(StoreError) -> SnapshotJob {
-        switch place {
+        try commitGroup()
+        return switch place {
         case .file(let path): SnapshotJob(source: .file(path), target: path + ".snapshot")
         case .memory: SnapshotJob(source: .image(try image()), target: nil)
         }
@@ -243,6 +244,7 @@ extension Store {
         guard let current = install, current.received == current.header.size else {
             throw Self.unusable("it is not complete")
         }
+        try commitGroup()
         install = nil
         defer { if let path = current.path { FileNames.remove(path) } }
         let sum: UInt64
@@ -338,6 +340,7 @@ extension Store {
     }
     /// Replaces everything by a backup: a new epoch, which the other nodes will take over. The old file is kept as a backup.
     package func restore(from path: String, wall: Int64) throws(StoreError) {
+        try commitGroup()
         let candidate = try Self.candidate(path: path, bytes: [])
         var clock = knowledge.clock
         let since = max(clock.next(wall: wall), candidate.latest.successor)
@@ -460,12 +463,13 @@ extension Store {
 
     // MARK: The file
 
-    /// Moves the write-ahead log into the file when it has grown beyond 4 MiB: call it when there is a moment. Syncs the disk.
+    /// Moves the write-ahead log into the file when it holds more than 8 MiB: call it when there is a moment. Syncs the disk
+    /// twice, so not more often than it helps. The log's file is not the measure: it keeps its size when it begins anew.
     package func checkpointIfNeeded() throws(StoreError) {
-        guard case .file(let path) = place else { return }
-        var status = stat()
-        guard stat(path + "-wal", &status) == 0, status.st_size > 4 << 20 else { return }
-        try checkpoint(status.st_size > 32 << 20 ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE)
+        guard case .file = place, capture.loggedPages > 2_048 else { return }
+        let isLong = capture.loggedPages > 8_192
+        capture.loggedPages = 0  // the next commit tells what is left
+        try checkpoint(isLong ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE)
     }
     func checkpoint(_ mode: Int32) throws(StoreError) {
         let code = sqlite3_wal_checkpoint_v2(database.handle, "main", mode, nil, nil)
@@ -475,7 +479,10 @@ extension Store {
         }
     }
     /// The whole database as bytes, of a store in memory: what a crash leaves of it is an older one.
-    package func image() throws(StoreError) -> [UInt8] { try database.serialized() }
+    package func image() throws(StoreError) -> [UInt8] {
+        try commitGroup()
+        return try database.serialized()
+    }
 }
 
 extension DatabaseEpoch {

@@ -23,32 +23,45 @@ extension Store {
     package func execute(
         _ statements: [SQLStatement], rowLimit: Int? = nil, wall: Int64
     ) throws(StoreError) -> SQLAnswer {
+        try transaction { () throws(StoreError) in try perform(statements, rowLimit, wall: wall) }
+    }
+
+    /// The same, and `commitGroup` ends it: calls that come while the disk is busy share one commit. On an error nothing of this
+    /// call has changed; `takeGroupFailure` tells whether those before it are lost, too.
+    package func executeInGroup(
+        _ statements: [SQLStatement], rowLimit: Int? = nil, wall: Int64
+    ) throws(StoreError) -> SQLAnswer {
+        try partOfGroup { () throws(StoreError) in try perform(statements, rowLimit, wall: wall) }
+    }
+
+    private func perform(
+        _ statements: [SQLStatement], _ rowLimit: Int?, wall: Int64
+    ) throws(StoreError) -> SQLAnswer {
         var clock = knowledge.clock
         let stamp = Stamp(clock.next(wall: wall), origin)
         identifiers.wall = max(wall, stamp.time.milliseconds)
-        return try transaction { () throws(StoreError) in
-            capture.begin(.writer, time: options.limits.statementTime)
-            var answer = SQLAnswer()
-            var elements: [RecordBody.Element] = []
-            var left = Room(rows: options.limits.rows, bytes: options.limits.bytes, each: rowLimit)
-            for statement in statements {
-                var result = StatementResult()
-                try run(statement, stamp: stamp, answer: &result, elements: &elements, room: &left)
-                answer.results.append(result)
-            }
-            capture.isCapturing = false
-            capture.author = .own
-            capture.deadline = nil
-            if !elements.isEmpty || !capture.entries.isEmpty {
-                answer.record = try commitOwn(capture.entries, elements, stamp: stamp)
-            }
-            capture.end()
-            return answer
+        capture.begin(.writer, time: options.limits.statementTime)
+        var answer = SQLAnswer()
+        var elements: [RecordBody.Element] = []
+        var left = Room(rows: options.limits.rows, bytes: options.limits.bytes, each: rowLimit)
+        for statement in statements {
+            var result = StatementResult()
+            try run(statement, stamp: stamp, answer: &result, elements: &elements, room: &left)
+            answer.results.append(result)
         }
+        capture.isCapturing = false
+        capture.author = .own
+        capture.deadline = nil
+        if !elements.isEmpty || !capture.entries.isEmpty {
+            answer.record = try commitOwn(capture.entries, elements, stamp: stamp)
+        }
+        capture.end()
+        return answer
     }
 
     /// The same, for a call that may only read.
     package func query(_ statements: [SQLStatement], rowLimit: Int? = nil) throws(StoreError) -> SQLAnswer {
+        try commitGroup()
         try finish(try own("BEGIN"))
         defer {
             capture.end()

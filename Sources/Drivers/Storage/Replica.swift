@@ -10,6 +10,8 @@ package final class Replica {
         case send([UInt8], to: NodeID)
         /// A write that somebody waits for.
         case answer(number: UInt64, WriteConfirmation)
+        /// A write that was made and is not there: the commit that it shared with others failed.
+        case lost(number: UInt64, StoreError)
         case notify(ReplicationNotice)
         /// The store could not do something; it is tried again later.
         case trouble(StoreError)
@@ -27,6 +29,10 @@ package final class Replica {
     /// Something was committed or applied that no sync has covered.
     package private(set) var needsSync = false
     private var lastDigest: (vector: VersionVector, digest: UInt64)?
+    /// Made, and not committed yet.
+    private var group: [(record: LogRecord, number: UInt64, durability: Durability)] = []
+    /// How many writes the next commit has.
+    package var collected: Int { group.count }
 
     private struct Offered {
         var offer: SnapshotOffer
@@ -62,43 +68,72 @@ package final class Replica {
     // MARK: People
 
     /// What came of a write: its answer, and the number under which it is answered later; nil when nothing changed.
+    /// It is committed with the next `flush`, or before anything else that touches the store.
     package func execute(
         _ statements: [SQLStatement], rowLimit: Int? = nil, durability: Durability, now: Instant, wall: Int64
     ) throws(StoreError) -> (answer: SQLAnswer, ticket: UInt64?) {
-        let answer = try store.execute(
-            statements, rowLimit: rowLimit, wall: replicator.wallForWriting(wall, now: now))
-        return (answer, written(answer.record, durability, now: now, wall: wall))
+        let answer: SQLAnswer
+        do throws(StoreError) {
+            answer = try store.executeInGroup(
+                statements, rowLimit: rowLimit, wall: replicator.wallForWriting(wall, now: now))
+        } catch {
+            loseGroupIfFailed()
+            throw error
+        }
+        guard let record = answer.record else { return (answer, nil) }
+        lastTicket += 1
+        group.append((record, lastTicket, durability))
+        return (answer, lastTicket)
+    }
+
+    /// Commits what was collected. Only then others, and those who wait, hear of it.
+    private func endGroup(_ now: Instant, _ wall: Int64) {
+        attempt { () throws(StoreError) in try store.commitGroup() }
+        loseGroupIfFailed()
+        let ended = group
+        group = []
+        for write in ended { written(write.record, write.number, write.durability, now: now, wall: wall) }
+    }
+    private func loseGroupIfFailed() {
+        guard let failure = store.takeGroupFailure() else { return }
+        outputs += group.map { .lost(number: $0.number, failure) }
+        group = []
     }
 
     /// What the cluster must remember, in one transaction; nil when nothing changed.
     package func remember(
         _ edits: [FactEdit], members: [MemberRow] = [], durability: Durability, now: Instant, wall: Int64
     ) throws(StoreError) -> UInt64? {
+        endGroup(now, wall)
         let record = try store.remember(edits, members: members, wall: replicator.wallForWriting(wall, now: now))
-        return written(record, durability, now: now, wall: wall)
+        guard let record else { return nil }
+        lastTicket += 1
+        written(record, lastTicket, durability, now: now, wall: wall)
+        return lastTicket
     }
 
-    private func written(_ record: LogRecord?, _ durability: Durability, now: Instant, wall: Int64) -> UInt64? {
-        guard let record else { return nil }
+    private func written(
+        _ record: LogRecord, _ number: UInt64, _ durability: Durability, now: Instant, wall: Int64
+    ) {
         needsSync = true
         if record.origin != replicator.own {
             carryOut(replicator.originTaken(record.origin, now: now, wall: wall), now, wall)
         }
         replicator.committed(record)
         outputs.append(.changed)
-        lastTicket += 1
-        let ticket = WriteTicket(number: lastTicket, sequence: record.sequence, durability: durability)
+        let ticket = WriteTicket(number: number, sequence: record.sequence, durability: durability)
         carryOut(replicator.wait(for: ticket, now: now, wall: wall), now, wall)
-        return lastTicket
     }
 
     /// An operator takes what this origin wrote as it is, whatever its clock said.
     package func release(_ origin: Origin, now: Instant, wall: Int64) {
+        endGroup(now, wall)
         carryOut(replicator.release(origin, now: now, wall: wall), now, wall)
     }
 
     /// Replaces everything, here and then on all other nodes.
     package func restore(from path: String, now: Instant, wall: Int64) throws(StoreError) {
+        endGroup(now, wall)
         try store.restore(from: path, wall: replicator.wallForWriting(wall, now: now))
         offered = nil
         needsSync = true
@@ -114,19 +149,24 @@ package final class Replica {
 
     package func received(_ bytes: [UInt8], from peer: NodeID, now: Instant, wall: Int64) {
         guard let message = try? ReplicationCodec.decode(bytes) else { return replicator.receivedNonsense() }
+        // What others have synced says nothing about what is not committed here yet; it may go on being collected.
+        if case .synced = message {} else { endGroup(now, wall) }
         carryOut(replicator.received(message, from: peer, now: now, wall: wall), now, wall)
     }
 
     package func peersChanged(members: [NodeID], reachable: [NodeID], now: Instant, wall: Int64) {
+        endGroup(now, wall)
         carryOut(replicator.peersChanged(members: members, reachable: reachable, now: now, wall: wall), now, wall)
     }
 
     package func differs(_ peer: NodeID, now: Instant, wall: Int64) {
+        endGroup(now, wall)
         carryOut(replicator.differs(peer, now: now, wall: wall), now, wall)
     }
 
     /// About every 100 ms.
     package func tick(now: Instant, wall: Int64) {
+        endGroup(now, wall)
         carryOut(replicator.tick(logBytes: store.logBytes, now: now, wall: wall), now, wall)
         if let offered, now - offered.madeAt > Self.snapshotLife, now - offered.lastReadAt > Self.snapshotRest {
             store.discardSnapshot()
@@ -135,8 +175,12 @@ package final class Replica {
         attempt { () throws(StoreError) in try store.checkpointIfNeeded() }
     }
 
-    /// At the end of each turn: what was committed in it goes to the others together.
-    package func flush(now: Instant, wall: Int64) { carryOut(replicator.flush(), now, wall) }
+    /// At the end of each turn: what was written in it is committed, and goes to the others together.
+    /// - Parameter isCollecting: true to commit with a later turn, when a sync is under way that has to end before anyway.
+    package func flush(isCollecting: Bool = false, now: Instant, wall: Int64) {
+        if !isCollecting { endGroup(now, wall) }
+        carryOut(replicator.flush(), now, wall)
+    }
 
     // MARK: Syncs
 

@@ -24,6 +24,9 @@ package final class Store {
     var feed: ChangeFeed
     var install: Install?
     var snapshotCopy: SnapshotCopy?
+    /// Calls of people that are committed together: what there was before the first of them.
+    private var group: Before?
+    private var groupFailure: StoreError?
 
     /// Under which this store writes.
     package internal(set) var origin = Origin(rawValue: 0)
@@ -86,6 +89,7 @@ package final class Store {
 
     /// Marks a clean end: the next start goes on under the same origin. Without it a new one is drawn.
     package func close() throws(StoreError) {
+        try commitGroup()
         try saveOrigins()
         try writeMeta("clean", [1])
         guard case .file = place else { return }
@@ -136,6 +140,7 @@ package final class Store {
             try database.run("PRAGMA journal_mode = WAL")
             try database.run("PRAGMA synchronous = FULL")
             try database.run("PRAGMA wal_autocheckpoint = 0")
+            capture.followLog(of: database.handle)
             try database.run("PRAGMA journal_size_limit = 16777216")
         }
         let application = try single("PRAGMA application_id")
@@ -208,6 +213,7 @@ package final class Store {
     /// A peer knows more of our own origin than we do (a restored image): go on under a new one. Also done by `apply` when
     /// it is given records of our own.
     package func takeNewOrigin() throws(StoreError) {
+        try commitGroup()
         let drawn = drawOrigin()
         try writeMeta("origin", drawn.bytes)
         // What was told under the old name has to be told again.
@@ -346,10 +352,29 @@ package final class Store {
         return result
     }
 
+    /// What there was before, in memory.
+    struct Before {
+        fileprivate let knowledge: Knowledge
+        fileprivate let origin: Origin
+        fileprivate let epoch: DatabaseEpoch
+        fileprivate let latestNotice: UInt64
+    }
+    private var before: Before {
+        Before(knowledge: knowledge, origin: origin, epoch: epoch, latestNotice: feed.latest)
+    }
+    private func goBack(to before: Before) {
+        feed.takeBack(to: before.latestNotice)
+        let hadOtherTables =
+            knowledge.tables.count != before.knowledge.tables.count
+            || knowledge.tables.contains { before.knowledge.tables[$0.key] !== $0.value }
+        (knowledge, origin, epoch) = (before.knowledge, before.origin, before.epoch)
+        if hadOtherTables { useTables() }
+    }
+
     /// All of it or nothing, in the file and in memory.
     func transaction<Value>(_ body: () throws(StoreError) -> Value) throws(StoreError) -> Value {
-        let saved = (knowledge, origin, epoch)
-        let latest = feed.latest
+        try commitGroup()
+        let before = before
         try finish(try own("BEGIN IMMEDIATE"))
         do throws(StoreError) {
             let value = try body()
@@ -357,15 +382,60 @@ package final class Store {
             return value
         } catch {
             capture.end()
-            feed.takeBack(to: latest)
             if database.isInTransaction { try? finish(try own("ROLLBACK")) }
-            let hadOtherTables =
-                knowledge.tables.count != saved.0.tables.count
-                || knowledge.tables.contains { saved.0.tables[$0.key] !== $0.value }
-            (knowledge, origin, epoch) = saved
-            if hadOtherTables { useTables() }
+            goBack(to: before)
             throw error
         }
+    }
+
+    // MARK: Groups
+
+    /// The same as a part of the group: what was done in it before stays, whatever becomes of this. The first opens the group.
+    func partOfGroup<Value>(_ body: () throws(StoreError) -> Value) throws(StoreError) -> Value {
+        if group == nil {
+            try finish(try own("BEGIN IMMEDIATE"))
+            group = before
+        }
+        let before = before
+        do throws(StoreError) {
+            try finish(try own("SAVEPOINT part"))
+            let value = try body()
+            try asOwn { () throws(StoreError) in try finish(try own("RELEASE part")) }
+            return value
+        } catch {
+            capture.end()
+            do throws(StoreError) {
+                // After some errors, such as a full disk, SQLite has undone all of the transaction.
+                guard database.isInTransaction else { throw error }
+                try finish(try own("ROLLBACK TO part"))
+                try finish(try own("RELEASE part"))
+                goBack(to: before)
+            } catch { loseGroup(because: error) }
+            throw error
+        }
+    }
+    /// Ends the group: all of it is there when this returns, none of it when it throws.
+    package func commitGroup() throws(StoreError) {
+        guard group != nil else { return }
+        do throws(StoreError) {
+            try finish(try own("COMMIT"))
+            group = nil
+        } catch {
+            loseGroup(because: error)
+            throw error
+        }
+    }
+    private func loseGroup(because error: StoreError) {
+        guard let before = group else { return }
+        group = nil
+        groupFailure = error
+        if database.isInTransaction { try? finish(try own("ROLLBACK")) }
+        goBack(to: before)
+    }
+    /// Why the calls of a group that ended since the last time are not there; nil when they are.
+    package func takeGroupFailure() -> StoreError? {
+        defer { groupFailure = nil }
+        return groupFailure
     }
 
     /// After the schema changed: what was prepared for it is prepared anew.

@@ -103,7 +103,9 @@ extension SimulatedCluster {
     /// Carries out what the replica leaves over.
     private func settleDatabase(of machine: SimulatedMachine) {
         guard let database = machine.database, let replica = database.replica else { return }
-        replica.flush(now: instant(of: machine), wall: wall(of: machine))
+        // As the daemon does: what is written while the disk is busy shares a commit.
+        let isCollecting = database.isSyncing && replica.collected < 8
+        replica.flush(isCollecting: isCollecting, now: instant(of: machine), wall: wall(of: machine))
         for output in replica.takeOutputs() {
             switch output {
             case .send(let bytes, let peer):
@@ -113,6 +115,9 @@ extension SimulatedCluster {
                 ledger?.promised(write, confirmation, by: machine.number, at: now)
             case .notify(let notice): timeline.add(.database(machine.number, "\(notice)"), at: now)
             case .trouble(let error): trouble(error, at: machine)
+            case .lost(let number, let error):
+                database.waiting[number] = nil
+                trouble(error, at: machine)
             case .changed, .reopened: break
             }
         }
