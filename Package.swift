@@ -156,7 +156,8 @@ let package = Package(
         tests(
             "RunnersTests",
             ["Runners", "Processes", "Services", "Primitives", "Reactor", "CLinux", "TestSupport", "runners-stage"]),
-        tool("runners-stage", ["Runners", "Processes", "Services", "Primitives", "Reactor"], path: "Tests/RunnersStage"),
+        tool(
+            "runners-stage", ["Runners", "Processes", "Services", "Primitives", "Reactor"], path: "Tests/RunnersStage"),
         tests("DiscoveryTests", ["Discovery", "Primitives", "Reactor", "TestSupport"]),
         tests(
             "TakeoverTests",

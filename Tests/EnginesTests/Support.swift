@@ -70,7 +70,7 @@ final class MirrorNode: Sendable {
                 } catch { return .failed(error.problem) }
             },
             freshness: { [weak self] mirror, freshness in self?.freshness.withLock { $0[mirror] = freshness } },
-            tell: { [weak self] news in print("NEWS", news.sentence); self?.news.withLock { $0.append(news.sentence) } },
+            tell: { [weak self] news in self?.news.withLock { $0.append(news.sentence) } },
             send: { [weak self] bytes, peer in
                 guard let self else { return }
                 for other in self.others.withLock({ $0 }) where peer == nil || peer == other.id {
@@ -118,7 +118,7 @@ final class MirrorNode: Sendable {
     }
 
     /// Calls until it is true; false when it never was. The machine may be busy: generous.
-    func wait(seconds: Int = 15, _ isTrue: @Sendable () async -> Bool) async -> Bool {
+    func wait(seconds: Int = 120, _ isTrue: @Sendable () async -> Bool) async -> Bool {
         let end = SystemClock.now + .seconds(seconds)
         while SystemClock.now < end {
             if await isTrue() { return true }
@@ -156,7 +156,8 @@ func makeNodes(
 
 func meet(_ node: MirrorNode, _ nodes: [MirrorNode], without gone: Set<NodeID> = []) async {
     await node.engine.use(
-        nodes.map { MirrorPeer(id: $0.id, name: $0.name, state: gone.contains($0.id) ? .down : .alive) }, isIsolated: false)
+        nodes.map { MirrorPeer(id: $0.id, name: $0.name, state: gone.contains($0.id) ? .down : .alive) },
+        isIsolated: false)
 }
 
 func stop(_ nodes: [MirrorNode]) async { for node in nodes { await node.stop() } }

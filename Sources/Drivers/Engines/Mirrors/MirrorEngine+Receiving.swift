@@ -30,7 +30,9 @@ extension MirrorEngine {
             return .refuse("it is not wanted")
         }
         let directory = options.directory
-        if let problem = await onDisk({ Places.prepareDestination(push.path, own: directory) }) { return .refuse(problem) }
+        if let problem = await onDisk({ Places.prepareDestination(push.path, own: directory) }) {
+            return .refuse(problem)
+        }
         // What an earlier run of somebody left behind must not write beside this one.
         guard await endReceivers(of: push.mirror, except: push.run, path: push.path) else {
             return .refuse("an earlier copy is still being ended; it is tried again")
@@ -41,7 +43,9 @@ extension MirrorEngine {
         if parks {
             let (parking, wall) = (parking, wall)
             batch = await onDisk { parking.makeBatch(push.mirror, epoch: push.epoch, wall: wall) }
-            guard batch != nil else { return .refuse("what is replaced cannot be set aside: \(directory) cannot be written") }
+            guard batch != nil else {
+                return .refuse("what is replaced cannot be set aside: \(directory) cannot be written")
+            }
             if case .refuse(let reason) = decide(push, from: sender) { return .refuse(reason) }
         }
         return serve(request, from: sender, batch)
@@ -123,7 +127,8 @@ extension MirrorEngine {
             outlets.tell(
                 News(
                     type: "mirror-parked", mirror: mirror,
-                    sentence: "\(count) files of the mirror \(mirror) on \(name(id)) differed from those of \(name(sender)) "
+                    sentence:
+                        "\(count) files of the mirror \(mirror) on \(name(id)) differed from those of \(name(sender)) "
                         + "and were set aside: bramble mirror conflicts \(mirror)"))
         }
         if removed > 0 {

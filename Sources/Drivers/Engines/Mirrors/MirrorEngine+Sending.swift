@@ -58,7 +58,9 @@ extension MirrorEngine {
     private func send(_ request: PushRequest, _ spec: MirrorSpec, _ push: Push) async -> PushResult {
         let directory = options.directory
         // A dead disk must not stop the other mirrors.
-        if let problem = await onDisk({ Places.problemAsSource(request.path, own: directory) }) { return .failed(problem) }
+        if let problem = await onDisk({ Places.problemAsSource(request.path, own: directory) }) {
+            return .failed(problem)
+        }
         var transfer = TransferRequest.Options.all.subtracting(lacking[push.node] ?? [])
         while true {
             let (end, refusal) = await transferOnce(request, spec, push, transfer)

@@ -50,7 +50,8 @@ extension MirrorEngine {
         var best: (node: NodeID, epoch: Epoch)?
         if let own = keeper.report(mirror, now: now).feedingWith { best = (id, own) }
         for (node, heard) in heardStatus.sorted(by: { $0.key < $1.key }) where alive.contains(node) {
-            guard let one = heard.status.first(where: { $0.mirror == mirror }), one.feeding > (best?.epoch ?? .none) else {
+            guard let one = heard.status.first(where: { $0.mirror == mirror }), one.feeding > (best?.epoch ?? .none)
+            else {
                 continue
             }
             best = (node, one.feeding)
@@ -67,7 +68,8 @@ extension MirrorEngine {
             let parked = others.values.reduce(Int(mine.parkedCount)) { $0 + Int($1.parkedCount) }
             guard let source, let told = source == id ? mine : others[source] else {
                 return MirrorOverview(
-                    mirror: mirror, source: nil, targets: [], state: .paused, lastRun: nil, behind: nil, files: 0, bytes: 0,
+                    mirror: mirror, source: nil, targets: [], state: .paused, lastRun: nil, behind: nil, files: 0,
+                    bytes: 0,
                     parked: parked, reason: "no node serves it now")
             }
             // Ages go on growing after they were told.
@@ -76,13 +78,16 @@ extension MirrorEngine {
                 target.behind.map { Duration.milliseconds(Int64(clamping: $0)) + since }
             }
             let state: MirrorOverview.State =
-                if told.isWaiting { .paused } else if told.targets.contains(where: \.isRunning) { .running } else if told
+                if told.isWaiting { .paused } else if told.targets.contains(where: \.isRunning) {
+                    .running
+                } else if told
                     .targets.contains(where: { $0.failures > 0 })
                 { .failed } else if told.targets.contains(where: { $0.behind == nil }) { .behind } else { .equal }
             let isWhole = !ages.contains { $0 == nil }
             return MirrorOverview(
                 mirror: mirror, source: source, targets: told.targets.map(\.node), state: state,
-                lastRun: told.lastRun == 0 ? nil : told.lastRun, behind: isWhole ? ages.compactMap { $0 }.max() ?? .zero : nil,
+                lastRun: told.lastRun == 0 ? nil : told.lastRun,
+                behind: isWhole ? ages.compactMap { $0 }.max() ?? .zero : nil,
                 files: Int(told.files), bytes: told.bytes, parked: parked, reason: told.reason)
         }
     }

@@ -53,7 +53,8 @@ package actor MirrorEngine {
     /// What the engine says to others. Never waited for, but the tunnel.
     package struct Outlets: Sendable {
         /// Carries bytes between these sockets and the program that the peer starts; both are the tunnel's from now on.
-        package var tunnel: @Sendable (_ peer: NodeID, _ request: [UInt8], _ input: Int32, _ output: Int32) async -> TunnelEnd
+        package var tunnel:
+            @Sendable (_ peer: NodeID, _ request: [UInt8], _ input: Int32, _ output: Int32) async -> TunnelEnd
         /// How the copy here stands, when that changes.
         package var freshness: @Sendable (ServiceName, MirrorFreshness) -> Void
         package var tell: @Sendable (News) -> Void
@@ -229,7 +230,9 @@ package actor MirrorEngine {
         switch message {
         case .status(let all):
             heardStatus[peer] = (all, now)
-            for one in all where specs[one.mirror] != nil && one.highest > .none { handle(.heard(one.mirror, one.highest)) }
+            for one in all where specs[one.mirror] != nil && one.highest > .none {
+                handle(.heard(one.mirror, one.highest))
+            }
         case .runNow(let mirror): handle(.runNow(mirror))
         case .failed(let run, let reason): for push in pushes.values where push.run == run { push.reason = reason }
         }
@@ -293,7 +296,9 @@ package actor MirrorEngine {
         // Ages grow all the time; what counts as news is the rest.
         let signature = mine.map { status in
             var status = status
-            for index in status.targets.indices { status.targets[index].behind = status.targets[index].behind.map { _ in 0 } }
+            for index in status.targets.indices {
+                status.targets[index].behind = status.targets[index].behind.map { _ in 0 }
+            }
             return status
         }
         guard signature != sharedSignature || now - sharedAt >= .seconds(10) else { return }

@@ -96,7 +96,9 @@ package struct MirrorStatus: Equatable, Sendable {
         writer.text(Self.plain(reason, Self.longestReason))
         writer.integer(UInt8(isWaiting ? 1 : 0))
         writer.integer(parkedCount)
-        let sendable = parked.filter { $0.path.utf8.count <= TransferRequest.longestPath && $0.path == Self.plain($0.path, 2_000) }
+        let sendable = parked.filter {
+            $0.path.utf8.count <= TransferRequest.longestPath && $0.path == Self.plain($0.path, 2_000)
+        }
         writer.list(sendable.prefix(Self.mostParked)) { writer, entry in
             writer.text(entry.id)
             writer.text(entry.path)

@@ -30,7 +30,9 @@ struct ParkedFiles {
 
     /// Where below a batch the files of a path go. rsync names them relative to what it is given.
     static func place(in batch: String, of path: String) -> String {
-        batch + (path.hasSuffix("/") ? String(path.dropLast()) : String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
+        batch
+            + (path.hasSuffix("/")
+                ? String(path.dropLast()) : String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
     }
 
     /// Newest first.
@@ -52,7 +54,8 @@ struct ParkedFiles {
             let original = String(path.dropFirst(base.utf8.count))
             found.append(
                 ParkedEntry(
-                    id: Self.identifier("\(node)/\(mirror)/\(batch)\(original)"), mirror: mirror, path: original, at: at,
+                    id: Self.identifier("\(node)/\(mirror)/\(batch)\(original)"), mirror: mirror, path: original,
+                    at: at,
                     changed: Int64(status.st_mtim.tv_sec), bytes: UInt64(max(0, status.st_size)), epoch: epoch,
                     file: path))
         }
@@ -165,7 +168,9 @@ struct ParkedFiles {
     /// `20261125T235801-epoch4-2`; nil for what is not ours.
     static func parse(_ batch: String) -> (at: Int64, epoch: Epoch)? {
         let words = batch.split(separator: "-")
-        guard words.count >= 2, words[1].hasPrefix("epoch"), let epoch = UInt64(words[1].dropFirst(5)) else { return nil }
+        guard words.count >= 2, words[1].hasPrefix("epoch"), let epoch = UInt64(words[1].dropFirst(5)) else {
+            return nil
+        }
         let digits = words[0].utf8.filter { $0 >= 48 && $0 <= 57 }.map { Int32($0) - 48 }
         guard words[0].utf8.count == 15, digits.count == 14 else { return nil }
         func number(_ range: Range<Int>) -> Int32 { digits[range].reduce(0) { $0 * 10 + $1 } }

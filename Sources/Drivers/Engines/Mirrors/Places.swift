@@ -56,7 +56,8 @@ enum Places {
         let whole = real(path)
         let own = real(directory)
         guard !(own + "/").hasPrefix(whole + "/"), !(whole + "/").hasPrefix(own + "/") else {
-            return "\(path) and Bramble's own data in \(directory) must not be one in the other: it has this node's keys"
+            return
+                "\(path) and Bramble's own data in \(directory) must not be one in the other: it has this node's keys"
         }
         return nil
     }
@@ -92,7 +93,10 @@ enum Places {
 
     /// The halves of files that broken runs left.
     static func removePartials(below path: String) {
-        var open = [path.hasSuffix("/") ? String(path.dropLast()) : String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])]
+        var open = [
+            path.hasSuffix("/")
+                ? String(path.dropLast()) : String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+        ]
         let isTree = path.hasSuffix("/")
         while let next = open.popLast() {
             guard let folder = opendir(next.isEmpty ? "/" : next) else { continue }

@@ -56,7 +56,9 @@ enum RsyncCommand {
     static func figures(_ lines: [String]) -> (files: Int, bytes: UInt64) {
         func number(after label: String) -> UInt64 {
             guard let line = lines.last(where: { $0.hasPrefix(label) }) else { return 0 }
-            let digits = line.dropFirst(label.count).drop { $0 == " " }.prefix { $0.isASCII && $0.isNumber || $0 == "," }
+            let digits = line.dropFirst(label.count).drop { $0 == " " }.prefix {
+                $0.isASCII && $0.isNumber || $0 == ","
+            }
             return UInt64(digits.filter { $0 != "," }) ?? 0
         }
         return (

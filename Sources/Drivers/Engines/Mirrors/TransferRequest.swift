@@ -46,7 +46,8 @@ package struct TransferRequest: Equatable, Sendable {
     /// Fields that a later version appends are skipped.
     package init(encoded bytes: [UInt8]) throws(ByteReader.Failure) {
         var reader = ByteReader(bytes)
-        guard try reader.integer(UInt8.self) == Self.version, let mirror = ServiceName(try reader.text(limit: 48)) else {
+        guard try reader.integer(UInt8.self) == Self.version, let mirror = ServiceName(try reader.text(limit: 48))
+        else {
             throw .malformed
         }
         let path = try reader.text(limit: Self.longestPath)
