@@ -79,7 +79,7 @@ let package = Package(
         library(
             "Daemon",
             [
-                "Primitives", "Wire", "Membership", "Services", "Node", "Logging", "Reactor", "Crypto", "YAML",
+                "Primitives", "Wire", "Membership", "Leases", "Services", "Node", "Logging", "Reactor", "Crypto", "YAML",
                 "Transport",
                 "Discovery",
                 "Machine", "Runners", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",

@@ -96,6 +96,16 @@ package final class BrambleNode {
     package func why(_ name: String) throws -> Explanation { try get("/v1/why/\(name)", as: Explanation.self) }
     package func metrics() throws -> String { try ask("GET", "/metrics").text }
 
+    package func services() throws -> [ServiceInfo] { try get("/v1/services", as: [ServiceInfo].self) }
+    package func service(_ name: String) -> ServiceInfo? { (try? services())?.first { $0.name == name } }
+
+    /// Makes a document so, as `bramble apply` does.
+    package func apply(_ document: String) throws {
+        let body = try JSONEncoder().encode(ApplyRequest(document: document))
+        let answer = try ask("POST", "/v1/apply", body: String(decoding: body, as: UTF8.self), within: .seconds(20))
+        guard answer.status == 200 else { throw LabError("\(name): apply: \(answer.status) \(answer.text)") }
+    }
+
     /// The sum over all labels of one metric; nil when it is not there.
     package func metric(_ name: String, where label: String = "") throws -> Double? {
         let values = try metrics().split(separator: "\n").filter { line in

@@ -10,6 +10,7 @@ struct NodeBus {
     private(set) var wasRemoved: [NodeID: NodeID?] = [:]
     private(set) var keyChanges: [NodeID: Int] = [:]
     private(set) var databasePeers: [NodeID: (members: [NodeID], reachable: [NodeID])] = [:]
+    private(set) var services: [NodeID: [ServiceCore.Effect]] = [:]
     private(set) var databasesDiffer: [NodeID: Set<NodeID>] = [:]
     private var sessions: Set<[NodeID]> = []
     private var keyVersions: [NodeID: UInt32] = [:]
@@ -93,7 +94,8 @@ struct NodeBus {
                 keyVersions[id] = cores[id]?.currentKeyVersion
             case .databasePeers(let members, let reachable): databasePeers[id] = (members, reachable)
             case .databaseDiffers(let peer): databasesDiffer[id, default: []].insert(peer)
-            case .probeReach, .persistMembers, .persistFacts: break
+            case .service(let effect): services[id, default: []].append(effect)
+            case .probeReach, .persistMembers, .persistFacts, .reachHosts: break
             }
         }
     }

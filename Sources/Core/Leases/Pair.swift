@@ -142,7 +142,7 @@ extension LeaseKeeper {
             || isHoldingAny && (pair.ackedAt.map { now >= $0 + config.heartbeat * 2 } ?? true)
         let interval = isSuspicious ? config.heartbeat : config.heartbeat * 10
         let isAsked = pair.rounds.last.map { now >= $0.askedAt + interval } ?? true
-        if hasReachList, isNetworkUp, isAsked {
+        if hasReachList, isNetworkUp, isAsked, isInUse {
             pair.reachTicket &+= 1
             pair.rounds.append(Pair.Round(ticket: pair.reachTicket, askedAt: now))
             if pair.rounds.count > Pair.rememberedRounds { pair.rounds.removeFirst() }
@@ -151,7 +151,9 @@ extension LeaseKeeper {
         self.pair = pair
         renewAll(now: now)
         yieldIfCutOff(now: now)
-        if pair.lastBeat.map({ now >= $0 + config.heartbeat }) ?? true { sendBeat(now: now) }
+        // Three make 150 ms of 450: the other one never counts this as silence.
+        let pace = isInUse ? config.heartbeat : config.heartbeat * 3
+        if pair.lastBeat.map({ now >= $0 + pace }) ?? true { sendBeat(now: now) }
         if now >= pair.silentFrom { noteAlone(now: now) }
         for name in names { consider(name, now: now) }
     }
