@@ -36,7 +36,7 @@ final class ServiceCluster {
         \(reach ? "reach: [10.77.0.9]" : "")
         services:
           - name: web
-            address: \(address)/24
+            addresses: [\(address)/24]
             run: exec:[\(run ?? "/usr/bin/python3, -S, \(programPath)")]
             check: tcp:\(port)
         \(more)
