@@ -19,21 +19,174 @@ struct ServiceTests {
         #expect(samples.owners.count == expected.count, "\(samples.owners)\n\(house.report)")
     }
 
+    /// Something befalls the node that runs the service; afterwards another one does, alone, and stays.
+    private func fail(
+        _ title: String, _ house: ServiceCluster, document: String = ServiceCluster.document(),
+        _ fault: (BrambleNode, Lab) throws -> Void, afterwards: (BrambleNode, Lab) throws -> Void = { _, _ in }
+    ) throws {
+        try house.apply(document)
+        let first = try #require(house.holder(), "\(house.report)")
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        pause(.seconds(1))
+        let moment = monotonicSeconds()
+        try fault(first, house.cluster.lab)
+        let next = eventually(within: .seconds(40)) {
+            house.samples.last { $0.at > moment && !$0.nodes.isEmpty && $0.nodes != [first.name] }?.nodes.first
+        }
+        let second = try #require(next, "\(title): nobody took over\n\(house.report)")
+        pause(.seconds(1))
+        let back = monotonicSeconds()
+        try afterwards(first, house.cluster.lab)
+        // Whoever comes back waits: the service stays where it is.
+        pause(.seconds(4))
+        #expect(house.serves(house.cluster[second], since: back + 3.5), "\(house.report)")
+        let samples = house.endWatch()
+        judge(samples, [first.name, second], house)
+        tell(title, samples, since: moment)
+    }
+
     @Test("two nodes: the node that runs it loses power, and the other one answers at its address")
     func powerOff() throws {
+        try fail("two nodes, power off", try ServiceCluster("n1", "n2")) { node, lab in try lab.powerOff(node.host) }
+    }
+
+    @Test("three nodes: the node that runs it loses power, and one of the others answers at its address")
+    func powerOffOfThree() throws {
+        try fail("three nodes, power off", try ServiceCluster("n1", "n2", "n3")) { node, lab in
+            try lab.powerOff(node.host)
+        }
+    }
+
+    @Test("a daemon that is stopped falls silent at its address in time, and finds itself replaced when it goes on")
+    func frozen() throws {
+        try fail(
+            "two nodes, daemon stopped", try ServiceCluster("n1", "n2"),
+            { node, _ in node.process?.freeze() }, afterwards: { node, _ in node.process?.thaw() })
+    }
+
+    @Test("three nodes: a daemon that is stopped falls silent in time, and finds itself replaced when it goes on")
+    func frozenOfThree() throws {
+        try fail(
+            "three nodes, daemon stopped", try ServiceCluster("n1", "n2", "n3"),
+            { node, _ in node.process?.freeze() }, afterwards: { node, _ in node.process?.thaw() })
+    }
+
+    @Test("a killed daemon's service goes to the other node, and the daemon finds it there when it is started again")
+    func killed() throws {
+        try fail(
+            "two nodes, daemon killed", try ServiceCluster("n1", "n2"),
+            { node, _ in node.kill() }, afterwards: { node, _ in try node.restart() })
+    }
+
+    @Test("a cable that is pulled moves the service, and it stays there when the cable is back")
+    func unplugged() throws {
+        try fail(
+            "two nodes, port down", try ServiceCluster("n1", "n2"),
+            { node, lab in try lab.unplug(node.host) }, afterwards: { node, lab in try lab.plug(node.host) })
+    }
+
+    @Test("a node that is cut off from everybody, with its carrier there, gives way, and stays away when it is back")
+    func cutOff() throws {
+        try fail(
+            "two nodes, cut off", try ServiceCluster("n1", "n2"),
+            { node, lab in try lab.cut(node.host) }, afterwards: { _, lab in try lab.heal() })
+    }
+
+    @Test("three nodes: one that is cut off from everybody gives way, and stays away when it is back")
+    func cutOffOfThree() throws {
+        try fail(
+            "three nodes, cut off", try ServiceCluster("n1", "n2", "n3"),
+            { node, lab in try lab.cut(node.host) }, afterwards: { _, lab in try lab.heal() })
+    }
+
+    @Test("a node whose packets do not get out any more gives way")
+    func mute() throws {
+        try fail(
+            "two nodes, nothing gets out", try ServiceCluster("n1", "n2"),
+            { node, lab in
+                for other in lab.hosts where other !== node.host { try lab.drop(from: node.host, to: other) }
+            }, afterwards: { _, lab in try lab.heal() })
+    }
+
+    @Test("a node that hears nothing any more gives way")
+    func deaf() throws {
+        try fail(
+            "two nodes, nothing gets in", try ServiceCluster("n1", "n2"),
+            { node, lab in
+                for other in lab.hosts where other !== node.host { try lab.drop(from: other, to: node.host) }
+            }, afterwards: { _, lab in try lab.heal() })
+    }
+
+    @Test("nothing moves when the hosts of the reach list are gone, as long as the nodes hear each other")
+    func reachGone() throws {
+        let house = try ServiceCluster("n1", "n2")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        try house.client.require("ip", "address", "del", "10.77.0.9/24", "dev", "eth0")
+        let moment = monotonicSeconds()
+        pause(.seconds(5))
+        #expect(house.serves(first, since: moment + 4.5), "\(house.report)")
+        judge(house.endWatch(), [first.name], house)
+    }
+
+    @Test("a service is moved, its node is drained, the other one is put on hold: each time it goes where it should")
+    func ordered() throws {
         let house = try ServiceCluster("n1", "n2")
         try house.apply(ServiceCluster.document())
         let first = try #require(house.holder(), "\(house.report)")
         let second = house.other(than: first)
         try house.watchAddress()
         #expect(house.serves(first, since: 0), "\(house.report)")
+        var moment = monotonicSeconds()
+        let moved = try first.ask(
+            "POST", "/v1/services/web/move", body: "{\"to\":\"\(second.name)\"}", within: .seconds(50))
+        #expect(moved.status == 200, "\(moved.text)\n\(house.report)")
+        #expect(house.serves(second, since: moment), "\(house.report)")
+        print("move: \(moved.text)")
+        tell("planned move", house.samples, since: moment)
+
+        moment = monotonicSeconds()
+        let drained = try first.ask("POST", "/v1/nodes/\(second.name)/drain", within: .seconds(20))
+        #expect(drained.status == 200, "\(drained.text)")
+        #expect(house.serves(first, since: moment), "\(house.report)")
+        #expect(house.holder()?.name == first.name, "\(house.report)")
+        let resumed = try first.ask("POST", "/v1/nodes/\(second.name)/resume", within: .seconds(20))
+        #expect(resumed.status == 200, "\(resumed.text)")
+
+        moment = monotonicSeconds()
+        #expect(eventually(within: .seconds(10)) { house.cluster.nodes.allSatisfy { $0.service("web")?.node == first.name } })
+        let held = try second.ask("POST", "/v1/nodes/\(first.name)/hold", within: .seconds(20))
+        #expect(held.status == 200, "\(held.text)")
+        #expect(house.serves(second, since: moment), "\(house.report)")
+        // On hold it stays, also after a restart.
+        first.stop()
+        try first.restart()
+        #expect(house.cluster.agree(alive: ["n1", "n2"], within: .seconds(20)), "\(house.report)")
+        #expect(house.holder()?.name == second.name, "\(house.report)")
         pause(.seconds(1))
+        judge(house.endWatch(), [first.name, second.name, first.name, second.name], house)
+    }
+
+    @Test("a node that is stopped in order hands its service over first")
+    func stopped() throws {
+        let house = try ServiceCluster("n1", "n2")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        let second = house.other(than: first)
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
         let moment = monotonicSeconds()
-        try house.cluster.lab.powerOff(first.host)
+        first.stop()
         #expect(house.serves(second, since: moment), "\(house.report)")
         pause(.seconds(1))
         let samples = house.endWatch()
         judge(samples, [first.name, second.name], house)
-        tell("two nodes, power off", samples, since: moment)
+        tell("stopped in order", samples, since: moment)
+        #expect(eventually(within: .seconds(10)) { (try? second.events())?.contains { $0.type == "started" && $0.subject == "web" } ?? false })
+        let why = try second.why("web")
+        #expect(why.answer.contains(second.name) && !why.because.isEmpty, "\(why)")
     }
 }
