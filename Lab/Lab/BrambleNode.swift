@@ -73,6 +73,9 @@ package final class BrambleNode {
 
     /// The command line, as a person on that host would use it.
     package func cli(_ arguments: String..., within limit: Duration = .seconds(10)) throws(LabError) -> CommandResult {
+        try cli(arguments, within: limit)
+    }
+    package func cli(_ arguments: [String], within limit: Duration = .seconds(10)) throws(LabError) -> CommandResult {
         try host.run([program] + arguments, within: limit)
     }
 
