@@ -117,7 +117,7 @@ let package = Package(
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
-        tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives", "Services"]),
+        tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Leases", "Membership", "Node", "Primitives", "Services"]),
         tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
         tests("MirrorsTests", ["Mirrors", "Primitives"]),
         tests("NodeTests", ["Node", "Membership", "Leases", "Services", "Primitives", "Wire"]),

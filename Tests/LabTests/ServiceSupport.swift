@@ -39,6 +39,8 @@ final class ServiceCluster {
             addresses: [\(address)/24]
             run: exec:[\(run ?? "/usr/bin/python3, -S, \(programPath)")]
             check: tcp:\(port)
+            startWithin: 5s
+            restarts: 1
         \(more)
         """
     }

@@ -189,4 +189,117 @@ struct ServiceTests {
         let why = try second.why("web")
         #expect(why.answer.contains(second.name) && !why.because.isEmpty, "\(why)")
     }
+
+    /// Starts and stops the same service with scripts, which hang where a file says so.
+    private static let script = """
+        #!/bin/sh
+        pid=$(cat /run/echo.pid 2>/dev/null || echo none)
+        case "$1" in
+        start)
+            [ -e /etc/hang-start ] && exec sleep 1000
+            /usr/bin/python3 -S \(ServiceCluster.programPath) >/dev/null 2>&1 &
+            echo $! > /run/echo.pid ;;
+        stop)
+            [ -e /etc/hang-stop ] && exec sleep 1000
+            [ $pid = none ] || kill $pid 2>/dev/null
+            rm -f /run/echo.pid ;;
+        status)
+            grep -qs '^State:[[:space:]]*[RSDT]' /proc/$pid/status && exit 0
+            exit 3 ;;
+        esac
+
+        """
+    private static let scripted = """
+        reach: [10.77.0.9]
+        services:
+          - name: web
+            addresses: [\(ServiceCluster.address)/24]
+            run: script:/usr/local/bin/echo-script
+            check: tcp:\(ServiceCluster.port)
+            prefer: [n1]
+            startWithin: 2s
+            stopWithin: 2s
+            restarts: 1
+
+        """
+    private func scriptedCluster(hanging: String? = nil, on node: String = "n1") throws -> ServiceCluster {
+        let house = try ServiceCluster("n1", "n2")
+        for node in house.cluster.nodes {
+            try node.host.write(Self.script, to: "/usr/local/bin/echo-script")
+            try node.host.require("chmod", "755", "/usr/local/bin/echo-script")
+        }
+        if let hanging { try house.cluster[node].host.require("touch", hanging) }
+        return house
+    }
+
+    @Test("a start that hangs is ended, and the other node has a try")
+    func startHangs() throws {
+        let house = try scriptedCluster(hanging: "/etc/hang-start")
+        try house.watchAddress()
+        let moment = monotonicSeconds()
+        try house.apply(Self.scripted)
+        #expect(house.serves(house.cluster["n2"], since: moment), "\(house.report)")
+        pause(.seconds(1))
+        let samples = house.endWatch()
+        #expect(samples.doubles.isEmpty && samples.holders == ["n2"], "\(samples.holders)\n\(house.report)")
+        let sleepers = try house.cluster["n1"].host.run("sh", "-c", "grep -l '^sleep.1000' /proc/[0-9]*/cmdline 2>/dev/null")
+        #expect(sleepers.output.isEmpty, "\(sleepers.output)")
+    }
+
+    @Test("a stop that hangs is made to end, and the service goes on elsewhere only then")
+    func stopHangs() throws {
+        let house = try scriptedCluster()
+        try house.apply(Self.scripted)
+        let first = try #require(house.holder(), "\(house.report)")
+        let second = house.other(than: first)
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        try first.host.require("touch", "/etc/hang-stop")
+        let moment = monotonicSeconds()
+        let moved = try first.ask("POST", "/v1/services/web/move", body: "{}", within: .seconds(50))
+        #expect(moved.status == 200, "\(moved.text)\n\(house.report)")
+        #expect(house.serves(second, since: moment), "\(house.report)")
+        pause(.seconds(1))
+        judge(house.endWatch(), [first.name, second.name], house)
+    }
+
+    @Test("a node that may not change addresses is a member all the same, takes no service, and says why")
+    func withoutRights() throws {
+        let house = try ServiceCluster("n1", "n2")
+        let host = house.cluster["n2"].host
+        house.cluster["n2"].stop()
+        let wrapper = "/usr/local/bin/bramble-without-rights"
+        try host.write(
+            "#!/bin/sh\nexec setpriv --bounding-set=-net_admin,-net_raw \(BrambleNode.builtHere) \"$@\"\n", to: wrapper)
+        try host.require("chmod", "755", wrapper)
+        let weak = BrambleNode(wrapper, on: host)
+        try weak.start()
+        #expect(
+            [house.cluster["n1"], weak].agree(alive: ["n1", "n2"], within: .seconds(20)), "\(weak.log)\n\(house.report)")
+        try house.apply(ServiceCluster.document("    prefer: [n2]"))
+        #expect(house.holder(among: [house.cluster["n1"], weak])?.name == "n1", "\(weak.log)\n\(house.report)")
+        let why = try weak.why("web")
+        #expect(weak.log.contains("CAP_NET_ADMIN"), "\(weak.log)")
+        #expect(why.answer.contains("n1"), "\(why)")
+        try weak.write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        weak.stop()
+    }
+
+    @Test("a name of a service that is not there, and one that nobody can take, are answered with a sentence")
+    func refusals() throws {
+        let house = try ServiceCluster("n1", "n2")
+        let unknown = try house.cluster["n1"].ask("POST", "/v1/services/nothing/move", body: "{}")
+        #expect(unknown.status == 404 && unknown.text.contains("nothing"), "\(unknown.text)")
+        try house.apply(ServiceCluster.document(run: "/usr/bin/no-such-program"))
+        let failed = eventually(within: .seconds(40)) {
+            house.cluster.nodes.contains { node in
+                guard let web = node.service("web"), web.state != .running, web.state != .starting else { return false }
+                return web.reason.contains("no-such-program")
+            }
+        }
+        #expect(failed, "\(house.report)")
+        let stopped = try house.cluster["n2"].ask("POST", "/v1/services/web/stop", within: .seconds(50))
+        #expect(stopped.status == 200, "\(stopped.text)")
+        #expect(house.cluster["n1"].service("web")?.isWanted == false)
+    }
 }
