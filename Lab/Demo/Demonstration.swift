@@ -28,7 +28,8 @@ final class Demonstration {
         lab = try Lab(["serv1", "serv2", "serv3", "client"])
         nodes = lab.hosts.prefix(3).map { BrambleNode(program, on: $0) }
         terminal.step(
-            "serv1, serv2 and serv3: three computers on one network, and a client", took: (monotonicSeconds() - start) * 1000)
+            "serv1, serv2 and serv3: three computers on one network, and a client",
+            took: (monotonicSeconds() - start) * 1000)
     }
     func close() {
         _ = watch?.stop()
@@ -91,7 +92,9 @@ final class Demonstration {
     /// A web service behind an address that moves, given to the cluster.
     private func giveService() throws -> BrambleNode? {
         // With three voters nobody can run it twice, whatever fails.
-        let isAgreed = eventually(within: .seconds(40)) { nodes.allSatisfy { (try? $0.status().guarantee) == "majority" } }
+        let isAgreed = eventually(within: .seconds(40)) {
+            nodes.allSatisfy { (try? $0.status().guarantee) == "majority" }
+        }
         guard isAgreed else {
             terminal.fail("the three did not agree on who votes within 40 s")
             return nil
@@ -218,7 +221,10 @@ final class Demonstration {
     }
 
     private func help() {
-        let keys = [("k", "kill the node that runs web"), ("c", "cut one off the network"), ("h", "heal everything"), ("q", "quit")]
+        let keys = [
+            ("k", "kill the node that runs web"), ("c", "cut one off the network"), ("h", "heal everything"),
+            ("q", "quit"),
+        ]
         terminal.say()
         terminal.say("  " + keys.map { "\(terminal.strong($0.0)) \($0.1)" }.joined(separator: "    "))
         terminal.say()

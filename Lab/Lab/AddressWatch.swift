@@ -101,7 +101,10 @@ package final class AddressWatch: @unchecked Sendable {
                 }
                 ask(number)
             }
-            var polls = [pollfd(fd: arp, events: Int16(POLLIN), revents: 0), pollfd(fd: datagrams, events: Int16(POLLIN), revents: 0)]
+            var polls = [
+                pollfd(fd: arp, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: datagrams, events: Int16(POLLIN), revents: 0),
+            ]
             poll(&polls, 2, Int32(max(0, min(10, ((next - monotonicSeconds()) * 1000).rounded(.up)))))
             listen()
         }
@@ -111,7 +114,9 @@ package final class AddressWatch: @unchecked Sendable {
     }
 
     private func ask(_ number: Int) {
-        let mark: [UInt8] = [0x02, 0xFE, 0, UInt8(number >> 16 & 0xFF), UInt8(number >> 8 & 0xFF), UInt8(number & 0xFF)]
+        let mark: [UInt8] = [
+            0x02, 0xFE, 0, UInt8(number >> 16 & 0xFF), UInt8(number >> 8 & 0xFF), UInt8(number & 0xFF),
+        ]
         var frame = [UInt8](repeating: 0xFF, count: 6) + own + [0x08, 0x06]
         frame += [0, 1, 0x08, 0, 6, 4, 0, 1] + mark + Self.source + [0, 0, 0, 0, 0, 0] + target
         _ = Glibc.send(arp, frame, frame.count, 0)
@@ -126,7 +131,9 @@ package final class AddressWatch: @unchecked Sendable {
             let count = recv(arp, &buffer, buffer.count, 0)
             guard count >= 42 else { break }
             // An answer (operation 2) for the address, to one of our marks.
-            guard buffer[21] == 2, Array(buffer[28..<32]) == target, buffer[32] == 0x02, buffer[33] == 0xFE else { continue }
+            guard buffer[21] == 2, Array(buffer[28..<32]) == target, buffer[32] == 0x02, buffer[33] == 0xFE else {
+                continue
+            }
             let number = Int(buffer[35]) << 16 | Int(buffer[36]) << 8 | Int(buffer[37])
             let hardware = buffer[22..<28].map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
             shared.with { samples, _ in

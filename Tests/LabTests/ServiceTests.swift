@@ -2,7 +2,8 @@ import BrambleAPI
 import Lab
 import Testing
 
-@Suite("services that survive their machine", .serialized, .enabled(if: Lab.isAvailable, "no lab: \(Lab.obstacle ?? "")"))
+@Suite(
+    "services that survive their machine", .serialized, .enabled(if: Lab.isAvailable, "no lab: \(Lab.obstacle ?? "")"))
 @LabThread
 struct ServiceTests {
     /// For the log: what a client saw, never judged by a time.
@@ -157,7 +158,10 @@ struct ServiceTests {
         #expect(resumed.status == 200, "\(resumed.text)")
 
         moment = monotonicSeconds()
-        #expect(eventually(within: .seconds(10)) { house.cluster.nodes.allSatisfy { $0.service("web")?.node == first.name } })
+        #expect(
+            eventually(within: .seconds(10)) {
+                house.cluster.nodes.allSatisfy { $0.service("web")?.node == first.name }
+            })
         let held = try second.ask("POST", "/v1/nodes/\(first.name)/hold", within: .seconds(20))
         #expect(held.status == 200, "\(held.text)")
         #expect(house.serves(second, since: moment), "\(house.report)")
@@ -168,6 +172,26 @@ struct ServiceTests {
         #expect(house.holder()?.name == second.name, "\(house.report)")
         pause(.seconds(1))
         judge(house.endWatch(), [first.name, second.name, first.name, second.name], house)
+    }
+
+    @Test(
+        "a rehearsed failure moves the service to another node and tells how long a client waited", arguments: [2, 3])
+    func drilled(count: Int) throws {
+        let house = count == 2 ? try ServiceCluster("n1", "n2") : try ServiceCluster("n1", "n2", "n3")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        let moment = monotonicSeconds()
+        // Any node may be asked.
+        let answer = try house.other(than: first).ask("POST", "/v1/services/web/drill", within: .seconds(50))
+        #expect(answer.status == 200 && answer.text.contains("gapMs"), "\(answer.text)\n\(house.report)")
+        let second = try #require(house.holder(), "\(house.report)")
+        pause(.seconds(1))
+        let samples = house.endWatch()
+        judge(samples, [first.name, second.name], house)
+        tell("drill of \(count)", samples, since: moment)
+        print("drill: \(answer.text)")
     }
 
     @Test("a node that is stopped in order hands its service over first")
@@ -185,7 +209,10 @@ struct ServiceTests {
         let samples = house.endWatch()
         judge(samples, [first.name, second.name], house)
         tell("stopped in order", samples, since: moment)
-        #expect(eventually(within: .seconds(10)) { (try? second.events())?.contains { $0.type == "started" && $0.subject == "web" } ?? false })
+        #expect(
+            eventually(within: .seconds(10)) {
+                (try? second.events())?.contains { $0.type == "started" && $0.subject == "web" } ?? false
+            })
         let why = try second.why("web")
         #expect(why.answer.contains(second.name) && !why.because.isEmpty, "\(why)")
     }
@@ -242,7 +269,8 @@ struct ServiceTests {
         pause(.seconds(1))
         let samples = house.endWatch()
         #expect(samples.doubles.isEmpty && samples.holders == ["n2"], "\(samples.holders)\n\(house.report)")
-        let sleepers = try house.cluster["n1"].host.run("sh", "-c", "grep -l '^sleep.1000' /proc/[0-9]*/cmdline 2>/dev/null")
+        let sleepers = try house.cluster["n1"].host.run(
+            "sh", "-c", "grep -l '^sleep.1000' /proc/[0-9]*/cmdline 2>/dev/null")
         #expect(sleepers.output.isEmpty, "\(sleepers.output)")
     }
 
@@ -275,7 +303,8 @@ struct ServiceTests {
         let weak = BrambleNode(wrapper, on: host)
         try weak.start()
         #expect(
-            [house.cluster["n1"], weak].agree(alive: ["n1", "n2"], within: .seconds(20)), "\(weak.log)\n\(house.report)")
+            [house.cluster["n1"], weak].agree(alive: ["n1", "n2"], within: .seconds(20)), "\(weak.log)\n\(house.report)"
+        )
         try house.apply(ServiceCluster.document("    prefer: [n2]"))
         #expect(house.holder(among: [house.cluster["n1"], weak])?.name == "n1", "\(weak.log)\n\(house.report)")
         let why = try weak.why("web")

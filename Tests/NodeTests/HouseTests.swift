@@ -87,6 +87,19 @@ struct HouseTests {
         }
     }
 
+    @Test("a rehearsed failure makes another node run it, whoever was asked", arguments: [2, 3])
+    func drill(count: UInt64) throws {
+        var bus = town(count, reach: [IPAddress("10.0.0.254")!])
+        let rows = desired()
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(5))
+        let first = try #require(runners(bus).first)
+        let asked: UInt64 = first.high == 1 ? 2 : 1
+        try bus.order(asked) { core, now throws(NodeCore.Refusal) in core.drill(self.web, now: now) }
+        bus.run(for: .seconds(10))
+        #expect(runners(bus).count == 1 && runners(bus) != [first])
+    }
+
     @Test("the guarantee of two nodes is told by their reach list, also when it comes later")
     func guarantee() throws {
         var bus = town(2)

@@ -52,7 +52,8 @@ struct ServicePresentation: Sendable {
         var answer: String
         switch (report.state, holder) {
         case (.running, .some(let node)):
-            answer = "\(name) runs on \(node) with epoch \(report.epoch): \(promise(report.guarantee ?? house.guarantee))"
+            answer =
+                "\(name) runs on \(node) with epoch \(report.epoch): \(promise(report.guarantee ?? house.guarantee))"
         case (let state, .some(let node)): answer = "\(name) is \(state.rawValue) on \(node)"
         case (let state, nil): answer = "\(name) is \(state.rawValue)"
         }
@@ -132,23 +133,42 @@ extension Member {
             guard before?.node != goalName else {
                 return ServiceChange(name: name, done: "\(name) is on \(goalName) already", node: goalName)
             }
-            let meter = GapMeter(shown.house.desired.service(service), on: meterLoop)
-            meter?.start()
-            // A first answer to count from.
-            if meter != nil { _ = await pause(.milliseconds(100)) }
-            try await standing { $0.pin(service, to: goal, revision: $1) }
-            var change = try await settled(service, "\(name) runs on \(goalName) now") {
+            return try await measured(service, shown, "\(name) runs on \(goalName) now") { member throws(APIError) in
+                try await member.standing { $0.pin(service, to: goal, revision: $1) }
+            } isDone: {
                 $0.state == .running && $0.node == goalName
             }
-            change.gapMs = await meter?.finish(after: .milliseconds(200))
-            if let gap = change.gapMs { lastGaps.withLock { $0[service] = gap } }
-            return change
         case .drill:
-            throw APIError(
-                problem: "a drill cannot be made by this version",
-                remedy: "rehearse by hand: switch the service's node off, and see: bramble service show \(name)",
-                kind: .unavailable)
+            guard let before, before.state == .running, let holder = before.node else {
+                throw APIError(
+                    problem: "\(name) does not run, so its failure cannot be rehearsed",
+                    remedy: "see why: bramble why \(name)", kind: .refused)
+            }
+            _ = try await destination(of: service, nil, shown)
+            return try await measured(
+                service, shown, "\(holder) played dead for \(name), and another node runs it now"
+            ) { member in
+                await member.pulse.order { core, now in ((), core.drill(service, now: now)) }
+            } isDone: {
+                $0.state == .running && $0.node != nil && $0.node != holder
+            }
         }
+    }
+
+    /// Does something to a service while a client asks for it all the time.
+    private func measured(
+        _ service: ServiceName, _ shown: ServicePresentation, _ done: String,
+        _ act: (Member) async throws(APIError) -> Void, isDone: @Sendable (ServiceInfo) -> Bool
+    ) async throws(APIError) -> ServiceChange {
+        let meter = GapMeter(shown.house.desired.service(service), on: meterLoop)
+        meter?.start()
+        // A first answer to count from.
+        if meter != nil { _ = await pause(.milliseconds(100)) }
+        try await act(self)
+        var change = try await settled(service, done, isDone)
+        change.gapMs = await meter?.finish(after: .milliseconds(200))
+        if let gap = change.gapMs { lastGaps.withLock { $0[service] = gap } }
+        return change
     }
 
     private func destination(
@@ -232,7 +252,9 @@ extension Member {
         text.add(
             "service_epoch", .gauge, "Grows with each new holder of the service",
             services.map { ([("service", $0.name)], Double($0.epoch)) })
-        text.add("lease_takeover_seconds", .gauge, "How long a silence lasts until others take over", shown.house.takeover.seconds)
+        text.add(
+            "lease_takeover_seconds", .gauge, "How long a silence lasts until others take over",
+            shown.house.takeover.seconds)
         text.add("lease_term_seconds", .gauge, "For how long a holder may act after it asked", shown.house.term.seconds)
     }
 }

@@ -140,13 +140,16 @@ struct Storyteller: Sendable {
                     "otherEpoch": .integer(Int64(clamping: theirs.number)),
                     "overlapMs": .number(overlap.milliseconds.rounded()),
                 ],
-                sentence: "\(lease) was held by \(name(selfID)) (epoch \(own)) and \(name(other)) (epoch \(theirs)) for up "
+                sentence:
+                    "\(lease) was held by \(name(selfID)) (epoch \(own)) and \(name(other)) (epoch \(theirs)) for up "
                     + "to \(milliseconds(overlap)) ms; the lower epoch lets go")
         case .votersChanged(let voters):
             let kinds = voters.isPair ? "two nodes" : "\(voters.nodes.count) voters, \(voters.quorum) decide"
             return EventDraft(
                 type: "voters", subject: name(selfID),
-                detail: ["number": .integer(Int64(clamping: voters.number)), "voters": .integer(Int64(voters.nodes.count))],
+                detail: [
+                    "number": .integer(Int64(clamping: voters.number)), "voters": .integer(Int64(voters.nodes.count)),
+                ],
                 sentence: "who may run services is decided by \(list(voters.nodes.map(name))) (\(kinds))")
         case .timing(let takeover, let because):
             return EventDraft(

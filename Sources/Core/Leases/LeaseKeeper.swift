@@ -221,6 +221,14 @@ package struct LeaseKeeper: Sendable {
         case .leaveToOthers, .release:
             entries[lease]?.rank = nil
             giveUp(lease, to: nil, now: now)
+        case .abandon:
+            entries[lease]?.rank = nil
+            entries[lease]?.bidder.abandon()
+            guard let term = entries[lease]?.bidder.held else { return }
+            _ = entries[lease]?.bidder.end()
+            entries[lease]?.quietFrom = max(term.until, now) + config.enforcement
+            effects.append(.notify(.lost(lease, term.epoch, because: "this node plays dead, as ordered")))
+            setHolder(lease, nil, term.epoch)
         case .handOver(let node):
             entries[lease]?.rank = nil
             giveUp(lease, to: node == me ? nil : node, now: now)

@@ -266,6 +266,15 @@ extension NodeCore {
         return edits.isEmpty ? [] : try setFacts(edits, now: now)
     }
 
+    /// Lets the node that runs a service play dead for it. Nothing where nobody runs it.
+    package mutating func drill(_ service: ServiceName, now: Instant) -> [NodeEffect] {
+        guard let holder = house?.core.services.reports(now: now).first(where: { $0.service == service })?.node else {
+            return []
+        }
+        guard holder == id else { return [.sendReliably(NodeMessage.drill(service).encoded, to: holder)] }
+        return inHouse(now) { $0.core.handle(.order(.playDead(service)), now: now) }
+    }
+
     package func houseSnapshot(now: Instant) -> HouseSnapshot? {
         guard let house else { return nil }
         let timing = house.core.leases.timing

@@ -166,7 +166,8 @@ package struct NodeCore: Sendable {
         }
         facts = after
         let keys = news.map(\.key)
-        return tellDigest(now: now) + [.persistFacts(facts)] + tell(keys) + spread(keys) + desiredChanged(keys, now: now)
+        return tellDigest(now: now) + [.persistFacts(facts)] + tell(keys) + spread(keys)
+            + desiredChanged(keys, now: now)
     }
 
     /// Removes a node for good, and changes the cluster key so that what it knows opens nothing.
@@ -250,6 +251,7 @@ package struct NodeCore: Sendable {
             return merge(encoded, from: sender, wantsReply: wantsReply, now: now)
         case .removalNotice: return leaveForGood(by: sender)
         case .lease(let message): return inHouse(now) { $0.core.handle(.received(message, from: sender), now: now) }
+        case .drill(let service): return inHouse(now) { $0.core.handle(.order(.playDead(service)), now: now) }
         case .services(let reports):
             return inHouse(now) { $0.core.handle(.reported(by: sender, reports), now: now) }
         }

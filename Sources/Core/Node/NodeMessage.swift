@@ -15,9 +15,11 @@ enum NodeMessage: Equatable, Sendable {
     case removalNotice(when: String)
     /// How the sender's services stand: all of them, so that it replaces what it said before.
     case services([PeerReport])
+    /// To the node that runs it: rehearse a failure of this service.
+    case drill(ServiceName)
     case lease(LeaseMessage)
 
-    private enum Kind: UInt8 { case facts = 64, removalNotice = 65, services = 66 }
+    private enum Kind: UInt8 { case facts = 64, removalNotice = 65, services = 66, drill = 67 }
     /// Services of one node, as its guard has places.
     private static let mostReports = 128
 
@@ -40,6 +42,9 @@ enum NodeMessage: Equatable, Sendable {
                 writer.integer(report.epoch.number)
                 writer.integer(UInt8(report.canTake ? 1 : 0))
             }
+        case .drill(let service):
+            writer.integer(Kind.drill.rawValue)
+            writer.text(service.description)
         case .lease(let message): return LeaseCodec.encode(message)
         }
         return writer.bytes
@@ -61,6 +66,9 @@ enum NodeMessage: Equatable, Sendable {
             let wantsReply = try reader.integer(UInt8.self) == 1
             self = .facts(Array(try reader.take(reader.remaining)), wantsReply: wantsReply)
         case .removalNotice: self = .removalNotice(when: try reader.text(limit: 128))
+        case .drill:
+            guard let name = ServiceName(try reader.text(limit: 63)) else { throw .malformed }
+            self = .drill(name)
         case .services:
             self = .services(
                 try reader.list(limit: Self.mostReports) { (reader: inout ByteReader) throws(ByteReader.Failure) in

@@ -117,6 +117,7 @@ package struct ServiceCore: Sendable {
         case .leaveToOthers: .leaveToOthers
         case .handOver(let heir): .handOver(to: heir)
         case .release: .release
+        case .abandon: .abandon
         }
     }
 
