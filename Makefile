@@ -10,7 +10,7 @@ STRICT := -Xswiftc -warnings-as-errors
 FORMATTED := Sources Tests Lab Benchmarks Package.swift
 # Tests of one process share two threads, so what computes for long, or measures time, runs in a process of its own.
 # Every other target is in the first run, whatever is added.
-COMPUTING := SimulationTests|MembershipTests|NodeTests|FuzzTests|CryptoTests
+COMPUTING := SimulationTests|LeasesTests|MembershipTests|NodeTests|ReplicationTests|ServicesTests|StorageTests|FuzzTests|CryptoTests
 APART := $(COMPUTING)|BrowserTests|LabTests|TakeoverTests
 # So many tests of a process run at once. Without a bound all of them begin together, and on a busy machine each waits so
 # long for its turn that what it tests gives up first.
@@ -32,7 +32,7 @@ build: ## Build bin/bramble and bin/bramble-sim
 	@for tool in bramble bramble-sim; do strip -o bin/$$tool $$($(SWIFT) build $(RELEASE) --show-bin-path)/$$tool; done
 	@echo "built bin/bramble and bin/bramble-sim"
 
-demo: ## Three nodes on this machine find each other; one is killed
+demo: ## Three nodes on this machine run a web service; its node loses power, and a client counts
 	@deploy/setup.sh packages.txt build lab
 	$(SWIFT) build $(STRICT) --product bramble
 	$(SWIFT) build $(STRICT) --product bramble-demo

@@ -81,7 +81,8 @@ let package = Package(
         library(
             "Daemon",
             [
-                "Primitives", "Wire", "Membership", "Services", "Node", "Logging", "Reactor", "Crypto", "YAML",
+                "Primitives", "Wire", "Membership", "Leases", "Services", "Node", "Logging", "Reactor", "Crypto",
+                "YAML",
                 "Transport",
                 "Discovery",
                 "Machine", "Runners", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",
@@ -119,7 +120,8 @@ let package = Package(
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
-        tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives", "Services"]),
+        tests(
+            "DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Leases", "Membership", "Node", "Primitives", "Services"]),
         tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
         tests("MirrorsTests", ["Mirrors", "Primitives"]),
         tests(

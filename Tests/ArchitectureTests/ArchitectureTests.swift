@@ -29,7 +29,7 @@ struct ArchitectureTests {
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
-            "Primitives", "Wire", "Membership", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
+            "Primitives", "Wire", "Membership", "Leases", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
             "Discovery", "Machine", "Runners", "Web", "BrambleAPI", "Replication", "Storage", "Services",
         ],
         "Importers": ["Primitives", "Services"],

@@ -16,8 +16,10 @@ package struct NodeCore: Sendable {
     /// Messages of authenticated peers that could not be read: another version, or a bug.
     package private(set) var malformedMessages = 0
 
-    private var membership: Membership
+    var membership: Membership
     private let config: NodeConfig
+    /// Leases and services; nil where they are not wanted, as in a simulation of membership alone.
+    var house: House?
     private var contacts = Contacts()
     private var hasDatabase = false
     private var haveMembersChanged = true
@@ -39,6 +41,10 @@ package struct NodeCore: Sendable {
         for node in facts.removedNodes { _ = membership.handle(.removed(node), now: now) }
         names = NameTable(membership.records)
         _ = membership.handle(.factsHash(facts.digest), now: now)
+        if let settings = config.house {
+            house = House(
+                id: id, generation: version.generation, settings, chance: chance.fork("leases"), facts: facts, now: now)
+        }
     }
 
     // MARK: Events
@@ -61,7 +67,9 @@ package struct NodeCore: Sendable {
         case .applied(let peer, let path): return applied(peer, path: path, now: now)
         case .addressesChanged(let endpoints):
             return carryOut(membership.handle(.addressesChanged(endpoints), now: now), now: now)
-        case .network(let isUp): return carryOut(membership.handle(.network(isUp: isUp), now: now), now: now)
+        case .network(let isUp):
+            let effects = carryOut(membership.handle(.network(isUp: isUp), now: now), now: now)
+            return effects + inHouse(now) { $0.core.handle(.network(isUp: isUp), now: now) }
         case .reachAnswered: return carryOut(membership.handle(.reachAnswered, now: now), now: now)
         case .databaseHash(let hash):
             let isFirst = !hasDatabase
@@ -69,6 +77,8 @@ package struct NodeCore: Sendable {
             let effects = carryOut(membership.handle(.databaseHash(hash), now: now), now: now)
             return isFirst ? effects + tellDatabase() : effects
         case .load(let load): return carryOut(membership.handle(.load(load.encoded), now: now), now: now)
+        case .service(let event): return inHouse(now) { $0.core.handle(event, now: now) }
+        case .lease(let event): return inHouse(now) { $0.core.handle(event, now: now) }
         case .leave: return carryOut(membership.handle(.leave, now: now), now: now)
         }
     }
@@ -76,8 +86,10 @@ package struct NodeCore: Sendable {
     /// Every `tickInterval`, after the socket was drained until EAGAIN (`drained`), never before.
     package mutating func tick(now: Instant, drained: Bool) -> [NodeEffect] {
         guard !isRemoved else { return [] }
-        let effects = carryOut(membership.tick(now: now, drained: drained), now: now)
-        return hasDatabase ? effects + tellDatabase() : effects
+        var effects = carryOut(membership.tick(now: now, drained: drained), now: now)
+        if hasDatabase { effects += tellDatabase() }
+        if house != nil { effects += tickHouse(now: now) }
+        return effects
     }
 
     /// Whom the database may talk to, where that has changed.
@@ -155,6 +167,7 @@ package struct NodeCore: Sendable {
         facts = after
         let keys = news.map(\.key)
         return tellDigest(now: now) + [.persistFacts(facts)] + tell(keys) + spread(keys)
+            + desiredChanged(keys, now: now)
     }
 
     /// Removes a node for good, and changes the cluster key so that what it knows opens nothing.
@@ -237,6 +250,10 @@ package struct NodeCore: Sendable {
         case .facts(let encoded, let wantsReply):
             return merge(encoded, from: sender, wantsReply: wantsReply, now: now)
         case .removalNotice: return leaveForGood(by: sender)
+        case .lease(let message): return inHouse(now) { $0.core.handle(.received(message, from: sender), now: now) }
+        case .drill(let service): return inHouse(now) { $0.core.handle(.order(.playDead(service)), now: now) }
+        case .services(let reports):
+            return inHouse(now) { $0.core.handle(.reported(by: sender, reports), now: now) }
         }
     }
 
@@ -270,7 +287,7 @@ package struct NodeCore: Sendable {
         }
         // Two removals at once make two keys of one version: the facts' rule says which it is, on every node.
         if changed.contains(FactKey.clusterKey(version: currentKeyVersion)) { effects.append(.clusterKeysChanged) }
-        return effects + spread(changed, except: sender)
+        return effects + spread(changed, except: sender) + desiredChanged(changed, now: now)
     }
 
     /// Of cluster keys only the newest is news: the one before it becomes a fact when it is replaced.
@@ -292,12 +309,13 @@ package struct NodeCore: Sendable {
         return reachablePeers.filter { $0 != sender }.map { .sendReliably(message, to: $0) }
     }
 
-    private var reachablePeers: [NodeID] { membership.reachablePeers.filter { facts[FactKey.removed($0)] == nil } }
+    var reachablePeers: [NodeID] { membership.reachablePeers.filter { facts[FactKey.removed($0)] == nil } }
 
     private mutating func expel(_ node: NodeID, now: Instant) -> [NodeEffect] {
         applicants.removeAll { $0.record.id == node }
         haveMembersChanged = true
         return carryOut(membership.handle(.removed(node), now: now), now: now) + [.forget(node)]
+            + inHouse(now) { $0.core.handle(.removed(node), now: now) }
     }
 
     private mutating func leaveForGood(by remover: NodeID?) -> [NodeEffect] {
@@ -323,6 +341,7 @@ package struct NodeCore: Sendable {
             case .notify(let notice):
                 result.append(.notify(.membership(notice)))
                 if notice.mayRename != nil { haveMembersChanged = true }
+                house?.isLookDue = true
                 if let node = notice.mayRename { result += rename(node) }
             case .persist: result.append(.persistMembers(membership.records))
             }
@@ -354,6 +373,8 @@ package struct NodeConfig: Equatable, Sendable {
     package var needsApproval = false
     /// The version of the cluster key in our own file.
     package var keyVersion: UInt32 = 1
+    /// Nil: no leases and no services.
+    package var house: HouseSettings?
     package init() {}
 }
 
