@@ -32,7 +32,7 @@ build: ## Build bin/bramble and bin/bramble-sim
 	@for tool in bramble bramble-sim; do strip -o bin/$$tool $$($(SWIFT) build $(RELEASE) --show-bin-path)/$$tool; done
 	@echo "built bin/bramble and bin/bramble-sim"
 
-demo: ## Three nodes on this machine find each other; one is killed
+demo: ## Three nodes on this machine run a web service; its node loses power, and a client counts
 	@deploy/setup.sh packages.txt build lab
 	$(SWIFT) build $(STRICT) --product bramble
 	$(SWIFT) build $(STRICT) --product bramble-demo

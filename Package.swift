@@ -64,13 +64,15 @@ let package = Package(
         platform("Reactor", ["Primitives", "CLinux"]),
         platform("Crypto", ["Primitives", "COpenSSL"]),
         platform("YAML", ["Primitives", "CFyaml"]),
+        platform("Processes", ["Primitives", "Logging", "Reactor", "CLinux"]),
 
         // Drivers do: one actor per outside thing. They never import each other.
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
         driver("Storage", ["Primitives", "Wire", "Replication", "Logging", "Reactor", "CSQLite"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
-        driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "CLinux"]),
+        driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "Processes", "CLinux"]),
+        driver("Engines", ["Primitives", "Wire", "Mirrors", "Logging", "Reactor", "Processes", "CLinux"]),
         driver(
             "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
             excluding: ["Pages", "embed-pages"]),
@@ -81,7 +83,8 @@ let package = Package(
         library(
             "Daemon",
             [
-                "Primitives", "Wire", "Membership", "Services", "Node", "Logging", "Reactor", "Crypto", "YAML",
+                "Primitives", "Wire", "Membership", "Leases", "Services", "Node", "Logging", "Reactor", "Crypto",
+                "YAML",
                 "Transport",
                 "Discovery",
                 "Machine", "Runners", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",
@@ -119,9 +122,17 @@ let package = Package(
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
-        tests("DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Membership", "Node", "Primitives", "Services"]),
+        tests(
+            "DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Leases", "Membership", "Node", "Primitives", "Services"]),
         tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
         tests("MirrorsTests", ["Mirrors", "Primitives"]),
+        tests(
+            "EnginesTests",
+            [
+                "Engines", "Mirrors", "Primitives", "Wire", "Reactor", "Crypto", "Transport", "CLinux", "TestSupport",
+                "mirror-channel",
+            ]),
+        tool("mirror-channel", ["Engines"], path: "Tests/MirrorChannel"),
         tests("NodeTests", ["Node", "Membership", "Leases", "Services", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ReplicationTests", ["Replication", "Primitives", "Wire"]),
@@ -133,7 +144,8 @@ let package = Package(
             "FuzzTargets",
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
-                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers",
+                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers", "Processes",
+                "Engines",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
@@ -147,8 +159,9 @@ let package = Package(
         tests("MachineTests", ["Machine", "Primitives", "Reactor", "CLinux", "TestSupport"]),
         tests(
             "RunnersTests",
-            ["Runners", "Services", "Primitives", "Reactor", "CLinux", "TestSupport", "runners-stage"]),
-        tool("runners-stage", ["Runners", "Services", "Primitives", "Reactor"], path: "Tests/RunnersStage"),
+            ["Runners", "Processes", "Services", "Primitives", "Reactor", "CLinux", "TestSupport", "runners-stage"]),
+        tool(
+            "runners-stage", ["Runners", "Processes", "Services", "Primitives", "Reactor"], path: "Tests/RunnersStage"),
         tests("DiscoveryTests", ["Discovery", "Primitives", "Reactor", "TestSupport"]),
         tests(
             "TakeoverTests",

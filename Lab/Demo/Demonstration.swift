@@ -2,12 +2,20 @@ import BrambleAPI
 import Glibc
 import Lab
 
-/// Three real nodes on this machine: they find each other, one is killed, and everybody learns who told whom and why.
+/// Three real nodes on this machine: they find each other and run a web service, its node is killed, and a client counts.
 final class Demonstration {
     private let terminal: Terminal
     private let lab: Lab
     private let nodes: [BrambleNode]
     private var relay: Relay?
+    /// The client, from the first start of the service on.
+    private var watch: AddressWatch?
+    /// When the last blow was dealt whose gap is not told yet, and who served then.
+    private var open: (moment: Double, holder: String)?
+    private static let address = "10.77.0.50"
+    private static let port: UInt16 = 8000
+    /// This program serves the page, too.
+    private static let ownPath = realPath("/proc/self/exe")
     /// The last event shown, for each node.
     private var shown: [String: UInt64] = [:]
     private var cutOff: Set<String> = []
@@ -17,12 +25,16 @@ final class Demonstration {
     init(program: String, terminal: Terminal) throws {
         self.terminal = terminal
         let start = monotonicSeconds()
-        lab = try Lab(["serv1", "serv2", "serv3"])
-        nodes = lab.hosts.map { BrambleNode(program, on: $0) }
+        lab = try Lab(["serv1", "serv2", "serv3", "client"])
+        nodes = lab.hosts.prefix(3).map { BrambleNode(program, on: $0) }
         terminal.step(
-            "serv1, serv2 and serv3: three computers on one network", took: (monotonicSeconds() - start) * 1000)
+            "serv1, serv2 and serv3: three computers on one network, and a client",
+            took: (monotonicSeconds() - start) * 1000)
     }
-    func close() { lab.close() }
+    func close() {
+        _ = watch?.stop()
+        lab.close()
+    }
 
     // MARK: The story
 
@@ -37,13 +49,16 @@ final class Demonstration {
         terminal.say("  Dashboard   \(terminal.strong("http://\(listen):\(relay!.port)/"))")
         terminal.say("  Login       \(terminal.strong(password))")
         terminal.say()
+        guard let holder = try giveService() else { return false }
+        watch = try AddressWatch(Self.address, port: Self.port, from: lab["client"])
         if terminal.isInteractive {
-            terminal.say("  Open it if you like. In five seconds \(nodes[1].name) is killed.")
+            terminal.say()
+            terminal.say("  Open the dashboard if you like. In five seconds \(holder.name) loses its power.")
             terminal.say()
         }
         // Meanwhile they learn each other's rhythm, as they would have in a cluster that has been up for a while.
         pause(.seconds(terminal.isInteractive ? 5 : 2))
-        return try killAndTell(nodes[1])
+        return try killAndTell(holder)
     }
 
     /// One cluster key, made on the first node and copied to the others: all that a machine needs.
@@ -72,14 +87,49 @@ final class Demonstration {
         return false
     }
 
+    // MARK: The main job
+
+    /// A web service behind an address that moves, given to the cluster.
+    private func giveService() throws -> BrambleNode? {
+        // With three voters nobody can run it twice, whatever fails.
+        let isAgreed = eventually(within: .seconds(40)) {
+            nodes.allSatisfy { (try? $0.status().guarantee) == "majority" }
+        }
+        guard isAgreed else {
+            terminal.fail("the three did not agree on who votes within 40 s")
+            return nil
+        }
+        let start = monotonicSeconds()
+        try nodes[0].apply(
+            """
+            services:
+              - name: web
+                addresses: [\(Self.address)/24]
+                run: exec:[\(Self.ownPath), serve, \(Self.address), "\(Self.port)"]
+                check: http://:\(Self.port)/
+
+            """)
+        let holder = eventually(within: .seconds(20)) { () -> BrambleNode? in
+            guard let web = nodes[0].service("web"), web.state == .running else { return nil }
+            return nodes.first { $0.name == web.node }
+        }
+        guard let holder else {
+            terminal.fail("the web service did not start within 20 s: \(nodes[0].service("web")?.reason ?? "")")
+            return nil
+        }
+        terminal.step(
+            "a web service behind \(Self.address): \(holder.name) runs it", took: (monotonicSeconds() - start) * 1000)
+        return holder
+    }
+
     private func killAndTell(_ victim: BrambleNode) throws -> Bool {
         // Old news is not shown again.
         for node in nodes { shown[node.name] = try node.events().last?.id ?? 0 }
-        terminal.say("  \(terminal.bad("✗")) \(victim.name) is killed now: kill -9, no goodbye")
+        terminal.say("  \(terminal.bad("✗")) \(victim.name), which runs it, loses its power now")
         let moment = monotonicSeconds()
-        victim.kill()
+        try lab.powerOff(victim.host)
         let others = nodes.filter { $0 !== victim }
-        var slowest = 0.0
+        relay?.move(to: others[0].host)
         for node in others {
             guard
                 let event = eventually(within: .seconds(10), { node.event("down", victim.name, after: moment) })
@@ -87,29 +137,62 @@ final class Demonstration {
                 terminal.fail("\(node.name) did not notice within 10 s")
                 return false
             }
-            let delay = event.monotonicMs - moment * 1000
-            slowest = max(slowest, delay)
-            terminal.step("\(node.name) knows that \(victim.name) is down", took: delay)
+            terminal.step("\(node.name) knows that \(victim.name) is down", took: event.monotonicMs - moment * 1000)
         }
-        terminal.say()
-        let why = try others[0].cli("why", victim.name)
-        terminal.say("  \(terminal.dim("serv1 $ bramble why \(victim.name)"))")
-        for line in why.output.split(separator: "\n") { terminal.say("  \(line)") }
-        terminal.say()
-        try showTable(on: others[0])
-        for node in others { shown[node.name] = try node.events().last?.id ?? 0 }
-        guard why.succeeded, others.allSatisfy({ $0.view().filter { $0.value == .alive }.count == 2 }) else {
-            terminal.fail("the two that are left do not agree on who is alive")
+        guard let next = eventually(within: .seconds(20), { served(since: moment, except: victim.name) }) else {
+            terminal.fail("the web service did not come back within 20 s")
             return false
         }
-        terminal.step("everybody knew, and knew why, after \(Int(slowest.rounded())) ms")
+        pause(.milliseconds(200))
+        let gap = watch?.samples.gap(around: moment) { !$0.nodes.isEmpty } ?? 0
+        terminal.step("\(next) runs the web service, at the same address")
+        terminal.step("a client that asked every 10 ms had no answer for \(Int(gap.rounded())) ms")
+        terminal.say()
+        for name in [victim.name, "web"] {
+            let why = try others[0].cli("why", name)
+            terminal.say("  \(terminal.dim("\(others[0].name) $ bramble why \(name)"))")
+            for line in why.output.split(separator: "\n").prefix(6) { terminal.say("  \(line)") }
+            terminal.say()
+            if !why.succeeded { terminal.fail(why.errors) }
+        }
+        return try bringBack(victim, next)
+    }
+
+    /// The old node is back, and waits: what runs well is not moved again.
+    private func bringBack(_ victim: BrambleNode, _ holder: String) throws -> Bool {
+        try lab.plug(victim.host)
+        try victim.restart()
+        guard nodes.agree(alive: nodes.map(\.name), within: .seconds(20)) else { return explainNoAgreement() }
+        pause(.seconds(3))
+        let isThere = eventually(within: .seconds(10)) {
+            nodes.allSatisfy { $0.service("web")?.node == holder && $0.service("web")?.state == .running }
+        }
+        let samples = watch?.samples ?? []
+        let owners = samples.map(\.nodes).reduce(into: [String]()) { list, nodes in
+            for node in nodes.sorted() where list.last != node { list.append(node) }
+        }
+        guard isThere, samples.doubles.isEmpty, owners == [victim.name, holder] else {
+            terminal.fail("the web service did not stay on \(holder): a client saw \(owners.joined(separator: ", "))")
+            return false
+        }
+        terminal.step("\(victim.name) has power again and waits; the web service stays on \(holder)")
+        terminal.step("in \(samples.count) samples no two nodes answered at once")
+        terminal.say()
+        try show("service", "list", on: nodes[0])
+        for node in nodes { shown[node.name] = try node.events().last?.id ?? 0 }
         return true
     }
 
+    /// The node whose service answered last.
+    private func served(since moment: Double, except name: String) -> String? {
+        watch?.samples.last { $0.at > moment && !$0.nodes.isEmpty }?.nodes.first { $0 != name }
+    }
+
     /// The command's own table, so that people see what they will get.
-    private func showTable(on node: BrambleNode) throws {
-        let result = try node.cli("nodes")
-        terminal.say("  \(terminal.dim("\(node.name) $ bramble nodes"))")
+    private func showTable(on node: BrambleNode) throws { try show("nodes", on: node) }
+    private func show(_ words: String..., on node: BrambleNode) throws {
+        let result = try node.cli(words)
+        terminal.say("  \(terminal.dim("\(node.name) $ bramble \(words.joined(separator: " "))"))")
         for line in result.output.split(separator: "\n") { terminal.say("  \(line)") }
         if !result.succeeded { terminal.fail(result.errors) }
         terminal.say()
@@ -132,12 +215,16 @@ final class Demonstration {
             case nil: break
             default: help()
             }
+            tellGap()
             news()
         }
     }
 
     private func help() {
-        let keys = [("k", "kill a node"), ("c", "cut one off the network"), ("h", "heal everything"), ("q", "quit")]
+        let keys = [
+            ("k", "kill the node that runs web"), ("c", "cut one off the network"), ("h", "heal everything"),
+            ("q", "quit"),
+        ]
         terminal.say()
         terminal.say("  " + keys.map { "\(terminal.strong($0.0)) \($0.1)" }.joined(separator: "    "))
         terminal.say()
@@ -145,18 +232,36 @@ final class Demonstration {
 
     private var running: [BrambleNode] { nodes.filter { $0.process?.isRunning == true } }
 
+    /// The node that serves, else the last one that could.
+    private var target: BrambleNode? {
+        let able = running.filter { !cutOff.contains($0.name) }
+        let holder = watch?.samples.last { !$0.nodes.isEmpty }?.nodes.first
+        return able.first { $0.name == holder } ?? able.last
+    }
+
+    /// After a blow: how long the client waited.
+    private func tellGap() {
+        guard let blow = open, let next = served(since: blow.moment, except: blow.holder),
+            let gap = watch?.samples.gap(around: blow.moment, { !$0.nodes.isEmpty })
+        else { return }
+        open = nil
+        terminal.say("  \(terminal.good("✓")) \(next) runs web; a client had no answer for \(Int(gap.rounded())) ms")
+    }
+
     private func killOne() {
-        guard let victim = running.last else { return terminal.say("  nobody is left to kill; h brings them back") }
+        guard let victim = target else { return terminal.say("  nobody is left to kill; h brings them back") }
         terminal.say("  \(terminal.bad("✗")) \(victim.name) is killed")
         struck[victim.name] = monotonicSeconds()
-        victim.kill()
+        open = (monotonicSeconds(), victim.name)
+        try? lab.powerOff(victim.host)
         relay?.move(to: running.first?.host)
     }
     private func cutOne() throws {
-        guard let victim = running.last(where: { !cutOff.contains($0.name) }) else {
+        guard let victim = target else {
             return terminal.say("  nobody is left to cut off; h brings them back")
         }
         terminal.say("  \(terminal.bad("✗")) \(victim.name) is cut off; it runs on and sees the others fall silent")
+        open = (monotonicSeconds(), victim.name)
         try lab.cut(victim.host)
         struck[victim.name] = monotonicSeconds()
         cutOff.insert(victim.name)

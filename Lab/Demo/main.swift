@@ -2,6 +2,10 @@ import Glibc
 import Lab
 
 let usage = "usage: bramble-demo PROGRAM [--listen ADDRESS[:PORT]]"
+// How the demonstration's own service is started, by Bramble.
+if CommandLine.arguments.count == 4, CommandLine.arguments[1] == "serve", let port = UInt16(CommandLine.arguments[3]) {
+    exit(Page.serve(CommandLine.arguments[2], port: port))
+}
 var arguments = CommandLine.arguments.dropFirst().makeIterator()
 var program: String?
 var (address, port): (String, UInt16) = ("127.0.0.1", 8080)

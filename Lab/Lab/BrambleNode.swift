@@ -73,6 +73,9 @@ package final class BrambleNode {
 
     /// The command line, as a person on that host would use it.
     package func cli(_ arguments: String..., within limit: Duration = .seconds(10)) throws(LabError) -> CommandResult {
+        try cli(arguments, within: limit)
+    }
+    package func cli(_ arguments: [String], within limit: Duration = .seconds(10)) throws(LabError) -> CommandResult {
         try host.run([program] + arguments, within: limit)
     }
 
@@ -95,6 +98,16 @@ package final class BrambleNode {
     package func waiting() throws -> [WaitingMachine] { try get("/v1/waiting", as: [WaitingMachine].self) }
     package func why(_ name: String) throws -> Explanation { try get("/v1/why/\(name)", as: Explanation.self) }
     package func metrics() throws -> String { try ask("GET", "/metrics").text }
+
+    package func services() throws -> [ServiceInfo] { try get("/v1/services", as: [ServiceInfo].self) }
+    package func service(_ name: String) -> ServiceInfo? { (try? services())?.first { $0.name == name } }
+
+    /// Makes a document so, as `bramble apply` does.
+    package func apply(_ document: String) throws {
+        let body = try JSONEncoder().encode(ApplyRequest(document: document))
+        let answer = try ask("POST", "/v1/apply", body: String(decoding: body, as: UTF8.self), within: .seconds(20))
+        guard answer.status == 200 else { throw LabError("\(name): apply: \(answer.status) \(answer.text)") }
+    }
 
     /// The sum over all labels of one metric; nil when it is not there.
     package func metric(_ name: String, where label: String = "") throws -> Double? {

@@ -8,9 +8,15 @@ final class Cluster {
     private(set) var nodes: [BrambleNode]
 
     /// `keyed`: all have the key of a new cluster. `started`: all run and agree.
-    init(_ names: String..., keyed: Bool = true, started: Bool = true, options: [String] = []) throws {
-        lab = try Lab(names)
-        nodes = lab.hosts.map { BrambleNode(BrambleNode.builtHere, on: $0) }
+    convenience init(_ names: String..., keyed: Bool = true, started: Bool = true, options: [String] = []) throws {
+        try self.init(names: names, others: [], keyed: keyed, started: started, options: options)
+    }
+    /// `others`: hosts without a daemon.
+    init(
+        names: [String], others: [String], keyed: Bool = true, started: Bool = true, options: [String] = []
+    ) throws {
+        lab = try Lab(names + others)
+        nodes = lab.hosts.prefix(names.count).map { BrambleNode(BrambleNode.builtHere, on: $0) }
         guard keyed else { return }
         try nodes[0].makeCluster("hedge")
         for node in nodes.dropFirst() { try node.takeKey(of: nodes[0]) }

@@ -1,6 +1,7 @@
 import Membership
 import Node
 import Primitives
+import Services
 
 /// A few node cores and a perfect network between them: everything sent arrives, in order, after a millisecond. Sessions
 /// open when one knocks and both sides admit the other, as the transport would do it.
@@ -10,7 +11,10 @@ struct NodeBus {
     private(set) var wasRemoved: [NodeID: NodeID?] = [:]
     private(set) var keyChanges: [NodeID: Int] = [:]
     private(set) var databasePeers: [NodeID: (members: [NodeID], reachable: [NodeID])] = [:]
+    private(set) var services: [NodeID: [ServiceCore.Effect]] = [:]
     private(set) var databasesDiffer: [NodeID: Set<NodeID>] = [:]
+    /// Who runs what now.
+    private(set) var running: [ServiceName: [NodeID: Epoch]] = [:]
     private var sessions: Set<[NodeID]> = []
     private var keyVersions: [NodeID: UInt32] = [:]
     private var endpoints: [Endpoint: NodeID] = [:]
@@ -22,13 +26,14 @@ struct NodeBus {
 
     mutating func start(
         _ number: UInt64, name: String? = nil, needsApproval: Bool = false, keyVersion: UInt32 = 1,
-        facts: SharedFacts = SharedFacts(), members: [MemberRecord] = []
+        facts: SharedFacts = SharedFacts(), members: [MemberRecord] = [], house: HouseSettings? = nil
     ) {
         generation += 1
         let id = Self.id(number)
         var config = NodeConfig()
         config.needsApproval = needsApproval
         config.keyVersion = keyVersion
+        config.house = house
         keyVersions[id] = keyVersion
         endpoints[Self.endpoint(number)] = id
         cores[id] = NodeCore(
@@ -42,6 +47,7 @@ struct NodeBus {
     mutating func stop(_ number: UInt64) {
         cores[Self.id(number)] = nil
         sessions = sessions.filter { !$0.contains(Self.id(number)) }
+        for name in running.keys { running[name]?[Self.id(number)] = nil }
     }
 
     mutating func sight(_ number: UInt64, at other: UInt64) {
@@ -96,8 +102,24 @@ struct NodeBus {
             case .storeFacts(let facts):
                 // As the database does: at once here, and on all others a moment later.
                 for node in cores.keys.sorted() { handle(.factsStored(facts, isWhole: false), at: node) }
-            case .probeReach, .persistMembers, .persistFacts: break
+            case .service(let effect): obey(effect, at: id)
+            case .probeReach, .persistMembers, .persistFacts, .reachHosts: break
             }
+        }
+    }
+
+    /// A machine that does everything at once and succeeds.
+    private mutating func obey(_ effect: ServiceCore.Effect, at id: NodeID) {
+        services[id, default: []].append(effect)
+        switch effect {
+        case .persist(_, let ticket): handle(.lease(.persisted(ticket: ticket)), at: id)
+        case .probeReach(let ticket): handle(.lease(.reach(ticket: ticket, answered: 1)), at: id)
+        case .machine(let order):
+            if case .renewGate = order.action { return }
+            if case .start(_, let epoch, _) = order.action { running[order.service, default: [:]][id] = epoch }
+            if case .stop = order.action { running[order.service]?[id] = nil }
+            handle(.service(.finished(order.order, .done)), at: id)
+        default: break
         }
     }
 

@@ -1,5 +1,6 @@
 import Glibc
 import Primitives
+import Processes
 import Reactor
 import Services
 import TestSupport

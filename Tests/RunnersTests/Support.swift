@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Primitives
+import Processes
 import Reactor
 import Services
 import TestSupport

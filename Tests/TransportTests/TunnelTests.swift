@@ -34,7 +34,7 @@ private final class TunnelNode: Sendable {
     func run(to other: TunnelNode, _ request: String, _ descriptor: Int32) async throws(TunnelError) -> Tunnels.Traffic
     {
         try await tunnels.run(
-            to: other.id, endpoints: [other.endpoint], request: Array(request.utf8), descriptor: descriptor)
+            to: other.id, endpoints: [other.endpoint], request: Array(request.utf8), ends: Tunnels.Ends(descriptor))
     }
     func stop() async {
         await tunnels.stop()
@@ -91,7 +91,7 @@ private func answering() -> Tunnels.Answer {
             close(program)
         }
     }
-    return .accept(descriptor: tunnel)
+    return .accept(Tunnels.Ends(tunnel))
 }
 
 @Suite("tunnels carry the bytes of programs between members, and of nobody else", .serialized)
@@ -162,12 +162,12 @@ struct TunnelTests {
         let dead = Endpoint(loopback, port: 1)
         let (tunnel, program) = socketPair()
         shutdown(program, Int32(SHUT_WR))
-        let traffic = try await a.tunnels.run(to: b.id, endpoints: [dead, b.endpoint], request: [], descriptor: tunnel)
+        let traffic = try await a.tunnels.run(to: b.id, endpoints: [dead, b.endpoint], request: [], ends: Tunnels.Ends(tunnel))
         #expect(traffic == Tunnels.Traffic())
         close(program)
         let (second, other) = socketPair()
         await #expect(throws: TunnelError.noAnswer(b.id, [dead])) {
-            try await a.tunnels.run(to: b.id, endpoints: [dead], request: [], descriptor: second)
+            try await a.tunnels.run(to: b.id, endpoints: [dead], request: [], ends: Tunnels.Ends(second))
         }
         #expect(await onThread { readToEnd(other) }.isEmpty)
         close(other)
@@ -178,7 +178,7 @@ struct TunnelTests {
     @Test("a removed member's tunnel ends at once on both sides")
     func removal() async throws {
         let (far, near) = socketPair()
-        let (a, b) = (try TunnelNode(), try TunnelNode { _, _ in .accept(descriptor: far) })
+        let (a, b) = (try TunnelNode(), try TunnelNode { _, _ in .accept(Tunnels.Ends(far)) })
         let (tunnel, program) = socketPair()
         let run = Task { () async -> TunnelError? in
             do throws(TunnelError) {
@@ -206,7 +206,7 @@ struct TunnelTests {
         var limits = Tunnels.Limits()
         limits.maximumPerPeer = 1
         let (far, near) = socketPair()
-        let (a, b) = (try TunnelNode(), try TunnelNode(limits: limits) { _, _ in .accept(descriptor: far) })
+        let (a, b) = (try TunnelNode(), try TunnelNode(limits: limits) { _, _ in .accept(Tunnels.Ends(far)) })
         let (tunnel, program) = socketPair()
         let run = Task { try? await a.run(to: b, "x", tunnel) }
         writeAll(program, [1])

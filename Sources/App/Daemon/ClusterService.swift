@@ -71,12 +71,13 @@ final class ClusterService: BrambleService {
 
     func status() async -> ClusterStatus {
         let uptime = ((SystemClock.now - startedAt).seconds * 10).rounded() / 10
+        let guarantee = await member?.pulse.house?.guarantee.rawValue ?? "best-effort"
         func status(
             _ state: ClusterStatus.State, cluster: String = "", node: String = "", id: NodeID? = nil,
             counts: ClusterStatus.Counts = .init(alive: 0, down: 0), notes: [String] = []
         ) -> ClusterStatus {
             ClusterStatus(
-                cluster: cluster, node: node, state: state, nodes: counts, guarantee: "best-effort",
+                cluster: cluster, node: node, state: state, nodes: counts, guarantee: guarantee,
                 uptimeSeconds: uptime, id: id?.description ?? "", code: id?.code ?? "", version: Version.current,
                 notes: notes)
         }
@@ -133,7 +134,13 @@ final class ClusterService: BrambleService {
     func eventStream() async -> AsyncStream<Event> { await journal.stream() }
 
     func why(_ name: String) async throws(APIError) -> Explanation {
-        let snapshot = await (try needMember()).pulse.snapshot
+        let asked = try needMember()
+        let snapshot = await asked.pulse.snapshot
+        if snapshot.names.id(of: name) == nil, let service = ServiceName(name),
+            let answer = try await asked.presentation().explain(service, history: await journal.events(about: name))
+        {
+            return answer
+        }
         guard let id = snapshot.names.id(of: name), let member = snapshot.members.first(where: { $0.id == id }) else {
             throw unknown(name, snapshot)
         }
@@ -341,22 +348,24 @@ final class ClusterService: BrambleService {
 
     // MARK: Services
 
-    private func noServices() throws(APIError) -> Never {
+    private func noMirrors() throws(APIError) -> Never {
         _ = try needMember()
         throw APIError(
-            problem: "this version of Bramble runs no services yet", remedy: "update it: bramble version tells which",
+            problem: "this version of Bramble runs no mirrors yet", remedy: "update it: bramble version tells which",
             kind: .unavailable)
     }
-    func services() async throws(APIError) -> [ServiceInfo] { try noServices() }
+    func services() async throws(APIError) -> [ServiceInfo] { try await needMember().presentation().services }
     func order(_ action: ServiceAction, service name: String, to node: String?) async throws(APIError) -> ServiceChange
     {
-        try noServices()
+        try await needMember().order(action, name, to: node)
     }
-    func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange { try noServices() }
-    func mirrors() async throws(APIError) -> [MirrorInfo] { try noServices() }
-    func runMirror(_ name: String) async throws(APIError) -> MirrorInfo { try noServices() }
-    func parkedFiles(of mirror: String?) async throws(APIError) -> [ParkedFile] { try noServices() }
-    func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange { try noServices() }
+    func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange {
+        try await needMember().order(duty, node: name)
+    }
+    func mirrors() async throws(APIError) -> [MirrorInfo] { try noMirrors() }
+    func runMirror(_ name: String) async throws(APIError) -> MirrorInfo { try noMirrors() }
+    func parkedFiles(of mirror: String?) async throws(APIError) -> [ParkedFile] { try noMirrors() }
+    func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange { try noMirrors() }
 
     // MARK: The database
 

@@ -1,4 +1,5 @@
 import Crypto
+import Leases
 import Logging
 import Machine
 import Membership
@@ -43,6 +44,8 @@ struct Home: Sendable {
         let legacy = facts.takeOthers()
         return (facts, legacy)
     }
+
+    func savedLeases() -> LeaseMemory { load(.leases, SavedState.leases) ?? LeaseMemory() }
 
     /// What is damaged is set aside and told; the cluster brings it back.
     private func load<Value>(_ file: DataDirectory.File, _ decode: ([UInt8]) -> Value?) -> Value? {

@@ -1,11 +1,13 @@
 import BrambleAPI
 import Crypto
+import Leases
 import Logging
 import Machine
 import Membership
 import Node
 import Primitives
 import Reactor
+import Services
 import Transport
 import Wire
 
@@ -34,7 +36,10 @@ final class Member: Sendable {
     private let network: Addresses
     private let streams: StreamTransport
     private let finder: Finder?
-    private let reach: ReachProber?
+    let services: ServiceDriver
+    /// What was measured at ordered moves.
+    let lastGaps = Locked<[ServiceName: Double]>([:])
+    var meterLoop: EventLoop { loop }
     /// Who may open a stream: the members that the pulse knows.
     private let members: Locked<Set<NodeID>>
     private let state = Locked(State())
@@ -48,6 +53,8 @@ final class Member: Sendable {
     }
 
     static let maximumForeign = 32
+    /// Below systemd's own patience of 90 s.
+    private static let handOverTime = Duration.seconds(75)
 
     init(
         home: Home, key: ClusterKey, meeting contacts: [Endpoint] = [], configuration: Configuration,
@@ -95,7 +102,15 @@ final class Member: Sendable {
         config.needsApproval = configuration.needsApproval
         config.keyVersion = ring.current.version
         config.membership = MembershipConfig(profile: configuration.profile)
-        config.membership.hasReachTargets = !configuration.reach.isEmpty
+        let profileOfLeases: LeaseConfig.Profile = configuration.profile == .calm ? .calm : .fast
+        let house = HouseSettings(
+            pair: LeaseConfig(profileOfLeases, isPair: true), votes: LeaseConfig(profileOfLeases, isPair: false),
+            memory: home.savedLeases(), reach: configuration.reach)
+        config.house = house
+        let kept = DesiredDocuments.read(
+            facts.keys(prefix: FactKey.desired).compactMap { key in facts[key].map { (key, $0) } })
+        let reachHosts = kept.state.reach.isEmpty ? configuration.reach : kept.state.reach
+        config.membership.hasReachTargets = !reachHosts.isEmpty
         let core = NodeCore(
             id: home.identity.id, version: version, profile: profile, members: saved, facts: facts,
             config: config, chance: SeededGenerator(seed: SystemRandomNumberGenerator().seed()), now: SystemClock.now)
@@ -136,12 +151,12 @@ final class Member: Sendable {
                 on: loop, id: home.identity.id, ring: ring, port: port, network: network.current,
                 sighted: { endpoint in reached.withLock { $0 }?.pulse.post(.sighted(endpoint)) },
                 foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
-        reach =
-            configuration.reach.isEmpty
-            ? nil
-            : ReachProber(on: loop, hosts: configuration.reach) { _ in
-                reached.withLock { $0 }?.pulse.post(.reachAnswered)
-            }
+        let network = network
+        let services = ServiceDriver(
+            home: home, node: configuration.name.description, reach: reachHosts,
+            ownAddresses: { network.current.addresses.map(\.address) },
+            post: { event in reached.withLock { $0 }?.pulse.post(event) })
+        self.services = services
         pulseLoop = EventLoop(name: "pulse")
         pulse = Pulse(
             on: pulseLoop, core: core, sessions: sessions, socket: socket,
@@ -161,7 +176,7 @@ final class Member: Sendable {
                 storeFacts: { database.store($0) },
                 clusterKeysChanged: { facts in reached.withLock { $0 }?.clusterKeysChanged(facts) },
                 notify: { notice, storyteller in reached.withLock { $0 }?.noticed(notice, storyteller) },
-                probeReach: { reached.withLock { $0 }?.probeReach() },
+                probeReach: { services.probeReach() },
                 forget: { peer in reached.withLock { $0 }?.forget(peer) },
                 wasRemoved: { remover, storyteller in
                     guard let member = reached.withLock({ $0.take() }) else { return }
@@ -170,6 +185,8 @@ final class Member: Sendable {
                 heldAtTheDoor: { reached.withLock { $0 }?.heldAtTheDoor() },
                 databasePeers: { database.peersChanged(members: $0, reachable: $1) },
                 databaseDiffers: { database.differs($0) },
+                service: { services.carryOut($0) },
+                reachHosts: { services.use(reach: $0) },
                 foreignCluster: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }))
         databaseStreams.withLock { $0 = streams }
         state.withLock { $0.ring = ring }
@@ -219,11 +236,14 @@ final class Member: Sendable {
             return state.tasks
         }
         tasks.forEach { $0.cancel() }
+        // First, while the others still hear us and can take over what is handed to them.
+        let isOrderly = await services.end(within: Self.handOverTime)
+        if !isOrderly { Log.warning("not every service could be stopped in time; the guard ends what is left") }
         await finder?.stop()
         await pulse.stop()
+        await services.close(isOrderly: isOrderly)
         await database.close()
         await streams.stop()
-        reach?.close()
         let hosts = hosts
         await worker.run { [keeper] in
             keeper.close()
@@ -294,7 +314,6 @@ final class Member: Sendable {
         members.withLock { _ = $0.remove(peer) }
         streams.disconnect(peer)
     }
-    private func probeReach() { reach?.probe(except: network.current.addresses.map(\.address)) }
 
     private func clusterKeysChanged(_ facts: SharedFacts) {
         let ring = state.withLock { state in

@@ -104,6 +104,7 @@ extension Member {
         text.add("cluster_key_version", .gauge, "Version of the cluster key", ring.current.version)
         let names = Storyteller(names: snapshot.names, selfID: home.identity.id)
         text.add(await database.figures(), await database.status { names.name($0) })
+        await serviceMetrics(&text)
         return text.text
     }
 

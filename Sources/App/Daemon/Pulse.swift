@@ -29,6 +29,9 @@ actor Pulse {
         var heldAtTheDoor: @Sendable () -> Void
         var databasePeers: @Sendable (_ members: [NodeID], _ reachable: [(NodeID, [Endpoint])]) -> Void
         var databaseDiffers: @Sendable (NodeID) -> Void
+        /// What leases and services ask of the machine; renewals among it, so on the way of each heartbeat.
+        var service: @Sendable (ServiceCore.Effect) -> Void
+        var reachHosts: @Sendable ([IPAddress]) -> Void
         var foreignCluster: @Sendable (_ tag: UInt64, _ at: Endpoint) -> Void
     }
 
@@ -150,6 +153,7 @@ actor Pulse {
 
     var snapshot: NodeSnapshot { core.snapshot }
     var facts: SharedFacts { core.facts }
+    var house: HouseSnapshot? { core.houseSnapshot(now: SystemClock.now) }
     /// Nobody else answers now.
     var isAlone: Bool { core.isAlone }
     var peerCount: Int { core.peerCount }
@@ -279,6 +283,8 @@ actor Pulse {
             case .databasePeers(let members, let reachable):
                 outlets.databasePeers(members, reachable.map { ($0, core.addresses(of: $0)) })
             case .databaseDiffers(let peer): outlets.databaseDiffers(peer)
+            case .service(let effect): outlets.service(effect)
+            case .reachHosts(let hosts): outlets.reachHosts(hosts)
             case .persistMembers(let records): outlets.persistMembers(records)
             case .persistFacts(let facts): outlets.persistFacts(facts)
             case .storeFacts(let facts): outlets.storeFacts(facts)

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Leases
 import Machine
 import Membership
 import Node
@@ -100,6 +101,94 @@ enum SavedState {
         var facts = SharedFacts()
         _ = facts.merge(entries)
         return facts
+    }
+
+    // MARK: leases.json
+
+    private struct SavedVoters: Codable {
+        var lineage: UInt64
+        var number: UInt64
+        var nodes: [String]
+        var witness: String?
+
+        init(_ voters: VoterConfig) {
+            (lineage, number) = (voters.lineage, voters.number)
+            (nodes, witness) = (voters.nodes.map(\.description), voters.witness?.description)
+        }
+        var voters: VoterConfig? {
+            let ids = nodes.compactMap { NodeID($0) }
+            guard ids.count == nodes.count else { return nil }
+            return VoterConfig(lineage: lineage, number: number, nodes: ids, witness: witness.flatMap { NodeID($0) })
+        }
+    }
+    private struct SavedBallot: Codable {
+        var counter: UInt64
+        var generation: UInt32
+        var node: String
+
+        init(_ ballot: Ballot) {
+            (counter, generation, node) = (ballot.counter, ballot.generation, ballot.node.description)
+        }
+        var ballot: Ballot? {
+            NodeID(node).map { Ballot(counter: counter, generation: generation, node: $0) }
+        }
+    }
+    private struct SavedEpoch: Codable {
+        var kind: UInt8
+        var name: String
+        var epoch: UInt64
+        var owner: String?
+        var generation: UInt32
+    }
+    private struct SavedLeases: Codable {
+        var epochs: [SavedEpoch]
+        var exclusionMs: UInt32
+        var voters: SavedVoters
+        var formerVoters: SavedVoters
+        var promised: SavedBallot?
+        var acceptedBallot: SavedBallot?
+        var acceptedVoters: SavedVoters?
+        var isAlone: Bool
+    }
+
+    static func encode(_ memory: LeaseMemory) -> [UInt8] {
+        json(
+            SavedLeases(
+                epochs: memory.epochs.sorted { $0.key < $1.key }.map { lease, mark in
+                    SavedEpoch(
+                        kind: lease.kind.rawValue, name: lease.name.description, epoch: mark.epoch.number,
+                        owner: mark.owner?.description, generation: mark.generation)
+                },
+                exclusionMs: memory.exclusion, voters: SavedVoters(memory.voters),
+                formerVoters: SavedVoters(memory.formerVoters), promised: memory.promised.map { SavedBallot($0) },
+                acceptedBallot: memory.accepted.map { SavedBallot($0.ballot) },
+                acceptedVoters: memory.accepted.map { SavedVoters($0.config) }, isAlone: memory.isAlone))
+    }
+
+    /// Nil when any of it cannot be read: half a memory could vote twice.
+    static func leases(from bytes: [UInt8]) -> LeaseMemory? {
+        guard let saved = try? JSONDecoder().decode(SavedLeases.self, from: Data(bytes)),
+            let voters = saved.voters.voters, let former = saved.formerVoters.voters
+        else { return nil }
+        var memory = LeaseMemory()
+        for one in saved.epochs {
+            guard let kind = LeaseName.Kind(rawValue: one.kind), let name = ServiceName(one.name) else { return nil }
+            if let owner = one.owner, NodeID(owner) == nil { return nil }
+            memory.epochs[LeaseName(kind, name)] = EpochMark(
+                Epoch(one.epoch), owner: one.owner.flatMap { NodeID($0) }, generation: one.generation)
+        }
+        memory.exclusion = saved.exclusionMs
+        (memory.voters, memory.formerVoters) = (voters, former)
+        if let promised = saved.promised {
+            guard let ballot = promised.ballot else { return nil }
+            memory.promised = ballot
+        }
+        if let saved = saved.acceptedBallot.map({ ($0, saved.acceptedVoters) }) {
+            guard let ballot = saved.0.ballot, let config = saved.1?.voters else { return nil }
+            memory.accepted = LeaseMemory.AcceptedVoters(ballot: ballot, config: config)
+        }
+        memory.isAlone = saved.isAlone
+        return memory
     }
 
     private static func json(_ value: some Encodable) -> [UInt8] {

@@ -1,7 +1,9 @@
 import BrambleAPI
+import Leases
 import Membership
 import Node
 import Primitives
+import Services
 
 /// Tells what the cores decided in an operator's words: events for the journal, and the answer of `bramble why`.
 struct Storyteller: Sendable {
@@ -26,6 +28,8 @@ struct Storyteller: Sendable {
                 detail: ["code": .string(applicant.record.id.code), "address": .string("\(applicant.path)")],
                 sentence: "\(wanted) at \(applicant.path) has our cluster key and waits for approval, code "
                     + "\(applicant.record.id.code): bramble node add \(wanted)")
+        case .service(let notice): return tell(notice)
+        case .lease(let notice): return tell(notice)
         case .nameConflict(let conflict):
             return EventDraft(
                 type: "conflict", subject: conflict.given.description,
@@ -99,6 +103,61 @@ struct Storyteller: Sendable {
                 type: "token-changed", subject: parts[1], by: writer,
                 sentence: "the API token \(parts[1]) was created or revoked")
         default: return nil  // `removed` is told by membership
+        }
+    }
+
+    // MARK: Services
+
+    private func tell(_ notice: ServiceNotice) -> EventDraft? {
+        let type =
+            switch notice.kind {
+            case .restored: "address-restored"
+            case .path: "service-path"
+            default: notice.kind.rawValue
+            }
+        var detail: [String: JSONValue] = notice.figures.mapValues { .number(rounded($0)) }
+        if let epoch = notice.epoch { detail["epoch"] = .integer(Int64(clamping: epoch.number)) }
+        detail["node"] = .string(name(selfID))
+        guard let service = notice.service else {
+            return EventDraft(type: type, subject: name(selfID), detail: detail, sentence: notice.text)
+        }
+        detail["service"] = .bool(true)
+        // Sentences of the core name the service or go on from its name.
+        let isWhole = notice.text.hasPrefix("this node ") || notice.text.hasPrefix("its ")
+        let place = "on \(name(selfID))"
+        let sentence = isWhole ? "\(service) \(place): \(notice.text)" : "\(service) \(notice.text) (\(place))"
+        return EventDraft(type: type, subject: service.description, detail: detail, sentence: sentence)
+    }
+
+    private func tell(_ notice: LeaseNotice) -> EventDraft? {
+        switch notice {
+        // Services tell of theirs themselves, with what they do about it.
+        case .acquired, .released, .lost: return nil
+        case .doubleOwnership(let lease, let other, let own, let theirs, let overlap):
+            return EventDraft(
+                type: "conflict", subject: lease.description,
+                detail: [
+                    "epoch": .integer(Int64(clamping: own.number)),
+                    "otherEpoch": .integer(Int64(clamping: theirs.number)),
+                    "overlapMs": .number(overlap.milliseconds.rounded()),
+                ],
+                sentence:
+                    "\(lease) was held by \(name(selfID)) (epoch \(own)) and \(name(other)) (epoch \(theirs)) for up "
+                    + "to \(milliseconds(overlap)) ms; the lower epoch lets go")
+        case .votersChanged(let voters):
+            let kinds = voters.isPair ? "two nodes" : "\(voters.nodes.count) voters, \(voters.quorum) decide"
+            return EventDraft(
+                type: "voters", subject: name(selfID),
+                detail: [
+                    "number": .integer(Int64(clamping: voters.number)), "voters": .integer(Int64(voters.nodes.count)),
+                ],
+                sentence: "who may run services is decided by \(list(voters.nodes.map(name))) (\(kinds))")
+        case .timing(let takeover, let because):
+            return EventDraft(
+                type: "timing", subject: name(selfID), detail: ["takeoverMs": .number(takeover.milliseconds.rounded())],
+                sentence: "takeovers wait \(milliseconds(takeover)) ms from now on: \(because)")
+        case .refusedNumbers(let text):
+            return EventDraft(type: "timing", subject: name(selfID), sentence: text)
         }
     }
 

@@ -44,6 +44,8 @@ package enum LeaseWish: Equatable, Sendable {
     case handOver(to: NodeID)
     /// Everything has stopped here: end the term; anybody may bid, this node too if it says `want` again.
     case release
+    /// Act no more, and tell nobody, as a node that dies: the term runs out by itself. For rehearsals.
+    case abandon
 }
 
 /// Whose gap was measured.

@@ -50,7 +50,7 @@ package struct LeaseKeeper: Sendable {
     package let me: NodeID
     let generation: UInt32
     var config: LeaseConfig
-    let pairConfig: LeaseConfig
+    var pairConfig: LeaseConfig
     let votesConfig: LeaseConfig
     var voter: LeaseVoter
     var chance: SeededGenerator
@@ -101,6 +101,20 @@ package struct LeaseKeeper: Sendable {
 
     package var voters: VoterConfig { voter.memory.voters }
     package var memory: LeaseMemory { voter.memory }
+    /// Somebody wants, holds or has wanted a lease here. Before that two nodes speak seldom.
+    package var isInUse: Bool { !names.isEmpty }
+
+    /// Other numbers for two nodes, such as another length of the reach list. Terms that run go on to their end by the
+    /// old ones.
+    package mutating func use(pair: LeaseConfig) {
+        pairConfig = pair
+        guard voters.isPair else { return }
+        let bug = config.plantedBug
+        config = pair
+        config.plantedBug = bug ?? pair.plantedBug
+        voter.config = config
+        for name in names { entries[name]?.bidder.config = config }
+    }
     package func term(of lease: LeaseName) -> LeaseBidder.Term? { entries[lease]?.bidder.held }
     package func holder(of lease: LeaseName) -> (node: NodeID?, epoch: Epoch) {
         (entries[lease]?.holder, entries[lease]?.holderEpoch ?? .none)
@@ -207,6 +221,14 @@ package struct LeaseKeeper: Sendable {
         case .leaveToOthers, .release:
             entries[lease]?.rank = nil
             giveUp(lease, to: nil, now: now)
+        case .abandon:
+            entries[lease]?.rank = nil
+            entries[lease]?.bidder.abandon()
+            guard let term = entries[lease]?.bidder.held else { return }
+            _ = entries[lease]?.bidder.end()
+            entries[lease]?.quietFrom = max(term.until, now) + config.enforcement
+            effects.append(.notify(.lost(lease, term.epoch, because: "this node plays dead, as ordered")))
+            setHolder(lease, nil, term.epoch)
         case .handOver(let node):
             entries[lease]?.rank = nil
             giveUp(lease, to: node == me ? nil : node, now: now)

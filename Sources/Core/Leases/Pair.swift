@@ -22,6 +22,9 @@ struct Pair: Sendable {
     /// The other counts as silent from then on: T after the last beat, for the longest term it told of.
     var silentFrom: Instant
     var beat: PairBeat?
+    /// Since when every beat of the other says that it reaches no host of the list and holds nothing: it hears nobody,
+    /// and can neither give anything away nor take it.
+    var helplessSince: Instant?
     /// Since when the other reaches hosts of the list and this node none.
     var worseSince: Instant?
     // The reach list.
@@ -139,10 +142,11 @@ extension LeaseKeeper {
         guard var pair else { return }
         let isSuspicious =
             pair.heardAt.map { now >= $0 + config.heartbeat * 2 } ?? true
+            || pair.helplessSince != nil
             || isHoldingAny && (pair.ackedAt.map { now >= $0 + config.heartbeat * 2 } ?? true)
         let interval = isSuspicious ? config.heartbeat : config.heartbeat * 10
         let isAsked = pair.rounds.last.map { now >= $0.askedAt + interval } ?? true
-        if hasReachList, isNetworkUp, isAsked {
+        if hasReachList, isNetworkUp, isAsked, isInUse {
             pair.reachTicket &+= 1
             pair.rounds.append(Pair.Round(ticket: pair.reachTicket, askedAt: now))
             if pair.rounds.count > Pair.rememberedRounds { pair.rounds.removeFirst() }
@@ -151,7 +155,9 @@ extension LeaseKeeper {
         self.pair = pair
         renewAll(now: now)
         yieldIfCutOff(now: now)
-        if pair.lastBeat.map({ now >= $0 + config.heartbeat }) ?? true { sendBeat(now: now) }
+        // Three make 150 ms of 450: the other one never counts this as silence.
+        let pace = isInUse ? config.heartbeat : config.heartbeat * 3
+        if pair.lastBeat.map({ now >= $0 + pace }) ?? true { sendBeat(now: now) }
         if now >= pair.silentFrom { noteAlone(now: now) }
         for name in names { consider(name, now: now) }
     }
@@ -219,6 +225,7 @@ extension LeaseKeeper {
             // Its former life may still be let through by its gate for as long as its last beat allows.
             if pair.heardAt != nil { voter.setFresh(from: pair.silentFrom) }
             (pair.generation, pair.received, pair.beat) = (beat.generation, 0, nil)
+            pair.helplessSince = nil
             pair.offers = [:]
         }
         guard beat.sequence > pair.received else { return }
@@ -227,6 +234,7 @@ extension LeaseKeeper {
         let exclusion = max(timing.takeover, config.shortestTakeover(for: .milliseconds(Int(beat.term))))
         pair.silentFrom = max(pair.silentFrom, now + exclusion)
         pair.beat = beat
+        pair.helplessSince = beat.reach == 0 && beat.held.isEmpty ? pair.helplessSince ?? now : nil
         (pair.hasMet, pair.hasAskedFence, pair.isFenced) = (true, false, false)
         self.pair = pair
         effects.append(
@@ -238,7 +246,8 @@ extension LeaseKeeper {
             voter.memory.isAlone = false
             store()
         }
-        for name in names { entries[name]?.probe = nil }
+        // What was found out about an address counts for this silence only.
+        if pair.helplessSince == nil { for name in names { entries[name]?.probe = nil } }
         for held in beat.held { peerHolds(held, now: now) }
         let heldThere = Set(beat.held.map(\.lease))
         for name in names {
@@ -364,6 +373,7 @@ extension LeaseKeeper {
     }
 
     private func takeoverReason(now: Instant) -> String {
+        if isPeerHelpless(now: now) { return "the other node says that it hears nobody, and holds nothing" }
         let silence = pair?.heardAt.map { Int((now - $0).milliseconds) }
         return "the other node was silent for \(silence.map { "\($0) ms" } ?? "as long as this node runs")"
     }
@@ -398,7 +408,8 @@ extension LeaseKeeper {
     /// Everything that has to be so before the other's leases are taken without its offer.
     private func mayTakeOver(_ lease: LeaseName, now: Instant) -> Bool {
         guard let pair, let entry = entries[lease], entry.rank != nil, isNetworkUp else { return false }
-        guard now >= pair.silentFrom, now >= voter.freshFrom, now >= entry.quietFrom else { return false }
+        guard now >= pair.silentFrom || isPeerHelpless(now: now), now >= voter.freshFrom, now >= entry.quietFrom
+        else { return false }
         if !pair.hasMet, !mayStartAlone(lease, now: now) { return false }
         if entry.isOrdered { return true }
         switch config.pair {
@@ -407,7 +418,7 @@ extension LeaseKeeper {
         case .reach, .bestEffort: break
         }
         if hasReachList {
-            let since = pair.heardAt ?? bootedAt
+            let since = isPeerHelpless(now: now) ? bootedAt : pair.heardAt ?? bootedAt
             let mine = pair.reach(since: max(since, now - config.heartbeat * 6)) ?? 0
             guard mine > 0, mine >= Int(pair.beat?.reach ?? 0) else { return false }
             // As long as a silence has to be, and the probe within it.
@@ -415,6 +426,13 @@ extension LeaseKeeper {
             guard let probe = entry.probe, probe.answeredFor.map({ $0 >= whole }) ?? false else { return false }
         }
         return entry.probe?.isAnswered == false
+    }
+
+    /// The other is heard, and for as long as a silence has to be it says that it hears nobody and holds nothing. It may take
+    /// a lease again only after hosts of the list have answered it for T, which its beats would tell.
+    private func isPeerHelpless(now: Instant) -> Bool {
+        guard hasReachList, let pair, let since = pair.helplessSince else { return false }
+        return now >= since + timing.takeover
     }
 
     private func mayStartAlone(_ lease: LeaseName, now: Instant) -> Bool {
@@ -430,7 +448,7 @@ extension LeaseKeeper {
         else { return }
         guard let heardAt = pair.heardAt ?? (pair.hasMet ? nil : bootedAt) else { return }
         let silence = now - heardAt
-        guard silence >= config.heartbeat * 2 else {
+        guard silence >= config.heartbeat * 2 || pair.helplessSince != nil else {
             if entry.holder == pair.peer { refuse(lease, "held by the other node") }
             return
         }
@@ -455,7 +473,7 @@ extension LeaseKeeper {
             voter.mark(lease, epoch, for: me, generation: generation)
             whenStored(.reserve(lease, epoch))
         }
-        guard now >= pair.silentFrom else { return }
+        guard now >= pair.silentFrom || isPeerHelpless(now: now) else { return }
         if !pair.hasMet, !mayStartAlone(lease, now: now) {
             refuse(
                 lease,

@@ -55,6 +55,12 @@ extension Membership {
         path(to: id) ?? Endpoint(.v4(0), port: 0)
     }
 
+    /// Every path that a peer is heard on now; where there is none, the one to try first.
+    package func workingPaths(to id: NodeID) -> [Endpoint] {
+        let working = edgeIndex(of: id).map { links[$0].paths.filter { $0.state == .up }.map(\.endpoint) } ?? []
+        return working.isEmpty ? [preferredPath(to: id)] : working
+    }
+
     /// True when a member that is heard now has this address: nothing to find there.
     package func isReached(at endpoint: Endpoint) -> Bool {
         profile.addresses.contains(endpoint)

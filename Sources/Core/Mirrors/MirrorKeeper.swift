@@ -289,10 +289,10 @@ package struct MirrorKeeper: Sendable {
             switch result {
             case .done(let files, let bytes):
                 target.failures = 0
-                // A flush that was asked for meanwhile wants a push that began after it.
+                // Whoever asked meanwhile, for a flush or by hand, wants a push that began after it.
                 let began = target.runningSince ?? now
-                let isTooEarly = feed.isFlushing && target.nextAt > began
-                target.freshAsOf = isTooEarly ? nil : began
+                let isTooEarly = target.nextAt > began
+                target.freshAsOf = isTooEarly && feed.isFlushing ? nil : began
                 target.nextAt = isTooEarly ? now : nextPush(name, feed, began: began, now)
                 feed.targets[node] = target
                 feeds[name] = feed

@@ -16,8 +16,10 @@ package struct NodeCore: Sendable {
     /// Messages of authenticated peers that could not be read: another version, or a bug.
     package private(set) var malformedMessages = 0
 
-    private var membership: Membership
+    var membership: Membership
     private let config: NodeConfig
+    /// Leases and services; nil where they are not wanted, as in a simulation of membership alone.
+    var house: House?
     private var contacts = Contacts()
     private var hasDatabase = false
     private var haveMembersChanged = true
@@ -39,6 +41,10 @@ package struct NodeCore: Sendable {
         for node in facts.removedNodes { _ = membership.handle(.removed(node), now: now) }
         names = NameTable(membership.records)
         _ = membership.handle(.factsHash(facts.digest), now: now)
+        if let settings = config.house {
+            house = House(
+                id: id, generation: version.generation, settings, chance: chance.fork("leases"), facts: facts, now: now)
+        }
     }
 
     // MARK: Events
@@ -61,7 +67,9 @@ package struct NodeCore: Sendable {
         case .applied(let peer, let path): return applied(peer, path: path, now: now)
         case .addressesChanged(let endpoints):
             return carryOut(membership.handle(.addressesChanged(endpoints), now: now), now: now)
-        case .network(let isUp): return carryOut(membership.handle(.network(isUp: isUp), now: now), now: now)
+        case .network(let isUp):
+            let effects = carryOut(membership.handle(.network(isUp: isUp), now: now), now: now)
+            return effects + inHouse(now) { $0.core.handle(.network(isUp: isUp), now: now) }
         case .reachAnswered: return carryOut(membership.handle(.reachAnswered, now: now), now: now)
         case .databaseHash(let hash):
             let isFirst = !hasDatabase
@@ -69,8 +77,10 @@ package struct NodeCore: Sendable {
             let effects = carryOut(membership.handle(.databaseHash(hash), now: now), now: now)
             return isFirst ? effects + tellDatabase() : effects
         case .load(let load): return carryOut(membership.handle(.load(load.encoded), now: now), now: now)
-        case .factsStored(let stored, let isWhole): return project(stored, isWhole: isWhole)
+        case .factsStored(let stored, let isWhole): return project(stored, isWhole: isWhole, now: now)
         case .trustStored(let encoded): return merge(encoded, from: nil, wantsReply: false, now: now)
+        case .service(let event): return inHouse(now) { $0.core.handle(event, now: now) }
+        case .lease(let event): return inHouse(now) { $0.core.handle(event, now: now) }
         case .leave: return carryOut(membership.handle(.leave, now: now), now: now)
         }
     }
@@ -78,8 +88,10 @@ package struct NodeCore: Sendable {
     /// Every `tickInterval`, after the socket was drained until EAGAIN (`drained`), never before.
     package mutating func tick(now: Instant, drained: Bool) -> [NodeEffect] {
         guard !isRemoved else { return [] }
-        let effects = carryOut(membership.tick(now: now, drained: drained), now: now)
-        return hasDatabase ? effects + tellDatabase() : effects
+        var effects = carryOut(membership.tick(now: now, drained: drained), now: now)
+        if hasDatabase { effects += tellDatabase() }
+        if house != nil { effects += tickHouse(now: now) }
+        return effects
     }
 
     /// Whom the database may talk to, where that has changed.
@@ -249,16 +261,23 @@ package struct NodeCore: Sendable {
         case .facts(let encoded, let wantsReply):
             return merge(encoded, from: sender, wantsReply: wantsReply, now: now)
         case .removalNotice: return leaveForGood(by: sender)
+        case .lease(let message): return inHouse(now) { $0.core.handle(.received(message, from: sender), now: now) }
+        case .drill(let service): return inHouse(now) { $0.core.handle(.order(.playDead(service)), now: now) }
+        case .services(let reports):
+            return inHouse(now) { $0.core.handle(.reported(by: sender, reports), now: now) }
         }
     }
 
     // MARK: Facts
 
-    private mutating func project(_ stored: [StoredFact], isWhole: Bool) -> [NodeEffect] {
+    private mutating func project(_ stored: [StoredFact], isWhole: Bool, now: Instant) -> [NodeEffect] {
         let changed = facts.project(stored, isWhole: isWhole)
         let writers = Dictionary(stored.map { ($0.key, $0.by) }) { first, _ in first }
         // The whole of it is no news: it is what was there before this node looked.
-        return changed.map { .notify(.factChanged(key: $0, by: writers[$0] ?? nil, isNews: !isWhole)) }
+        let notices = changed.map { key in
+            NodeEffect.notify(.factChanged(key: key, by: writers[key] ?? nil, isNews: !isWhole))
+        }
+        return notices + desiredChanged(changed, now: now)
     }
 
     private mutating func merge(
@@ -312,12 +331,13 @@ package struct NodeCore: Sendable {
         return reachablePeers.filter { $0 != sender }.map { .sendReliably(message, to: $0) }
     }
 
-    private var reachablePeers: [NodeID] { membership.reachablePeers.filter { facts[FactKey.removed($0)] == nil } }
+    var reachablePeers: [NodeID] { membership.reachablePeers.filter { facts[FactKey.removed($0)] == nil } }
 
     private mutating func expel(_ node: NodeID, now: Instant) -> [NodeEffect] {
         applicants.removeAll { $0.record.id == node }
         haveMembersChanged = true
         return carryOut(membership.handle(.removed(node), now: now), now: now) + [.forget(node)]
+            + inHouse(now) { $0.core.handle(.removed(node), now: now) }
     }
 
     private mutating func leaveForGood(by remover: NodeID?) -> [NodeEffect] {
@@ -343,6 +363,7 @@ package struct NodeCore: Sendable {
             case .notify(let notice):
                 result.append(.notify(.membership(notice)))
                 if notice.mayRename != nil { haveMembersChanged = true }
+                house?.isLookDue = true
                 if let node = notice.mayRename { result += rename(node) }
             case .persist: result.append(.persistMembers(membership.records))
             }
@@ -374,6 +395,8 @@ package struct NodeConfig: Equatable, Sendable {
     package var needsApproval = false
     /// The version of the cluster key in our own file.
     package var keyVersion: UInt32 = 1
+    /// Nil: no leases and no services.
+    package var house: HouseSettings?
     package init() {}
 }
 

@@ -1,5 +1,7 @@
+package import Leases
 package import Membership
 package import Primitives
+package import Services
 
 /// Everything that can happen to a node, from outside its core.
 package enum NodeEvent: Sendable {
@@ -25,6 +27,10 @@ package enum NodeEvent: Sendable {
     case factsStored([StoredFact], isWhole: Bool)
     /// Trust facts that came as rows of the database, encoded: what arrives first counts.
     case trustStored([UInt8])
+    /// What came of an order, or happened to a service by itself.
+    case service(ServiceEvent)
+    /// From a lease's disk, probes and reach list, or an operator.
+    case lease(LeaseEvent)
     /// We are stopping on purpose.
     case leave
 }
@@ -64,6 +70,10 @@ package enum NodeEffect: Equatable, Sendable {
     case databasePeers(members: [NodeID], reachable: [NodeID])
     /// A peer's database has been another than ours for half a second; again after a second if it still is.
     case databaseDiffers(NodeID)
+    /// What leases and services ask of this machine. Of its cases only those that the node cannot carry out itself.
+    case service(ServiceCore.Effect)
+    /// The reach list is another one from now on.
+    case reachHosts([IPAddress])
     /// We were removed from the cluster: stop everything, wipe, say so. Nothing else comes after it.
     case wasRemoved(by: NodeID?)
 }
@@ -75,6 +85,8 @@ package enum ClusterNotice: Equatable, Sendable {
     case factChanged(key: String, by: NodeID?, isNews: Bool)
     case waitingForApproval(Applicant)
     case nameConflict(NameTable.Conflict)
+    case service(ServiceNotice)
+    case lease(LeaseNotice)
 }
 
 /// A node with our key that waits for an operator's yes.

@@ -1,18 +1,27 @@
+import Leases
 import Membership
 import Primitives
+import Services
 import Wire
 
 /// What one node's core says to another's: membership's messages and the node's own. The first byte tells which.
 ///
-/// 1 to 63 belong to membership (`MembershipCodec`), 64 and up to the node.
+/// 1 to 63 belong to membership (`MembershipCodec`), 64 to 127 to the node, 128 to 131 to leases (`LeaseCodec`).
 enum NodeMessage: Equatable, Sendable {
     case membership(Message)
     /// Some or all shared facts, encoded. `wantsReply`: send back what you have beyond these.
     case facts([UInt8], wantsReply: Bool)
     /// To a node that was just removed, before its session is forgotten.
     case removalNotice(when: String)
+    /// How the sender's services stand: all of them, so that it replaces what it said before.
+    case services([PeerReport])
+    /// To the node that runs it: rehearse a failure of this service.
+    case drill(ServiceName)
+    case lease(LeaseMessage)
 
-    private enum Kind: UInt8 { case facts = 64, removalNotice = 65 }
+    private enum Kind: UInt8 { case facts = 64, removalNotice = 65, services = 66, drill = 67 }
+    /// Services of one node, as its guard has places.
+    private static let mostReports = 128
 
     var encoded: [UInt8] {
         var writer = ByteWriter()
@@ -25,6 +34,18 @@ enum NodeMessage: Equatable, Sendable {
         case .removalNotice(let when):
             writer.integer(Kind.removalNotice.rawValue)
             writer.text(when)
+        case .services(let reports):
+            writer.integer(Kind.services.rawValue)
+            writer.list(reports.prefix(Self.mostReports)) { writer, report in
+                writer.text(report.service.description)
+                writer.integer(UInt8(ServiceReport.State.allCases.firstIndex(of: report.state) ?? 0))
+                writer.integer(report.epoch.number)
+                writer.integer(UInt8(report.canTake ? 1 : 0))
+            }
+        case .drill(let service):
+            writer.integer(Kind.drill.rawValue)
+            writer.text(service.description)
+        case .lease(let message): return LeaseCodec.encode(message)
         }
         return writer.bytes
     }
@@ -36,11 +57,29 @@ enum NodeMessage: Equatable, Sendable {
             self = .membership(try MembershipCodec.decode(bytes))
             return
         }
+        guard first < LeaseCodec.types.lowerBound else {
+            self = .lease(try LeaseCodec.decode(bytes))
+            return
+        }
         switch Kind(rawValue: first) {
         case .facts:
             let wantsReply = try reader.integer(UInt8.self) == 1
             self = .facts(Array(try reader.take(reader.remaining)), wantsReply: wantsReply)
         case .removalNotice: self = .removalNotice(when: try reader.text(limit: 128))
+        case .drill:
+            guard let name = ServiceName(try reader.text(limit: 63)) else { throw .malformed }
+            self = .drill(name)
+        case .services:
+            self = .services(
+                try reader.list(limit: Self.mostReports) { (reader: inout ByteReader) throws(ByteReader.Failure) in
+                    guard let name = ServiceName(try reader.text(limit: 63)) else { throw .malformed }
+                    let state = Int(try reader.integer(UInt8.self))
+                    guard ServiceReport.State.allCases.indices.contains(state) else { throw .malformed }
+                    let epoch = Epoch(try reader.integer(UInt64.self))
+                    return PeerReport(
+                        service: name, state: ServiceReport.State.allCases[state], epoch: epoch,
+                        canTake: try reader.integer(UInt8.self) == 1)
+                })
         case nil: throw .malformed
         }
         try reader.finish()

@@ -48,6 +48,8 @@ package struct ServiceCore: Sendable {
         return effects + carryOut(services.tick(now: now), now)
     }
 
+    package mutating func use(pair: LeaseConfig) { leases.use(pair: pair) }
+
     // MARK: Joining
 
     private mutating func carryOut(_ news: [LeaseEffect], _ now: Instant) -> [Effect] {
@@ -115,6 +117,7 @@ package struct ServiceCore: Sendable {
         case .leaveToOthers: .leaveToOthers
         case .handOver(let heir): .handOver(to: heir)
         case .release: .release
+        case .abandon: .abandon
         }
     }
 

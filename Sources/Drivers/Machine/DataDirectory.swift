@@ -14,6 +14,7 @@ package final class DataDirectory: Sendable {
         case generation
         case members = "members.json"
         case facts = "facts.json"
+        case leases = "leases.json"
         case webIdentity = "web-identity.pem"
 
         fileprivate var limit: Int {
@@ -21,6 +22,7 @@ package final class DataDirectory: Sendable {
             case .identityKey, .generation, .webIdentity: 16 * 1024
             case .members: 8 * 1024 * 1024
             case .facts: 16 * 1024 * 1024
+            case .leases: 1024 * 1024
             }
         }
     }
@@ -250,6 +252,7 @@ package enum DataDirectoryError: OperatorError, Equatable {
         case .generation: "how often this node has started is lost"
         case .members: "the list of known nodes is lost"
         case .facts: "the operators' decisions stored here are lost"
+        case .leases: "what this node voted about who runs services is lost"
         case .webIdentity: "the dashboard's certificate is lost"
         }
     }
@@ -258,6 +261,7 @@ package enum DataDirectoryError: OperatorError, Equatable {
         case .identityKey: "it joins as a new node; remove the old one with `bramble node remove NAME`"
         case .generation: "nothing to do: the clock and the other nodes bring it back"
         case .members: "nothing to do where discovery works; else start once with --join ADDRESS"
+        case .leases: "nothing to do where another node is up: it knows the rest, and this one is silent at first"
         case .webIdentity: "nothing to do: a new one is made, and browsers ask once more"
         case .facts: "nothing to do where another node is up: it brings them back; alone, set up users again"
         }

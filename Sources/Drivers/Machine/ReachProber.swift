@@ -27,9 +27,9 @@ package final class ReachProber: @unchecked Sendable {
     private static let commonPort: UInt16 = 80
 
     private let loop: EventLoop
-    private let hosts: [IPAddress]
     private let handler: @Sendable (Answer) -> Void
     // On the loop only.
+    private var hosts: [IPAddress]
     private var pingers: [Pinger] = []
     private var attempts: [UInt64: Attempt] = [:]
     private var lastAttempt: UInt64 = 0
@@ -74,22 +74,41 @@ package final class ReachProber: @unchecked Sendable {
         loop.perform { [weak self] in self?.ask(except: own) }
     }
 
+    /// Asks every host now, also where others were asked a moment ago, and tells how many have answered: at each answer
+    /// anew, on the loop. For leases, whose terms count from when they asked.
+    package func probe(except own: [IPAddress], counting tell: @escaping @Sendable (Int) -> Void) {
+        loop.perform { [weak self] in self?.ask(except: own, for: Round(tell)) }
+    }
+
+    /// Another list from now on.
+    package func use(_ hosts: [IPAddress]) {
+        loop.perform { [self] in
+            guard !isClosed else { return }
+            self.hosts = Array(hosts.prefix(Self.maximumHosts))
+            for isV6 in Set(self.hosts.map(\.isV6)).sorted(by: { !$0 && $1 })
+            where !pingers.contains(where: { $0.isV6 == isV6 }) {
+                if let pinger = Pinger(isV6: isV6) { pingers.append(pinger) }
+            }
+            watchPingers()
+        }
+    }
+
     private func watchPingers() {
         guard !isClosed else { return }
-        for pinger in pingers {
+        for pinger in pingers where pinger.watch == nil {
             pinger.watch = loop.watch(pinger.descriptor, for: .readable) { [weak self, pinger] _ in
                 pinger.drain { sequence, host in self?.answered(sequence, from: host) }
             }
         }
     }
 
-    private func ask(except own: [IPAddress]) {
+    private func ask(except own: [IPAddress], for round: Round? = nil) {
         let now = SystemClock.now
-        guard !isClosed, lastProbe.map({ now - $0 >= Self.spacing }) ?? true else { return }
+        guard !isClosed, round != nil || lastProbe.map({ now - $0 >= Self.spacing }) ?? true else { return }
         lastProbe = now
         for host in hosts where !own.contains(host) && !host.isLoopback {
             lastAttempt += 1
-            let attempt = Attempt(number: lastAttempt, host: host, sentAt: now)
+            let attempt = Attempt(number: lastAttempt, host: host, sentAt: now, round: round)
             attempts[attempt.number] = attempt
             pingers.first { $0.isV6 == host.isV6 }?.send(UInt16(truncatingIfNeeded: attempt.number), to: host)
             connect(attempt, SOCK_DGRAM, port: Self.refusedPort)
@@ -114,7 +133,9 @@ package final class ReachProber: @unchecked Sendable {
         guard attempts.removeValue(forKey: attempt.number) != nil else { return }
         end(attempt)
         let roundTrip = SystemClock.now - attempt.sentAt
-        if roundTrip <= Self.patience { handler(Answer(host: attempt.host, roundTrip: roundTrip)) }
+        guard roundTrip <= Self.patience else { return }
+        handler(Answer(host: attempt.host, roundTrip: roundTrip))
+        attempt.round?.answered()
     }
 
     private func end(_ attempt: Attempt) {
@@ -156,12 +177,25 @@ package final class ReachProber: @unchecked Sendable {
         Glibc.close(descriptor)
     }
 
+    /// All hosts asked at one moment.
+    private final class Round: @unchecked Sendable {
+        private var count = 0
+        private let tell: @Sendable (Int) -> Void
+        init(_ tell: @escaping @Sendable (Int) -> Void) { self.tell = tell }
+        func answered() {
+            count += 1
+            tell(count)
+        }
+    }
+
     private final class Attempt: @unchecked Sendable {
         let number: UInt64
         let host: IPAddress
         let sentAt: Instant
+        let round: Round?
         var sockets: [(descriptor: Int32, watch: EventLoop.Registration)] = []
-        init(number: UInt64, host: IPAddress, sentAt: Instant) {
+        init(number: UInt64, host: IPAddress, sentAt: Instant, round: Round?) {
+            self.round = round
             self.number = number
             self.host = host
             self.sentAt = sentAt

@@ -1,6 +1,7 @@
 import Glibc
 import Logging
 package import Primitives
+package import Processes
 import Reactor
 package import Services
 

@@ -1,6 +1,7 @@
 import Glibc
 import Logging
 import Primitives
+import Processes
 import Reactor
 import Services
 

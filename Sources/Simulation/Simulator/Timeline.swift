@@ -71,6 +71,8 @@ extension Timeline.Entry {
         case .notice(let observer, .factChanged(let key, _, _)): return "n\(observer): fact \(key) changed"
         case .notice(let observer, .waitingForApproval(let applicant)):
             return "n\(observer): \(nodeName(applicant.record.id, numbers)) waits for approval"
+        // A simulated node of this kind has no services: those have a simulation of their own.
+        case .notice(let observer, .service), .notice(let observer, .lease): return "n\(observer): services"
         case .notice(let observer, .nameConflict(let conflict)):
             return "n\(observer): \(nodeName(conflict.renamed, numbers)) goes by \(conflict.given)"
         }

@@ -1,3 +1,4 @@
+import Leases
 import Membership
 import Node
 import Primitives
@@ -75,16 +76,23 @@ extension FuzzTarget {
 
     /// A whole node that hears several datagrams of a member; each begins with its length in one byte.
     static let nodeCore = FuzzTarget("nodeCore", quickRuns: 600) {
-        let encoded = messages.map(MembershipCodec.encode).filter { $0.count < 256 }
+        let reports: [UInt8] = [66, 0, 1, 0, 3] + Array("web".utf8) + [0, 0, 0, 0, 0, 0, 0, 0, 7, 1]
+        let ack = LeaseCodec.encode(
+            LeaseMessage(voters: VoterVersion(lineage: 1, number: 1), .ack(generation: 1, sequence: 1)))
+        let encoded = (messages.map(MembershipCodec.encode) + [reports, ack]).filter { $0.count < 256 }
         return encoded.map { [UInt8($0.count)] + $0 } + [encoded.flatMap { [UInt8($0.count)] + $0 }]
     } check: { bytes in
         var now = Instant(sinceBoot: .seconds(100))
         let known = [(other, "b"), (third, "c")].map { id, name in
             MemberRecord(id: id, version: version, rank: .alive, profile: profile(name))
         }
+        var config = NodeConfig()
+        config.house = HouseSettings(
+            pair: LeaseConfig(.fast, isPair: true), votes: LeaseConfig(.fast, isPair: false), memory: LeaseMemory(),
+            reach: [])
         var core = NodeCore(
             id: own, version: version, profile: profile("a"), members: known, facts: SharedFacts(),
-            config: NodeConfig(), chance: SeededGenerator(seed: 1), now: now)
+            config: config, chance: SeededGenerator(seed: 1), now: now)
         for record in known {
             _ = core.handle(.sessionOpened(PeerIntroduction(record: record, keyVersion: 1), path: path), now: now)
         }

@@ -13,6 +13,9 @@ extension ServiceSupervisor {
         }
     }
 
+    /// Who may run each service, best first.
+    package var placement: [ServiceName: [NodeID]] { ranking() }
+
     package func reports(now: Instant) -> [ServiceReport] {
         let ranking = ranking()
         return names.compactMap { report(on: $0, ranking, now) }

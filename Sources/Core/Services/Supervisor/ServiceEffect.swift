@@ -21,6 +21,8 @@ package enum LeaseWish: Equatable, Sendable {
     case handOver(to: NodeID)
     /// Everything has stopped here: end the term; anybody may bid.
     case release
+    /// Let the term run out and say nothing, as a node that dies.
+    case abandon
 }
 
 /// What happened, for the event log and for `bramble why`.

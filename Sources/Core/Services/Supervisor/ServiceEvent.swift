@@ -46,6 +46,8 @@ package enum ServiceOrder: Equatable, Sendable {
     case restart(ServiceName)
     /// Forget failures and bars of it on this node, and try again at once.
     case clear(ServiceName)
+    /// Rehearse a failure: end it at once, tell nobody, and leave it alone for a while. Nothing where it does not run.
+    case playDead(ServiceName)
 }
 
 /// What this node needs to know of a member to place services.

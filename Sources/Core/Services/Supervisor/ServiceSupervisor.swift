@@ -175,6 +175,14 @@ package struct ServiceSupervisor: Sendable {
             units[name]?.restarts = []
             units[name]?.lastFailure = nil
             if case .quarantined = units[name]?.phase { units[name]?.phase = .quarantined(retryAt: now) }
+        case .playDead(let name):
+            guard let unit = units[name], unit.lease != nil, unit.phase == .running else { return }
+            units[name]?.lease = nil
+            units[name]?.holder = nil
+            units[name]?.saidWish = .leaveToOthers
+            units[name]?.bar = Unit.Bar(until: now + config.deadFor, reason: "an operator rehearses a failure")
+            effects.append(.lease(name, .abandon))
+            stopAtOnce(name, until: now, "an operator rehearses a failure", now)
         case .restart(let name):
             guard let phase = units[name]?.phase else { return }
             if phase == .running {

@@ -9,6 +9,8 @@ package struct SupervisorConfig: Equatable, Sendable {
     package var quickOrder: Duration = .seconds(10)
     /// How long a node leaves a service alone that failed on it. Default 10 min.
     package var barFor: Duration = .seconds(600)
+    /// How long a node leaves a service alone that it played dead for. Default 30 s, in which another one has taken it.
+    package var deadFor: Duration = .seconds(30)
     /// Restarts older than this are forgotten. Default 10 min.
     package var restartWindow: Duration = .seconds(600)
     /// Between tries: 0, 1, 2, 4 … seconds, up to this. Default 60 s.

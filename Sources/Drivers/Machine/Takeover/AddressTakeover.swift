@@ -339,6 +339,9 @@ package actor AddressTakeover {
 
     // MARK: Small things
 
+    /// Where an address that is held is.
+    package func interface(of address: IPAddress) -> String? { holdings[address]?.linkName }
+
     func snapshot(_ address: IPAddress) throws(TakeoverError) -> ([NetworkLink], [NetworkAddress]) {
         do throws(SystemError) {
             let (there, addresses) = try Netlink.snapshot()

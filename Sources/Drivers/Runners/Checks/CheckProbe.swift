@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 package import Primitives
+import Processes
 package import Reactor
 import Services
 

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Logging
 package import Primitives
+package import Processes
 import Reactor
 
 /// The daemon's side of the guard: a process of its own that ends services at their deadlines even while the daemon

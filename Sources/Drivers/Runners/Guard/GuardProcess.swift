@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Primitives
+import Processes
 import Reactor
 
 /// The guard: `bramble guard`, a process that does one thing. It reads a table in shared memory, sleeps until the next

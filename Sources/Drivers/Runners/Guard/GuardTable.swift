@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Primitives
+import Processes
 
 /// Memory that the daemon and its guard share: for each service, what to end and when.
 ///

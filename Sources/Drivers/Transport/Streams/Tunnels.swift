@@ -9,7 +9,7 @@ import Wire
 /// Byte streams between programs of two nodes, such as two halves of rsync: each over a TLS connection of its own, and on a
 /// thread of its own, so that a gigabyte neither holds up a message nor the loop that carries them.
 ///
-/// One side asks with a few words what it wants; the other refuses, with a reason for people, or names a descriptor of a
+/// One side asks with a few words what it wants; the other refuses, with a reason for people, or names the sockets of a
 /// program. From then on bytes go both ways until both have ended, or either breaks.
 package actor Tunnels {
     package struct Limits: Equatable, Sendable {
@@ -26,10 +26,31 @@ package actor Tunnels {
     /// Bytes of a request.
     package static let maximumRequest = 4_096
 
+    /// Where the program at this end is spoken to: non-blocking sockets, from now on owned and closed by the tunnel.
+    package struct Ends: Equatable, Sendable {
+        /// What the program says comes from here.
+        package var input: Int32
+        /// What it is told goes here. Often the same.
+        package var output: Int32
+        /// As a remote shell: when the program on the other side has ended, nobody waits for this one to say that it has
+        /// nothing more to say. It may wait for us.
+        package var endsWithOther = false
+        package init(_ socket: Int32) { self.init(input: socket, output: socket) }
+        package init(input: Int32, output: Int32, endsWithOther: Bool = false) {
+            self.input = input
+            self.output = output
+            self.endsWithOther = endsWithOther
+        }
+
+        fileprivate func close() {
+            Glibc.close(input)
+            if output != input { Glibc.close(output) }
+        }
+    }
+
     /// What the asked side says.
     package enum Answer: Sendable {
-        /// One end of a non-blocking socket pair, from now on owned and closed by the tunnel.
-        case accept(descriptor: Int32)
+        case accept(Ends)
         case refuse(String)
     }
     /// What a tunnel carried, from this side's view.
@@ -72,11 +93,11 @@ package actor Tunnels {
 
     // MARK: For the daemon
 
-    /// Opens a tunnel, carries bytes between it and `descriptor` until both directions have ended, and tells how many.
+    /// Opens a tunnel, carries bytes between it and a program until both directions have ended, and tells how many.
     ///
-    /// - Parameter descriptor: one end of a non-blocking socket pair; closed in any case when this returns.
+    /// - Parameter ends: closed in any case when this returns.
     package func run(
-        to peer: NodeID, endpoints: [Endpoint], request: [UInt8], descriptor: Int32
+        to peer: NodeID, endpoints: [Endpoint], request: [UInt8], ends: Ends
     ) async throws(TunnelError) -> Traffic {
         precondition(request.count <= Self.maximumRequest, "a tunnel's request is at most \(Self.maximumRequest) bytes")
         var failure = TunnelError.noAnswer(peer, endpoints)
@@ -94,15 +115,15 @@ package actor Tunnels {
                 break
             }
             let result: Result<Traffic, TunnelError> = await withCheckedContinuation { continuation in
-                dial(endpoint, peer, request, descriptor) { continuation.resume(returning: $0) }
+                dial(endpoint, peer, request, ends) { continuation.resume(returning: $0) }
             }
             switch result {
             case .success(let traffic): return traffic
-            case .failure(.noAnswer): continue  // another address of it may do; the descriptor is still ours
+            case .failure(.noAnswer): continue  // another address of it may do; the ends are still ours
             case .failure(let error): throw error
             }
         }
-        close(descriptor)
+        ends.close()
         throw failure
     }
 
@@ -146,7 +167,7 @@ package actor Tunnels {
     }
 
     private func dial(
-        _ endpoint: Endpoint, _ peer: NodeID, _ request: [UInt8], _ descriptor: Int32,
+        _ endpoint: Endpoint, _ peer: NodeID, _ request: [UInt8], _ ends: Ends,
         _ done: @escaping (Result<Traffic, TunnelError>) -> Void
     ) {
         var kernel = endpoint.kernel
@@ -157,7 +178,7 @@ package actor Tunnels {
         let connection = StreamConnection(
             number: number, descriptor: socket, direction: .outgoing, remote: endpoint,
             channel: context.makeChannel { $0 == peer && allowed($0) }, hello: hello, now: SystemClock.now)
-        let tunnel = Tunnel(number: number, connection: connection, peer: peer, side: .asking(request, descriptor))
+        let tunnel = Tunnel(number: number, connection: connection, peer: peer, side: .asking(request, ends))
         tunnel.done = done
         tunnels[number] = tunnel
         watch(tunnel)
@@ -198,7 +219,7 @@ package actor Tunnels {
                 let reason = String(decoding: frame.payload.prefix(1_024), as: UTF8.self)
                 return end(tunnel, .failure(.refused(tunnel.peer, reason)))
             }
-            if case .asking(_, let descriptor) = tunnel.side { join(tunnel, descriptor) }
+            if case .asking(_, let ends) = tunnel.side { join(tunnel, ends) }
         case (.tunnelData, .open): tunnel.received(frame.payload)
         case (.tunnelEnd, .open): tunnel.networkEnded()
         case (nil, _): break  // of a newer version
@@ -208,13 +229,13 @@ package actor Tunnels {
 
     private func answer(_ number: UInt64, _ answer: Answer) {
         guard let tunnel = tunnels[number], tunnel.phase == .deciding else {
-            if case .accept(let descriptor) = answer { close(descriptor) }
+            if case .accept(let ends) = answer { ends.close() }
             return
         }
         switch answer {
-        case .accept(let descriptor):
+        case .accept(let ends):
             tunnel.connection.send(Frame(.tunnelAnswer, payload: []))
-            join(tunnel, descriptor)
+            join(tunnel, ends)
         case .refuse(let reason):
             tunnel.connection.send(Frame(.tunnelAnswer, payload: Array(reason.utf8.prefix(1_024))))
             // Who asked ends the connection when it has read it.
@@ -224,13 +245,17 @@ package actor Tunnels {
     }
 
     /// From here on bytes flow.
-    private func join(_ tunnel: Tunnel, _ descriptor: Int32) {
-        tunnel.join(descriptor)
+    private func join(_ tunnel: Tunnel, _ ends: Ends) {
+        tunnel.join(ends)
         let number = tunnel.number
-        tunnel.localRegistration = loop.watch(descriptor, for: .readable) { [weak self] readiness in
+        tunnel.localRegistration = loop.watch(ends.input, for: .readable) { [weak self] readiness in
             self?.assumeIsolated { $0.localReady(number, readiness) }
         }
         tunnel.localInterest = .readable
+        guard ends.output != ends.input else { return }
+        tunnel.outputRegistration = loop.watch(ends.output, for: []) { [weak self] readiness in
+            self?.assumeIsolated { $0.outputReady(number, readiness) }
+        }
     }
 
     // MARK: What the loop reports
@@ -257,6 +282,17 @@ package actor Tunnels {
         advance(tunnel) { () throws(StreamConnection.Failure) in
             if readiness.contains(.readable) { tunnel.readLocal() }
         }
+    }
+
+    /// The other of two sockets. A hang-up is reported even when nothing is watched for: then it is watched no more.
+    private func outputReady(_ number: UInt64, _ readiness: EventLoop.Readiness) {
+        guard let tunnel = tunnels[number] else { return }
+        if !readiness.contains(.writable), let one = tunnel.outputRegistration {
+            loop.cancel(one)
+            tunnel.outputRegistration = nil
+            tunnel.goDeaf()
+        }
+        advance(tunnel) { () throws(StreamConnection.Failure) in }
     }
 
     /// Does a step, then moves what can be moved, and watches for what can not.
@@ -286,6 +322,10 @@ package actor Tunnels {
             loop.rearm(registration, for: network)
             tunnel.watchedNetwork = network
         }
+        if let registration = tunnel.outputRegistration, tunnel.wantedOutput != tunnel.outputInterest {
+            loop.rearm(registration, for: tunnel.wantedOutput)
+            tunnel.outputInterest = tunnel.wantedOutput
+        }
         let local = tunnel.wantedLocal
         if let registration = tunnel.localRegistration, local != tunnel.localInterest {
             loop.rearm(registration, for: local)
@@ -297,6 +337,7 @@ package actor Tunnels {
         guard tunnels.removeValue(forKey: tunnel.number) != nil else { return }
         if let registration = tunnel.connection.registration { loop.cancel(registration) }
         if let registration = tunnel.localRegistration { loop.cancel(registration) }
+        if let registration = tunnel.outputRegistration { loop.cancel(registration) }
         tunnel.connection.close()
         // Where nobody answered, whoever asked may try another address with the same descriptor.
         if case .failure(.noAnswer) = result {} else { tunnel.closeLocal() }
@@ -331,10 +372,10 @@ package actor Tunnels {
     }
 }
 
-/// One tunnel: a connection, and the descriptor of the program at this end.
+/// One tunnel: a connection, and the program at this end.
 private final class Tunnel {
     enum Side {
-        case asking([UInt8], Int32)
+        case asking([UInt8], Tunnels.Ends)
         case asked
     }
     enum Phase { case opening, deciding, refused, open }
@@ -355,8 +396,11 @@ private final class Tunnel {
     var watchedNetwork: EventLoop.Readiness?
     var localRegistration: EventLoop.Registration?
     var localInterest: EventLoop.Readiness = []
+    /// Where the program listens on another socket than the one it talks on.
+    var outputRegistration: EventLoop.Registration?
+    var outputInterest: EventLoop.Readiness = []
 
-    private var local: Int32 = -1
+    private var local: Tunnels.Ends?
     private var forLocal: [[UInt8]] = []
     private var forLocalBytes = 0
     private var firstOffset = 0
@@ -388,19 +432,21 @@ private final class Tunnel {
     var wantedLocal: EventLoop.Readiness {
         var interest: EventLoop.Readiness = []
         if !hasLocalEnded, connection.unsentBytes < Self.window { interest.insert(.readable) }
-        if !forLocal.isEmpty { interest.insert(.writable) }
+        if !forLocal.isEmpty, isOneSocket { interest.insert(.writable) }
         return interest
     }
+    var wantedOutput: EventLoop.Readiness { forLocal.isEmpty || isOneSocket ? [] : .writable }
+    private var isOneSocket: Bool { local.map { $0.input == $0.output } ?? true }
 
-    func join(_ descriptor: Int32) {
-        local = descriptor
+    func join(_ ends: Tunnels.Ends) {
+        local = ends
         phase = .open
         lastMoved = SystemClock.now
     }
     func closeLocal() {
-        if case .asking(_, let descriptor) = side { local = descriptor }
-        if local >= 0 { close(local) }
-        local = -1
+        if case .asking(_, let ends) = side { local = ends }
+        local?.close()
+        local = nil
     }
 
     // MARK: Bytes
@@ -420,10 +466,16 @@ private final class Tunnel {
     }
 
     /// Programs see the end of their input, and may go on talking.
-    private func endLocalInput() { if local >= 0 { shutdown(local, Int32(SHUT_WR)) } }
+    private func endLocalInput() {
+        guard let local else { return }
+        shutdown(local.output, Int32(SHUT_WR))
+        guard local.endsWithOther, !hasLocalEnded else { return }
+        hasLocalEnded = true
+        connection.send(Frame(.tunnelEnd, payload: []))
+    }
 
     func writeLocal() {
-        guard local >= 0 else { return }
+        guard let local = local?.output else { return }
         while let first = forLocal.first {
             let written = first.withUnsafeBytes {
                 clinux_send_stream(local, $0.baseAddress! + firstOffset, $0.count - firstOffset)
@@ -443,14 +495,16 @@ private final class Tunnel {
         }
     }
 
-    private func goDeaf() {
+    func goDeaf() {
         isLocalDeaf = true
         forLocal = []
         forLocalBytes = 0
         firstOffset = 0
+        if hasNetworkEnded { endLocalInput() }
     }
 
     func readLocal() {
+        guard let local = local?.input else { return }
         // A bounded portion: another tunnel's program wants its turn.
         for _ in 0..<8 where !hasLocalEnded && connection.unsentBytes < Self.window {
             var bytes = [UInt8](unsafeUninitializedCapacity: Self.portion) { buffer, count in

@@ -11,7 +11,7 @@ package enum GroupName: Hashable, Sendable, CustomStringConvertible {
     /// descends from them. A daemon that both leaves its session and wipes its environment is not found.
     case mark(String)
 
-    static let variable = "BRAMBLE_RUN"
+    package static let variable = "BRAMBLE_RUN"
 
     package var description: String {
         switch self {
@@ -64,12 +64,12 @@ package final class ProcessGroup: Sendable {
     package let name: GroupName
     private let counter = Locked<UInt64>(0)
 
-    init(_ name: GroupName) { self.name = name }
+    package init(_ name: GroupName) { self.name = name }
 
     /// Where the service itself runs, and where one action does.
-    enum Part: Equatable { case service, action(UInt64) }
+    package enum Part: Equatable { case service, action(UInt64) }
 
-    func newAction() -> Part {
+    package func newAction() -> Part {
         .action(
             counter.withLock {
                 $0 += 1
@@ -77,7 +77,7 @@ package final class ProcessGroup: Sendable {
             })
     }
 
-    func name(of part: Part) -> GroupName {
+    package func name(of part: Part) -> GroupName {
         switch (name, part) {
         case (.controlGroup(let path), .service): .controlGroup(path: "\(path)/run")
         case (.controlGroup(let path), .action(let number)): .controlGroup(path: "\(path)/action-\(number)")
@@ -87,7 +87,7 @@ package final class ProcessGroup: Sendable {
     }
 
     /// What a child of this part has in its environment, and the open cgroup.procs that it writes itself into (-1: none).
-    func enter(_ part: Part) -> (variable: String?, descriptor: Int32) {
+    package func enter(_ part: Part) -> (variable: String?, descriptor: Int32) {
         switch name(of: part) {
         case .mark(let mark): return (mark, -1)
         case .controlGroup(let path):
@@ -99,7 +99,7 @@ package final class ProcessGroup: Sendable {
     }
 
     /// After an action: its group goes, and what it left running with it.
-    func leave(_ part: Part) {
+    package func leave(_ part: Part) {
         let name = name(of: part)
         guard part != .service, case .controlGroup(let path) = name else {
             if part != .service, !name.isEmpty { name.kill() }
@@ -186,16 +186,16 @@ package final class ProcessTree: Sendable {
 }
 
 package struct GroupFailure: OperatorError, Equatable {
-    let path: String
-    let code: Int32
+    package let path: String
+    package let code: Int32
     package var problem: String { "no control group could be made at \(path): \(String(cString: strerror(code)))" }
     package var remedy: String { "the service needs Delegate=yes, and ProtectControlGroups=no: systemctl cat bramble" }
 }
 
 /// Files of control group version 2.
-enum ControlGroups {
+package enum ControlGroups {
     /// A directory of our own below the group that this process is in.
-    static func home(scope: String, mount: String?) -> ProcessTree.Kind {
+    package static func home(scope: String, mount: String?) -> ProcessTree.Kind {
         guard let root = mount ?? findMount() else {
             return .marks(reason: "control groups (version 2) are not mounted")
         }
@@ -226,39 +226,39 @@ enum ControlGroups {
     }
 
     /// The directory of a path that systemd names.
-    static func unitPath(_ path: String) -> String { (findMount() ?? "/sys/fs/cgroup") + path }
+    package static func unitPath(_ path: String) -> String { (findMount() ?? "/sys/fs/cgroup") + path }
 
-    static func read(_ path: String, limit: Int = 1 << 20) -> String? {
+    package static func read(_ path: String, limit: Int = 1 << 20) -> String? {
         SmallFile.read(path, limit: limit).map { String(decoding: $0, as: UTF8.self) }
     }
 
-    static func write(_ text: String, to path: String) -> Bool {
+    package static func write(_ text: String, to path: String) -> Bool {
         let file = open(path, O_WRONLY | O_CLOEXEC)
         guard file >= 0 else { return false }
         defer { close(file) }
         return Glibc.write(file, text, text.utf8.count) == text.utf8.count
     }
 
-    static func directories(in path: String) -> [String] {
+    package static func directories(in path: String) -> [String] {
         SmallFile.names(in: path) { $0.pointee.d_type == UInt8(DT_DIR) }
     }
 
-    static func processes(below path: String) -> [pid_t] {
+    package static func processes(below path: String) -> [Int32] {
         let own = (read("\(path)/cgroup.procs") ?? "").split(separator: "\n").compactMap { pid_t($0) }
         return own.filter { $0 > 1 } + directories(in: path).flatMap { processes(below: "\(path)/\($0)") }
     }
 
     @discardableResult
-    static func remove(_ path: String) -> Bool {
+    package static func remove(_ path: String) -> Bool {
         for name in directories(in: path) where !remove("\(path)/\(name)") { return false }
         return rmdir(path) == 0 || errno == ENOENT
     }
 }
 
 /// Small files of /proc, /sys and the operator's.
-enum SmallFile {
+package enum SmallFile {
     /// Nil when it cannot be read; cut off at the limit.
-    static func read(_ path: String, limit: Int) -> [UInt8]? {
+    package static func read(_ path: String, limit: Int) -> [UInt8]? {
         let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard file >= 0 else { return nil }
         defer { close(file) }
@@ -275,9 +275,9 @@ enum SmallFile {
     }
 
     /// Sorted, without those that begin with a dot.
-    static func names(in path: String, where isWanted: (UnsafeMutablePointer<dirent>) -> Bool = { _ in true })
-        -> [String]
-    {
+    package static func names(in path: String) -> [String] { names(in: path) { _ in true } }
+
+    static func names(in path: String, where isWanted: (UnsafeMutablePointer<dirent>) -> Bool) -> [String] {
         guard let directory = opendir(path) else { return [] }
         defer { closedir(directory) }
         var result: [String] = []
@@ -293,7 +293,7 @@ enum SmallFile {
 }
 
 /// What /proc tells about processes: the fallback where there are no control groups.
-enum ProcessTable {
+package enum ProcessTable {
     private struct Entry {
         var process: pid_t
         var parent: pid_t
@@ -301,7 +301,7 @@ enum ProcessTable {
     }
 
     /// Processes that carry the mark, or one below it, those of the same sessions, and all that descend from them.
-    static func marked(_ mark: String) -> [pid_t] {
+    package static func marked(_ mark: String) -> [Int32] {
         let wanted = Array("\(GroupName.variable)=\(mark)".utf8)
         let own = getpid()
         let ownSession = getsid(0)
@@ -343,7 +343,7 @@ enum ProcessTable {
     }
 
     /// "1234 (nginx)", for messages.
-    static func describe(_ process: pid_t) -> String {
+    package static func describe(_ process: Int32) -> String {
         let name = ControlGroups.read("/proc/\(process)/comm").map {
             $0.split(separator: "\n").first.map(String.init) ?? ""
         }

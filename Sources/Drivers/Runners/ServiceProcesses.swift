@@ -1,6 +1,7 @@
 import Glibc
 import Logging
 package import Primitives
+package import Processes
 import Reactor
 
 /// What every runner of one service has in common: its names, its group of processes, its actions, their end.

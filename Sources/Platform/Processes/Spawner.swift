@@ -5,8 +5,8 @@ import Primitives
 package import Reactor
 
 /// How one run of a program ended, and what it printed.
-struct ActionEnd: Equatable, Sendable {
-    enum Cause: Equatable, Sendable, CustomStringConvertible {
+package struct ActionEnd: Equatable, Sendable {
+    package enum Cause: Equatable, Sendable, CustomStringConvertible {
         case ended(ProcessEnd)
         /// Its deadline came; it was ended.
         case timedOut(after: Duration)
@@ -14,7 +14,7 @@ struct ActionEnd: Equatable, Sendable {
         case aborted
         case notStarted(SpawnFailure)
 
-        var description: String {
+        package var description: String {
             switch self {
             case .ended(let end): end.description
             case .timedOut(let limit): "it was not done within \(limit.inSeconds) and was ended"
@@ -23,32 +23,42 @@ struct ActionEnd: Equatable, Sendable {
             }
         }
     }
-    var cause: Cause
+    package var cause: Cause
     /// The last lines of standard error and output, at most `Spawner.keptLines` each.
-    var errors: [String] = []
-    var output: [String] = []
+    package var errors: [String] = []
+    package var output: [String] = []
     /// All of standard output, where it was asked for; cut off at its limit.
-    var content: [UInt8] = []
-    var took: Duration = .zero
+    package var content: [UInt8] = []
+    package var took: Duration = .zero
 
-    var code: Int32? { if case .ended(.exited(let code)) = cause { code } else { nil } }
+    package init(
+        cause: Cause, errors: [String] = [], output: [String] = [], content: [UInt8] = [], took: Duration = .zero
+    ) {
+        self.cause = cause
+        self.errors = errors
+        self.output = output
+        self.content = content
+        self.took = took
+    }
+
+    package var code: Int32? { if case .ended(.exited(let code)) = cause { code } else { nil } }
     /// What it said last, for a sentence to people.
-    var lastWords: String? { errors.last ?? output.last }
+    package var lastWords: String? { errors.last ?? output.last }
 }
 
 /// Starts programs and sees them to their end, on an event loop. Nothing of it waits: the loop should still not be the
 /// pulse's, since starting a program takes about a millisecond.
 package final class Spawner: Sendable {
     /// Lines kept of each stream for messages.
-    static let keptLines = 20
+    package static let keptLines = 20
     /// Lines a second and stream that are passed on; more are counted and left out.
-    static let linesPerSecond = 100
+    package static let linesPerSecond = 100
 
     package let loop: EventLoop
     package init(on loop: EventLoop) { self.loop = loop }
 
     /// One run under way. Ends by itself, by its deadline, or by `abort`.
-    final class Run: @unchecked Sendable {
+    package final class Run: @unchecked Sendable {
         // On the loop only.
         fileprivate var child: Child?
         fileprivate var watch: EventLoop.Registration?
@@ -60,7 +70,7 @@ package final class Spawner: Sendable {
         fileprivate let begun = SystemClock.now
         fileprivate let finished: @Sendable (ActionEnd) -> Void
         fileprivate let keepsReading: Bool
-        var process: pid_t? { child?.process }
+        package var process: Int32? { child?.process }
 
         fileprivate init(
             in group: ProcessGroup?, _ part: ProcessGroup.Part, keepsReading: Bool,
@@ -74,7 +84,7 @@ package final class Spawner: Sendable {
     }
 
     /// Runs to the end. `captures` bytes of standard output are handed back whole. Lines go to `line` as they come.
-    func run(
+    package func run(
         _ command: Command, in group: ProcessGroup? = nil, _ part: ProcessGroup.Part = .action(0),
         deadline: Duration, grace: Duration = .seconds(3), captures: Int = 0,
         began: (@Sendable (Run) -> Void)? = nil, line: (@Sendable (String) -> Void)? = nil
@@ -90,16 +100,18 @@ package final class Spawner: Sendable {
     }
 
     /// Starts one. On the loop. `finished` is called once, on the loop: before this returns nil when it cannot start.
-    /// Without a deadline it may run for ever.
-    func launch(
+    /// Without a deadline it may run for ever. `talksTo`: a socket that is its standard input and output; the caller's
+    /// own descriptor of it stays the caller's. `extraDescriptors`: what it has as 3, 4.
+    package func launch(
         _ command: Command, in group: ProcessGroup?, _ part: ProcessGroup.Part, deadline: Duration?,
-        grace: Duration = .seconds(3), captures: Int = 0, extraDescriptors: [Int32] = [],
+        grace: Duration = .seconds(3), captures: Int = 0, talksTo: Int32? = nil, extraDescriptors: [Int32] = [],
         line: (@Sendable (String) -> Void)? = nil, finished: @escaping @Sendable (ActionEnd) -> Void
     ) -> Run? {
         // A start leaves daemons behind that hold its pipes: closed, they would die of SIGPIPE at their next word.
         let run = Run(in: group, part, keepsReading: part == .service, finished: finished)
         do throws(SpawnFailure) {
-            try start(run, command, captures: captures, extraDescriptors: extraDescriptors, line: line)
+            try start(
+                run, command, captures: captures, talksTo: talksTo, extraDescriptors: extraDescriptors, line: line)
         } catch {
             if part != .service { group?.leave(part) }
             finished(ActionEnd(cause: .notStarted(error)))
@@ -115,12 +127,12 @@ package final class Spawner: Sendable {
     }
 
     /// Ends a run before its time; its `finished` comes soon. From any thread; twice is harmless.
-    func abort(_ run: Run, grace: Duration = .zero) {
+    package func abort(_ run: Run, grace: Duration = .zero) {
         loop.perform { self.end(run, because: .aborted, grace: grace) }
     }
 
     private func start(
-        _ run: Run, _ command: Command, captures: Int, extraDescriptors: [Int32],
+        _ run: Run, _ command: Command, captures: Int, talksTo: Int32?, extraDescriptors: [Int32],
         line: (@Sendable (String) -> Void)?
     ) throws(SpawnFailure) {
         var opened: [Int32] = []
@@ -154,7 +166,7 @@ package final class Spawner: Sendable {
         }
         do throws(SpawnFailure) {
             run.child = try Child.spawn(
-                environment, descriptors: [nothing, ends[0][1], ends[1][1]] + extraDescriptors,
+                environment, descriptors: [talksTo ?? nothing, talksTo ?? ends[0][1], ends[1][1]] + extraDescriptors,
                 controlGroup: descriptor)
         } catch {
             for one in ends { close(one[0]) }
@@ -276,7 +288,7 @@ private final class StreamReader: @unchecked Sendable {
 
 extension Duration {
     /// For sentences: "20 s", "0.25 s".
-    var inSeconds: String {
+    package var inSeconds: String {
         let hundredths = Int((seconds * 100).rounded())
         let rest = hundredths % 100
         if rest == 0 { return "\(hundredths / 100) s" }

@@ -2,7 +2,6 @@ import CLinux
 import Glibc
 import Primitives
 import Reactor
-package import Services
 
 /// A program to run, and all it gets: nothing of the daemon's own environment, descriptors or signal settings reaches it.
 package struct Command: Equatable, Sendable {
@@ -32,7 +31,12 @@ package struct Command: Equatable, Sendable {
 package struct SpawnFailure: OperatorError, Equatable {
     package let path: String
     package let code: Int32
-    let stage: Int32
+    package let stage: Int32
+
+    /// It cannot be executed here: not there, or not executable. Trying again does not help.
+    package var isMissing: Bool {
+        stage == CLINUX_STAGE_EXEC && [ENOENT, EACCES, ENOEXEC, ENOTDIR, ELOOP].contains(code)
+    }
 
     package var problem: String {
         let text = String(cString: strerror(code))
@@ -54,20 +58,16 @@ package struct SpawnFailure: OperatorError, Equatable {
         default: "start it by hand to see more: \(path)"
         }
     }
-    /// Is something missing on this machine, or would trying again help?
-    package var reach: OrderResult.Failure.Reach {
-        stage == CLINUX_STAGE_EXEC && [ENOENT, EACCES, ENOEXEC, ENOTDIR, ELOOP].contains(code) ? .here : .passing
-    }
 }
 
 /// A process of ours that runs, or has ended and waits to be asked how. Its number stays its own until it is reaped.
-struct Child: Sendable {
-    let process: pid_t
+package struct Child: Sendable {
+    package let process: Int32
     /// Readable when it has ended.
-    let handle: Int32
+    package let handle: Int32
 
     /// What a child has as descriptors 0, 1, 2, …
-    static func spawn(
+    package static func spawn(
         _ command: Command, descriptors: [Int32], controlGroup: Int32 = -1
     ) throws(SpawnFailure) -> Child {
         func refused(_ code: Int32) -> SpawnFailure {
@@ -102,7 +102,7 @@ struct Child: Sendable {
     }
 
     /// Nil while it runs.
-    func reap() -> ProcessEnd? {
+    package func reap() -> ProcessEnd? {
         var code: Int32 = 0
         var signal: Int32 = 0
         switch clinux_reap(handle, &code, &signal) {

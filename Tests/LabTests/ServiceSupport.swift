@@ -1,0 +1,84 @@
+import BrambleAPI
+import Lab
+
+/// A cluster with one small service behind a floating address, and a third host that asks for it all the time.
+@LabThread
+final class ServiceCluster {
+    static let address = "10.77.0.50"
+    static let port: UInt16 = 7000
+    let cluster: Cluster
+    let client: Host
+    private var watch: AddressWatch?
+
+    /// Sends back what it gets, a space, and the node's name; the same over TCP for checks. It ends when it is told to.
+    private static let program = """
+        import socket, sys, threading
+        name = socket.gethostname()
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("\(ServiceCluster.address)", \(ServiceCluster.port)))
+        tcp = socket.socket()
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind(("\(ServiceCluster.address)", \(ServiceCluster.port)))
+        tcp.listen(16)
+        def accept():
+            while True:
+                tcp.accept()[0].close()
+        threading.Thread(target=accept, daemon=True).start()
+        while True:
+            data, peer = udp.recvfrom(2048)
+            udp.sendto(data + b" " + name.encode(), peer)
+
+        """
+    static let programPath = "/usr/local/bin/echo-service"
+
+    static func document(_ more: String = "", reach: Bool = true, run: String? = nil) -> String {
+        """
+        \(reach ? "reach: [10.77.0.9]" : "")
+        services:
+          - name: web
+            addresses: [\(address)/24]
+            run: exec:[\(run ?? "/usr/bin/python3, -S, \(programPath)")]
+            check: tcp:\(port)
+            startWithin: 5s
+            restarts: 1
+        \(more)
+        """
+    }
+
+    /// Daemons on the named hosts; the client is one host more, without a daemon, and the one that the reach list names.
+    init(_ names: String..., options: [String] = []) throws {
+        cluster = try Cluster(names: names, others: ["client"], options: options)
+        client = cluster.lab["client"]
+        try client.require("ip", "address", "add", "10.77.0.9/24", "dev", "eth0")
+        for node in cluster.nodes { try node.host.write(Self.program, to: Self.programPath) }
+    }
+
+    func apply(_ document: String) throws { try cluster.nodes[0].apply(document) }
+
+    /// The node that runs the service, once every node says the same.
+    func holder(within limit: Duration = .seconds(40), among nodes: [BrambleNode]? = nil) -> BrambleNode? {
+        let asked = nodes ?? cluster.nodes
+        return eventually(within: limit, every: .milliseconds(50)) {
+            let views = asked.map { $0.service("web") }
+            guard let first = views.first ?? nil, first.state == .running, let name = first.node,
+                views.allSatisfy({ $0?.state == .running && $0?.node == name })
+            else { return nil }
+            return cluster.nodes.first { $0.name == name }
+        }
+    }
+    func other(than node: BrambleNode) -> BrambleNode { cluster.others(than: node)[0] }
+
+    func watchAddress() throws { watch = try AddressWatch(Self.address, port: Self.port, from: client) }
+    var samples: [AddressWatch.Sample] { watch?.samples ?? [] }
+    func endWatch() -> [AddressWatch.Sample] { watch?.stop() ?? [] }
+
+    /// The service of this node answers the client, for the first time since a moment.
+    func serves(_ node: BrambleNode, since moment: Double, within limit: Duration = .seconds(40)) -> Bool {
+        eventually(within: limit) { samples.contains { $0.at > moment && $0.nodes == [node.name] } }
+    }
+
+    var report: String {
+        let services = cluster.nodes.map { node in "\(node.name): \(node.service("web").map { "\($0)" } ?? "-")" }
+        return services.joined(separator: "\n") + "\n" + cluster.logs
+    }
+}

@@ -1,0 +1,334 @@
+import BrambleAPI
+import Lab
+import Testing
+
+@Suite(
+    "services that survive their machine", .serialized, .enabled(if: Lab.isAvailable, "no lab: \(Lab.obstacle ?? "")"))
+@LabThread
+struct ServiceTests {
+    /// For the log: what a client saw, never judged by a time.
+    private func tell(_ title: String, _ samples: [AddressWatch.Sample], since moment: Double) {
+        let address = samples.gap(around: moment) { !$0.hardware.isEmpty } ?? -1
+        let service = samples.gap(around: moment) { !$0.nodes.isEmpty } ?? -1
+        print("gap: \(title): address \(Int(address)) ms, service \(Int(service)) ms")
+    }
+
+    /// Nobody ever served beside another, and the address went from one to the next once.
+    private func judge(_ samples: [AddressWatch.Sample], _ expected: [String], _ house: ServiceCluster) {
+        #expect(samples.doubles.isEmpty, "\(samples.doubles)\n\(house.report)")
+        #expect(samples.holders == expected, "\(samples.holders)\n\(house.report)")
+        #expect(samples.owners.count == expected.count, "\(samples.owners)\n\(house.report)")
+    }
+
+    /// Something befalls the node that runs the service; afterwards another one does, alone, and stays.
+    private func fail(
+        _ title: String, _ house: ServiceCluster, document: String = ServiceCluster.document(),
+        _ fault: (BrambleNode, Lab) throws -> Void, afterwards: (BrambleNode, Lab) throws -> Void = { _, _ in }
+    ) throws {
+        try house.apply(document)
+        let first = try #require(house.holder(), "\(house.report)")
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        pause(.seconds(1))
+        let moment = monotonicSeconds()
+        try fault(first, house.cluster.lab)
+        let next = eventually(within: .seconds(40)) {
+            house.samples.last { $0.at > moment && !$0.nodes.isEmpty && $0.nodes != [first.name] }?.nodes.first
+        }
+        let second = try #require(next, "\(title): nobody took over\n\(house.report)")
+        pause(.seconds(1))
+        let back = monotonicSeconds()
+        try afterwards(first, house.cluster.lab)
+        // Whoever comes back waits: the service stays where it is.
+        pause(.seconds(4))
+        #expect(house.serves(house.cluster[second], since: back + 3.5), "\(house.report)")
+        let samples = house.endWatch()
+        judge(samples, [first.name, second], house)
+        tell(title, samples, since: moment)
+    }
+
+    @Test("two nodes: the node that runs it loses power, and the other one answers at its address")
+    func powerOff() throws {
+        try fail("two nodes, power off", try ServiceCluster("n1", "n2")) { node, lab in try lab.powerOff(node.host) }
+    }
+
+    @Test("three nodes: the node that runs it loses power, and one of the others answers at its address")
+    func powerOffOfThree() throws {
+        try fail("three nodes, power off", try ServiceCluster("n1", "n2", "n3")) { node, lab in
+            try lab.powerOff(node.host)
+        }
+    }
+
+    @Test("a daemon that is stopped falls silent at its address in time, and finds itself replaced when it goes on")
+    func frozen() throws {
+        try fail(
+            "two nodes, daemon stopped", try ServiceCluster("n1", "n2"),
+            { node, _ in node.process?.freeze() }, afterwards: { node, _ in node.process?.thaw() })
+    }
+
+    @Test("three nodes: a daemon that is stopped falls silent in time, and finds itself replaced when it goes on")
+    func frozenOfThree() throws {
+        try fail(
+            "three nodes, daemon stopped", try ServiceCluster("n1", "n2", "n3"),
+            { node, _ in node.process?.freeze() }, afterwards: { node, _ in node.process?.thaw() })
+    }
+
+    @Test("a killed daemon's service goes to the other node, and the daemon finds it there when it is started again")
+    func killed() throws {
+        try fail(
+            "two nodes, daemon killed", try ServiceCluster("n1", "n2"),
+            { node, _ in node.kill() }, afterwards: { node, _ in try node.restart() })
+    }
+
+    @Test("a cable that is pulled moves the service, and it stays there when the cable is back")
+    func unplugged() throws {
+        try fail(
+            "two nodes, port down", try ServiceCluster("n1", "n2"),
+            { node, lab in try lab.unplug(node.host) }, afterwards: { node, lab in try lab.plug(node.host) })
+    }
+
+    @Test("a node that is cut off from everybody, with its carrier there, gives way, and stays away when it is back")
+    func cutOff() throws {
+        try fail(
+            "two nodes, cut off", try ServiceCluster("n1", "n2"),
+            { node, lab in try lab.cut(node.host) }, afterwards: { _, lab in try lab.heal() })
+    }
+
+    @Test("three nodes: one that is cut off from everybody gives way, and stays away when it is back")
+    func cutOffOfThree() throws {
+        try fail(
+            "three nodes, cut off", try ServiceCluster("n1", "n2", "n3"),
+            { node, lab in try lab.cut(node.host) }, afterwards: { _, lab in try lab.heal() })
+    }
+
+    @Test("a node whose packets do not get out any more gives way")
+    func mute() throws {
+        try fail(
+            "two nodes, nothing gets out", try ServiceCluster("n1", "n2"),
+            { node, lab in
+                for other in lab.hosts where other !== node.host { try lab.drop(from: node.host, to: other) }
+            }, afterwards: { _, lab in try lab.heal() })
+    }
+
+    @Test("a node that hears nothing any more gives way")
+    func deaf() throws {
+        try fail(
+            "two nodes, nothing gets in", try ServiceCluster("n1", "n2"),
+            { node, lab in
+                for other in lab.hosts where other !== node.host { try lab.drop(from: other, to: node.host) }
+            }, afterwards: { _, lab in try lab.heal() })
+    }
+
+    @Test("nothing moves when the hosts of the reach list are gone, as long as the nodes hear each other")
+    func reachGone() throws {
+        let house = try ServiceCluster("n1", "n2")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        try house.client.require("ip", "address", "del", "10.77.0.9/24", "dev", "eth0")
+        let moment = monotonicSeconds()
+        pause(.seconds(5))
+        #expect(house.serves(first, since: moment + 4.5), "\(house.report)")
+        judge(house.endWatch(), [first.name], house)
+    }
+
+    @Test("a service is moved, its node is drained, the other one is put on hold: each time it goes where it should")
+    func ordered() throws {
+        let house = try ServiceCluster("n1", "n2")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        let second = house.other(than: first)
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        var moment = monotonicSeconds()
+        let moved = try first.ask(
+            "POST", "/v1/services/web/move", body: "{\"to\":\"\(second.name)\"}", within: .seconds(50))
+        #expect(moved.status == 200, "\(moved.text)\n\(house.report)")
+        #expect(house.serves(second, since: moment), "\(house.report)")
+        print("move: \(moved.text)")
+        tell("planned move", house.samples, since: moment)
+
+        moment = monotonicSeconds()
+        let drained = try first.ask("POST", "/v1/nodes/\(second.name)/drain", within: .seconds(20))
+        #expect(drained.status == 200, "\(drained.text)")
+        #expect(house.serves(first, since: moment), "\(house.report)")
+        #expect(house.holder()?.name == first.name, "\(house.report)")
+        let resumed = try first.ask("POST", "/v1/nodes/\(second.name)/resume", within: .seconds(20))
+        #expect(resumed.status == 200, "\(resumed.text)")
+
+        moment = monotonicSeconds()
+        #expect(
+            eventually(within: .seconds(10)) {
+                house.cluster.nodes.allSatisfy { $0.service("web")?.node == first.name }
+            })
+        let held = try second.ask("POST", "/v1/nodes/\(first.name)/hold", within: .seconds(20))
+        #expect(held.status == 200, "\(held.text)")
+        #expect(house.serves(second, since: moment), "\(house.report)")
+        // On hold it stays, also after a restart.
+        first.stop()
+        try first.restart()
+        #expect(house.cluster.agree(alive: ["n1", "n2"], within: .seconds(20)), "\(house.report)")
+        #expect(house.holder()?.name == second.name, "\(house.report)")
+        pause(.seconds(1))
+        judge(house.endWatch(), [first.name, second.name, first.name, second.name], house)
+    }
+
+    @Test(
+        "a rehearsed failure moves the service to another node and tells how long a client waited", arguments: [2, 3])
+    func drilled(count: Int) throws {
+        let house = count == 2 ? try ServiceCluster("n1", "n2") : try ServiceCluster("n1", "n2", "n3")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        let moment = monotonicSeconds()
+        // Any node may be asked.
+        let answer = try house.other(than: first).ask("POST", "/v1/services/web/drill", within: .seconds(50))
+        #expect(answer.status == 200 && answer.text.contains("gapMs"), "\(answer.text)\n\(house.report)")
+        let second = try #require(house.holder(), "\(house.report)")
+        pause(.seconds(1))
+        let samples = house.endWatch()
+        judge(samples, [first.name, second.name], house)
+        tell("drill of \(count)", samples, since: moment)
+        print("drill: \(answer.text)")
+    }
+
+    @Test("a node that is stopped in order hands its service over first")
+    func stopped() throws {
+        let house = try ServiceCluster("n1", "n2")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        let second = house.other(than: first)
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        let moment = monotonicSeconds()
+        first.stop()
+        #expect(house.serves(second, since: moment), "\(house.report)")
+        pause(.seconds(1))
+        let samples = house.endWatch()
+        judge(samples, [first.name, second.name], house)
+        tell("stopped in order", samples, since: moment)
+        #expect(
+            eventually(within: .seconds(10)) {
+                (try? second.events())?.contains { $0.type == "started" && $0.subject == "web" } ?? false
+            })
+        let why = try second.why("web")
+        #expect(why.answer.contains(second.name) && !why.because.isEmpty, "\(why)")
+    }
+
+    /// Starts and stops the same service with scripts, which hang where a file says so.
+    private static let script = """
+        #!/bin/sh
+        pid=$(cat /run/echo.pid 2>/dev/null || echo none)
+        case "$1" in
+        start)
+            [ -e /etc/hang-start ] && exec sleep 1000
+            /usr/bin/python3 -S \(ServiceCluster.programPath) >/dev/null 2>&1 &
+            echo $! > /run/echo.pid ;;
+        stop)
+            [ -e /etc/hang-stop ] && exec sleep 1000
+            [ $pid = none ] || kill $pid 2>/dev/null
+            rm -f /run/echo.pid ;;
+        status)
+            grep -qs '^State:[[:space:]]*[RSDT]' /proc/$pid/status && exit 0
+            exit 3 ;;
+        esac
+
+        """
+    private static let scripted = """
+        reach: [10.77.0.9]
+        services:
+          - name: web
+            addresses: [\(ServiceCluster.address)/24]
+            run: script:/usr/local/bin/echo-script
+            check: tcp:\(ServiceCluster.port)
+            prefer: [n1]
+            startWithin: 2s
+            stopWithin: 2s
+            restarts: 1
+
+        """
+    private func scriptedCluster(hanging: String? = nil, on node: String = "n1") throws -> ServiceCluster {
+        let house = try ServiceCluster("n1", "n2")
+        for node in house.cluster.nodes {
+            try node.host.write(Self.script, to: "/usr/local/bin/echo-script")
+            try node.host.require("chmod", "755", "/usr/local/bin/echo-script")
+        }
+        if let hanging { try house.cluster[node].host.require("touch", hanging) }
+        return house
+    }
+
+    @Test("a start that hangs is ended, and the other node has a try")
+    func startHangs() throws {
+        let house = try scriptedCluster(hanging: "/etc/hang-start")
+        try house.watchAddress()
+        let moment = monotonicSeconds()
+        try house.apply(Self.scripted)
+        #expect(house.serves(house.cluster["n2"], since: moment), "\(house.report)")
+        pause(.seconds(1))
+        let samples = house.endWatch()
+        #expect(samples.doubles.isEmpty && samples.holders == ["n2"], "\(samples.holders)\n\(house.report)")
+        let sleepers = try house.cluster["n1"].host.run(
+            "sh", "-c", "grep -l '^sleep.1000' /proc/[0-9]*/cmdline 2>/dev/null")
+        #expect(sleepers.output.isEmpty, "\(sleepers.output)")
+    }
+
+    @Test("a stop that hangs is made to end, and the service goes on elsewhere only then")
+    func stopHangs() throws {
+        let house = try scriptedCluster()
+        try house.apply(Self.scripted)
+        let first = try #require(house.holder(), "\(house.report)")
+        let second = house.other(than: first)
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        try first.host.require("touch", "/etc/hang-stop")
+        let moment = monotonicSeconds()
+        let moved = try first.ask("POST", "/v1/services/web/move", body: "{}", within: .seconds(50))
+        #expect(moved.status == 200, "\(moved.text)\n\(house.report)")
+        #expect(house.serves(second, since: moment), "\(house.report)")
+        pause(.seconds(1))
+        judge(house.endWatch(), [first.name, second.name], house)
+    }
+
+    @Test("a node that may not change addresses is a member all the same, takes no service, and says why")
+    func withoutRights() throws {
+        let house = try ServiceCluster("n1", "n2")
+        let host = house.cluster["n2"].host
+        house.cluster["n2"].stop()
+        let wrapper = "/usr/local/bin/bramble-without-rights"
+        try host.write(
+            "#!/bin/sh\nexec setpriv --bounding-set=-net_admin,-net_raw \(BrambleNode.builtHere) \"$@\"\n", to: wrapper)
+        try host.require("chmod", "755", wrapper)
+        let weak = BrambleNode(wrapper, on: host)
+        try weak.start()
+        #expect(
+            [house.cluster["n1"], weak].agree(alive: ["n1", "n2"], within: .seconds(20)), "\(weak.log)\n\(house.report)"
+        )
+        try house.apply(ServiceCluster.document("    prefer: [n2]"))
+        #expect(house.holder(among: [house.cluster["n1"], weak])?.name == "n1", "\(weak.log)\n\(house.report)")
+        let why = try weak.why("web")
+        #expect(weak.log.contains("CAP_NET_ADMIN"), "\(weak.log)")
+        #expect(why.answer.contains("n1"), "\(why)")
+        try weak.write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        weak.stop()
+    }
+
+    @Test("a name of a service that is not there, and one that nobody can take, are answered with a sentence")
+    func refusals() throws {
+        let house = try ServiceCluster("n1", "n2")
+        let unknown = try house.cluster["n1"].ask("POST", "/v1/services/nothing/move", body: "{}")
+        #expect(unknown.status == 404 && unknown.text.contains("nothing"), "\(unknown.text)")
+        try house.apply(ServiceCluster.document(run: "/usr/bin/no-such-program"))
+        let failed = eventually(within: .seconds(40)) {
+            house.cluster.nodes.contains { node in
+                guard let web = node.service("web"), web.state != .running, web.state != .starting else { return false }
+                return web.reason.contains("no-such-program")
+            }
+        }
+        #expect(failed, "\(house.report)")
+        let stopped = try house.cluster["n2"].ask("POST", "/v1/services/web/stop", within: .seconds(50))
+        #expect(stopped.status == 200, "\(stopped.text)")
+        #expect(house.cluster["n1"].service("web")?.isWanted == false)
+    }
+}

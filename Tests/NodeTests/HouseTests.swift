@@ -1,0 +1,127 @@
+import Leases
+import Node
+import Primitives
+import Services
+import Testing
+
+@Suite("services follow the shared facts, and one node at a time runs each")
+struct HouseTests {
+    private let web = ServiceName("web")!
+
+    private func settings(reach: [IPAddress] = []) -> HouseSettings {
+        HouseSettings(
+            pair: LeaseConfig(.fast, isPair: true), votes: LeaseConfig(.fast, isPair: false), memory: LeaseMemory(),
+            reach: reach)
+    }
+    private func desired(reach: [IPAddress] = []) -> [(key: String, value: [UInt8]?)] {
+        var service = Service(name: web)
+        service.run = .exec(["/bin/web"])
+        var state = DesiredState()
+        state.services = [service]
+        state.reach = reach
+        return state.rows.map { ($0.factKey, Array($0.factValue.utf8)) }
+    }
+    /// So many nodes that have met and agreed on the voters.
+    private func town(_ count: UInt64, reach: [IPAddress] = []) -> NodeBus {
+        var bus = NodeBus()
+        for number in 1...count { bus.start(number, house: settings(reach: reach)) }
+        for number in 2...count { bus.sight(1, at: number) }
+        bus.run(for: .seconds(30))
+        return bus
+    }
+    private func runners(_ bus: NodeBus) -> [NodeID] { (bus.running[web] ?? [:]).keys.sorted() }
+
+    @Test("nodes without services agree on who votes, and order nothing of their machines", arguments: [2, 3, 5])
+    func quiet(count: UInt64) {
+        let bus = town(count)
+        let voters = Set(bus.cores.values.compactMap { $0.houseSnapshot(now: bus.now)?.voters })
+        #expect(voters.count == 1 && voters.first?.nodes.count == Int(count))
+        for effects in bus.services.values {
+            #expect(effects.allSatisfy { if case .persist = $0 { true } else { false } }, "\(effects)")
+        }
+    }
+
+    @Test("a service written on one node starts on one, and every node says where", arguments: [2, 3])
+    func starts(count: UInt64) throws {
+        var bus = town(count)
+        let rows = desired()
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(5))
+        #expect(runners(bus).count == 1)
+        for core in bus.cores.values {
+            let report = try #require(core.houseSnapshot(now: bus.now)?.reports.first)
+            #expect(report.state == .running && report.node == runners(bus).first)
+        }
+    }
+
+    @Test("when its node is gone, another one runs it with a higher epoch", arguments: [2, 3])
+    func failover(count: UInt64) throws {
+        var bus = town(count, reach: [IPAddress("10.0.0.254")!])
+        let rows = desired()
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(5))
+        let first = try #require(runners(bus).first)
+        let epoch = try #require(bus.running[web]?[first])
+        bus.stop(first.high)
+        bus.run(for: .seconds(10))
+        let second = try #require(runners(bus).first)
+        #expect(runners(bus).count == 1 && second != first)
+        #expect(bus.running[web]![second]! > epoch)
+    }
+
+    @Test("an order of any node holds for all: a node on hold hands over, and takes nothing until it is resumed")
+    func hold() throws {
+        var bus = town(3)
+        let rows = desired()
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(5))
+        let first = try #require(runners(bus).first)
+        let asked: UInt64 = first.high == 1 ? 2 : 1
+        try bus.order(asked) { core, now throws(NodeCore.Refusal) in
+            try core.order(now: now) { $0.set(first, to: .hold, revision: $1) }
+        }
+        bus.run(for: .seconds(5))
+        #expect(runners(bus).count == 1 && runners(bus) != [first])
+        for core in bus.cores.values {
+            #expect(core.houseSnapshot(now: bus.now)?.standing.standby(of: first) == .hold)
+        }
+    }
+
+    @Test("a rehearsed failure makes another node run it, whoever was asked", arguments: [2, 3])
+    func drill(count: UInt64) throws {
+        var bus = town(count, reach: [IPAddress("10.0.0.254")!])
+        let rows = desired()
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(5))
+        let first = try #require(runners(bus).first)
+        let asked: UInt64 = first.high == 1 ? 2 : 1
+        try bus.order(asked) { core, now throws(NodeCore.Refusal) in core.drill(self.web, now: now) }
+        bus.run(for: .seconds(10))
+        #expect(runners(bus).count == 1 && runners(bus) != [first])
+    }
+
+    @Test("the guarantee of two nodes is told by their reach list, also when it comes later")
+    func guarantee() throws {
+        var bus = town(2)
+        #expect(bus.cores.values.allSatisfy { $0.houseSnapshot(now: bus.now)?.guarantee == .bestEffort })
+        let rows = desired(reach: [IPAddress("10.0.0.254")!])
+        try bus.order(2) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(2))
+        #expect(bus.cores.values.allSatisfy { $0.houseSnapshot(now: bus.now)?.guarantee == .singleFault })
+    }
+
+    @Test("a service taken out of the facts stops everywhere")
+    func removed() throws {
+        var bus = town(3)
+        let rows = desired()
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(5))
+        #expect(runners(bus).count == 1)
+        try bus.order(3) { core, now throws(NodeCore.Refusal) in
+            try core.setFacts(rows.map { ($0.key, nil) }, now: now)
+        }
+        bus.run(for: .seconds(5))
+        #expect(runners(bus).isEmpty)
+        #expect(bus.cores.values.allSatisfy { $0.houseSnapshot(now: bus.now)?.reports.isEmpty == true })
+    }
+}
