@@ -251,6 +251,48 @@ struct StoreTests {
         #expect(try one.digest() == two.digest())
     }
 
+    @Test(
+        "what facts say, passwords' hashes among it, is not shown to people's SQL, whatever way it is asked",
+        arguments: [
+            "SELECT * FROM bramble_facts", "SELECT value FROM bramble_facts",
+            "SELECT hex(\"VALUE\") FROM main.bramble_facts",
+            "SELECT f.value FROM BRAMBLE_FACTS AS f", "SELECT key FROM bramble_facts WHERE value > x'00'",
+            "WITH f AS (SELECT * FROM bramble_facts) SELECT key FROM f, t WHERE f.value = t.a",
+            "SELECT (SELECT value FROM bramble_facts LIMIT 1)", "SELECT max(value) FROM bramble_facts",
+            "SELECT body FROM bramble_log", "SELECT change FROM bramble_held", "SELECT data FROM sqlite_dbpage",
+            "INSERT INTO t (k, a) SELECT 9, value FROM bramble_facts",
+            "UPDATE t SET a = (SELECT value FROM bramble_facts)",
+            "DELETE FROM t WHERE a IN (SELECT value FROM bramble_facts)",
+            "INSERT INTO t (k) VALUES (9) RETURNING (SELECT value FROM bramble_facts)",
+        ])
+    func secrets(text: String) throws {
+        let store = try openStore()
+        try store.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+        try store.run("INSERT INTO t VALUES (1, 2)")
+        _ = try store.setFacts([("user/a", [1])], wall: noon)
+        let refusal = try #require(try store.refusal(of: text))
+        let isAbsent = text.contains("dbpage") && refusal.problem.contains("no such table")
+        #expect(refusal.problem.contains("is not shown") || isAbsent, "\(refusal.problem)")
+        #expect(try store.ask("SELECT key FROM bramble_facts") == [[.text("user/a")]])
+        #expect(try store.fact("user/a") == [1])
+    }
+
+    @Test("a view over facts shows no more, and a conflict of facts is listed without its values")
+    func secretsAside() throws {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        try one.run("CREATE VIEW peek AS SELECT * FROM bramble_facts")
+        #expect(throws: StoreError.self) { try one.ask("SELECT * FROM peek") }
+        _ = try one.setFacts([("user/a", [1])], wall: noon)
+        _ = try two.setFacts([("user/a", [2])], wall: noon + 1)
+        try two.take(from: one)
+        try one.take(from: two)
+        for store in [one, two] {
+            let listed = try store.ask("SELECT kept, lost FROM bramble_conflicts")
+            #expect(listed.allSatisfy { $0 == [.text("not shown"), .text("not shown")] }, "\(listed)")
+        }
+        #expect(try one.ask("SELECT count(*) FROM bramble_conflicts") != [[.integer(0)]])
+    }
+
     // MARK: Crashes
 
     @Test("after a crash it goes on under another origin, above all times it used, and gets its lost records back")

@@ -198,10 +198,12 @@ extension Store {
             statement.bind(2, text: table.name)
             statement.bind(3, text: key.map(\.shown).joined(separator: ", "))
             if let column = overwrite.column { statement.bind(4, text: table.columns[column].name) }
-            statement.bind(5, overwrite.kept.shown)
+            // Facts hold secrets, and everybody may read conflicts.
+            let isSecret = table.name == OwnTables.facts
+            statement.bind(5, isSecret ? .text("not shown") : overwrite.kept.shown)
             statement.bind(6, text: overwrite.winner.origin.description)
             statement.bind(7, overwrite.winner.time.milliseconds)
-            statement.bind(8, overwrite.lost.shown)
+            statement.bind(8, isSecret ? .text("not shown") : overwrite.lost.shown)
             statement.bind(9, text: overwrite.loser.origin.description)
             statement.bind(10, overwrite.loser.time.milliseconds)
             try finish(statement)

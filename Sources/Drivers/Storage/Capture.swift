@@ -159,6 +159,11 @@ private let harmlessPragmas: Set<String> = [
     "function_list", "collation_list", "foreign_key_list",
 ]
 
+/// Columns that hold facts, or records and changes with facts in them: our own code reads them, people's SQL does not.
+private let secrets = [
+    "bramble_facts": "value", "bramble_log": "body", "bramble_held": "change", "sqlite_dbpage": "data",
+]
+
 private func authorize(
     _ context: UnsafeMutableRawPointer?, _ action: Int32, _ first: UnsafePointer<CChar>?,
     _ second: UnsafePointer<CChar>?, _ schema: UnsafePointer<CChar>?, _ inner: UnsafePointer<CChar>?
@@ -170,7 +175,13 @@ private func authorize(
         return SQLITE_DENY
     }
     switch action {
-    case SQLITE_SELECT, SQLITE_READ, SQLITE_RECURSIVE: return SQLITE_OK
+    case SQLITE_READ:
+        let column = second.map { String(cString: $0).lowercased() } ?? ""
+        guard secrets[name.lowercased()] == column else { return SQLITE_OK }
+        return deny(
+            "\(name).\(column) is not shown: passwords' hashes and tokens are in it",
+            "name the other columns; what was applied is printed by: bramble export")
+    case SQLITE_SELECT, SQLITE_RECURSIVE: return SQLITE_OK
     case SQLITE_FUNCTION:
         let function = second.map { String(cString: $0).lowercased() } ?? ""
         guard ["load_extension", "fts3_tokenizer"].contains(function) else { return SQLITE_OK }
