@@ -195,10 +195,12 @@ package struct JSONWriter {
     private mutating func side(_ side: Conflict.Side) {
         raw(#"{"value":"#)
         value(side.value)
-        for (name, text) in [("action", side.action), ("node", side.node), ("at", side.at)] {
-            raw(",\"\(name)\":")
-            string(text)
-        }
+        raw(#","action":"#)
+        string(side.action)
+        raw(#","node":"#)
+        string(side.node)
+        raw(#","at":"#)
+        string(side.at)
         raw("}")
     }
 

@@ -339,6 +339,7 @@ extension NodeInfo {
         try container.encode(isSelf, forKey: .isSelf)
         try container.encode(version, forKey: .version)
         try container.encode(load, forKey: .load)
+        try container.encode(duty, forKey: .duty)
     }
 }
 

@@ -140,7 +140,7 @@ struct ServicesTests {
             )
             try await browser.click("dialog button[type=submit]")
             try await browser.wait(until: "!document.querySelector('dialog .problem').hidden")
-            #expect(try await browser.text("dialog .problem").contains("there is no node “fig”"))
+            #expect(try await browser.text("dialog .problem").contains("here is no node “fig”"))
             #expect(
                 try await browser.script("return document.querySelector('dialog button[type=submit]').disabled")
                     as? Bool

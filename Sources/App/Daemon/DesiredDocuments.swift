@@ -53,6 +53,12 @@ enum DesiredDocuments {
                 case .index(let index): .index(index)
                 }
             }
+            if let owner = first.name, steps.count == 1 {
+                // Nothing in this document: something that is kept would no longer fit.
+                throw APIError(
+                    problem: "\(name): \(owner) in \(first.part) would not fit any more: \(first.problem)",
+                    remedy: first.remedy, kind: .invalid)
+            }
             let more = alone.count > 1 ? " (and \(alone.count - 1) more)" : ""
             let error = YAML.error(
                 at: steps, in: request.document, name: name, problem: first.problem + more, remedy: first.remedy)

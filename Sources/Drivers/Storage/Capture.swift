@@ -179,7 +179,7 @@ private func authorize(
         let column = second.map { String(cString: $0).lowercased() } ?? ""
         guard secrets[name.lowercased()] == column else { return SQLITE_OK }
         return deny(
-            "\(name).\(column) is not shown: passwords' hashes and tokens are in it",
+            "\(name).\(column) is not shown: facts may be secrets, such as passwords' hashes",
             "name the other columns; what was applied is printed by: bramble export")
     case SQLITE_SELECT, SQLITE_RECURSIVE: return SQLITE_OK
     case SQLITE_FUNCTION:

@@ -1467,7 +1467,7 @@ async function restore(file, reload) {
 }
 
 """####),
-        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "7516535cebbf0e46", content: ####"""
+        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "16f6efd3e9e568a2", content: ####"""
 // One node: why it is as it is, its figures, its watches, its past.
 import { get } from "/assets/api.js";
 import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
@@ -1510,7 +1510,7 @@ export function open(main, name) {
             h("section", { class: "panel", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts),
             h("section", { class: "panel", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
                 h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches))),
-        h("section", { class: "panel end", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold)),
+        h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold)),
         h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
 
     main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
@@ -2552,7 +2552,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "ca4d617cf4775895", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "b59dd52005a213fc", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -2887,8 +2887,8 @@ th { text-align: left; font-weight: inherit; }
 .chart-area { fill: var(--accent); opacity: 0.12; }
 .chart-limit { stroke: var(--bad-bar); stroke-width: 1.3; stroke-dasharray: 5 4; vector-effect: non-scaling-stroke; }
 .chart-axis { display: flex; justify-content: space-between; font-size: 12px; color: var(--ink-faint); padding-top: 4px; }
-.end { display: flex; align-items: center; gap: 12px 24px; flex-wrap: wrap; }
-.end > div { flex: 1 1 320px; }
+.end, .duty-panel { display: flex; align-items: center; gap: 12px 24px; flex-wrap: wrap; }
+.end > div, .duty-panel > div { flex: 1 1 320px; }
 
 /* Health */
 .checks li { display: flex; gap: 12px; padding: 11px 0; border-top: 1px solid var(--line); }

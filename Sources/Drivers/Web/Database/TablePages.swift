@@ -15,7 +15,7 @@ struct TablePages: Sendable {
 
     init(of table: TableInfo, limit: String?, after: String?) throws(APIError) {
         var table = table
-        // Passwords' hashes and tokens: SQL does not show them either.
+        // Facts may be secrets, such as passwords' hashes: SQL does not show them either.
         if table.name == "bramble_facts" { table.columns.removeAll { $0.name == "value" } }
         self.table = table
         if let limit {
