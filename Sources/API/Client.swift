@@ -29,6 +29,9 @@ public struct BrambleClient: Sendable {
     /// The same for calls that make the node talk to another machine first. Default 60 s: an invitation waits for that
     /// machine's handshake and its answer.
     public var changeTimeout: Duration = .seconds(60)
+    /// The same for orders that end when a service has stopped and started, or a mirror has run. Default 610 s: a little more
+    /// than a node gives them.
+    public var orderTimeout: Duration = .seconds(610)
     /// How long a stream may be silent. Default 60 s: the node sends a comment every 15 s at least.
     public var idleLimit: Duration = .seconds(60)
 
@@ -209,15 +212,15 @@ extension BrambleClient {
         _ action: ServiceAction, service name: String, to node: String? = nil
     ) async throws(ClientError) -> ServiceChange {
         let body = action == .move ? ["to": node].compactMapValues(\.self) : nil
-        return try await send("POST", "/v1/services/\(escaped(name))/\(action.rawValue)", body)
+        return try await send("POST", "/v1/services/\(escaped(name))/\(action.rawValue)", body, orderTimeout)
     }
     public func order(_ duty: NodeDuty, node name: String) async throws(ClientError) -> NodeChange {
-        try await send("POST", "/v1/nodes/\(escaped(name))/\(duty.rawValue)", nil)
+        try await send("POST", "/v1/nodes/\(escaped(name))/\(duty.rawValue)", nil, orderTimeout)
     }
     public func mirrors() async throws(ClientError) -> [MirrorInfo] { try await get("/v1/mirrors") }
     /// Runs a mirror now; answers when it is done.
     public func runMirror(_ name: String) async throws(ClientError) -> MirrorInfo {
-        try await send("POST", "/v1/mirrors/\(escaped(name))/run", nil)
+        try await send("POST", "/v1/mirrors/\(escaped(name))/run", nil, orderTimeout)
     }
     public func parkedFiles(of mirror: String? = nil) async throws(ClientError) -> [ParkedFile] {
         try await get("/v1/parked" + (mirror.map { "?mirror=\(escaped($0))" } ?? ""))
@@ -264,6 +267,8 @@ extension BrambleClient {
             case "edges": return .edges(try decode(data))
             case "database": return .database(try decode(data))
             case "waiting": return .waiting(try decode(data))
+            case "services": return .services(try decode(data))
+            case "mirrors": return .mirrors(try decode(data))
             case "event": return .event(try decode(data))
             case "phi":
                 let figures: LiveFigures = try decode(data)
@@ -286,6 +291,8 @@ public enum LiveUpdate: Equatable, Sendable {
     case suspicion(nodes: [String: Double?], edges: [String: Double?])
     case edges([WatchEdge])
     case waiting([WaitingMachine])
+    case services([ServiceInfo])
+    case mirrors([MirrorInfo])
     case database(DatabaseStatus)
     case event(Event)
 }
@@ -345,10 +352,10 @@ extension BrambleClient {
     }
 
     private func send<Answer: Decodable>(
-        _ method: String, _ path: String, _ body: [String: String]?
+        _ method: String, _ path: String, _ body: [String: String]?, _ timeout: Duration? = nil
     ) async throws(ClientError) -> Answer {
         let request = HTTPRequest(method: method, path: path, body: body.map(Self.encode))
-        return try decode(try await ask(request, timeout: changeTimeout))
+        return try decode(try await ask(request, timeout: timeout ?? changeTimeout))
     }
 
     private static func encode(_ body: [String: String]) -> [UInt8] {

@@ -8,13 +8,18 @@ public struct ApplyRequest: Codable, Equatable, Sendable {
     public var name: String?
     /// Remove what the document's parts do not name.
     public var prune: Bool?
+    /// Single objects to remove, as `services/files` or `mirrors/samba`.
+    public var remove: [String]?
     /// Change nothing; only say what would change.
     public var dryRun: Bool?
 
-    public init(document: String, name: String? = nil, prune: Bool? = nil, dryRun: Bool? = nil) {
+    public init(
+        document: String, name: String? = nil, prune: Bool? = nil, remove: [String]? = nil, dryRun: Bool? = nil
+    ) {
         self.document = document
         self.name = name
         self.prune = prune
+        self.remove = remove
         self.dryRun = dryRun
     }
 }

@@ -174,6 +174,36 @@ package struct JSONWriter {
         raw("}")
     }
 
+    package mutating func conflict(_ conflict: Conflict) {
+        raw(#"{"id":"#)
+        string(conflict.id)
+        raw(#","at":"#)
+        string(conflict.at)
+        raw(#","table":"#)
+        string(conflict.table)
+        raw(#","key":"#)
+        object(conflict.key)
+        raw(#","column":"#)
+        if let column = conflict.column { string(column) } else { raw("null") }
+        raw(#","kept":"#)
+        side(conflict.kept)
+        raw(#","lost":"#)
+        side(conflict.lost)
+        raw("}")
+    }
+
+    private mutating func side(_ side: Conflict.Side) {
+        raw(#"{"value":"#)
+        value(side.value)
+        raw(#","action":"#)
+        string(side.action)
+        raw(#","node":"#)
+        string(side.node)
+        raw(#","at":"#)
+        string(side.at)
+        raw("}")
+    }
+
     package mutating func change(_ change: RowChange) {
         raw(#"{"token":"#)
         string(change.token)

@@ -104,10 +104,11 @@ public struct ServiceChange: Codable, Equatable, Sendable {
 
 /// What an operator does with a node's duty.
 public enum NodeDuty: String, Codable, CaseIterable, Sendable {
-    /// It starts no service, also after a restart, until it is resumed; what it runs goes on.
+    /// It runs nothing, also after a restart, until it is resumed: what it runs stops, and starts elsewhere where somebody
+    /// can take it.
     case hold
     case resume
-    /// It hands over what it runs, then holds.
+    /// It takes nothing new, and hands over what others can take; the rest stays until somebody can.
     case drain
 }
 

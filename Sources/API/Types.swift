@@ -22,14 +22,19 @@ public struct NodeInfo: Codable, Equatable, Sendable {
     public var isSelf: Bool
     public var version: String
     public var load: NodeLoad?
+    /// What an operator ordered: `held` runs nothing, `drained` takes nothing new. Null without an order.
+    public var duty: Standby?
+
+    public enum Standby: String, Codable, CaseIterable, Sendable { case held, drained }
 
     enum CodingKeys: String, CodingKey {
-        case name, id, address, port, addresses, state, phi, threshold, incarnation, since, version, load
+        case name, id, address, port, addresses, state, phi, threshold, incarnation, since, version, load, duty
         case isSelf = "self"
     }
     public init(
         name: String, id: String, address: String, port: Int, addresses: [String], state: NodeState, phi: Double?,
-        threshold: Double, incarnation: UInt64, since: String, isSelf: Bool, version: String, load: NodeLoad?
+        threshold: Double, incarnation: UInt64, since: String, isSelf: Bool, version: String, load: NodeLoad?,
+        duty: Standby? = nil
     ) {
         self.name = name
         self.id = id
@@ -44,6 +49,7 @@ public struct NodeInfo: Codable, Equatable, Sendable {
         self.isSelf = isSelf
         self.version = version
         self.load = load
+        self.duty = duty
     }
 }
 
@@ -339,6 +345,7 @@ extension NodeInfo {
         try container.encode(isSelf, forKey: .isSelf)
         try container.encode(version, forKey: .version)
         try container.encode(load, forKey: .load)
+        try container.encode(duty, forKey: .duty)
     }
 }
 

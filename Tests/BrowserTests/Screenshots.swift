@@ -36,6 +36,62 @@ func screenshots() async throws {
         }
         return
     }
+    if ProcessInfo.processInfo.environment["BRAMBLE_SCREENSHOTS_OF"] == "services" {
+        cluster.serve()
+        try await withDashboard(cluster) { browser, _ in
+            for page in ["services", "services/files", "mirrors", "document", "nodes", "node/apple"] {
+                try await browser.go(page, until: "document.querySelector('main .panel')")
+                try await browser.wait(until: "document.querySelector('main').innerText.length > 80")
+                try await take("services-" + page.replacing("/", with: "-"), browser)
+            }
+            try await browser.go("document", until: "document.querySelector('#document')?.value")
+            try await browser.type("services: [{name: web}]", into: "#document")
+            try await browser.click(".sql button[type=submit]")
+            try await browser.wait(until: "document.querySelector('.plan .differences')")
+            try await take("services-plan", browser)
+            try await browser.go("services", until: "document.querySelector('.service')")
+            try await browser.click("[aria-label='Move files']")
+            try await browser.wait(until: "document.querySelector('dialog')")
+            try await take("services-move", browser)
+            try await browser.press("\u{E00C}")
+            try await browser.go("nodes", until: "document.querySelector('.cell-services a')")
+            try await browser.click("[aria-label='Duty of apple']")
+            try await browser.wait(until: "document.querySelector('dialog')")
+            try await take("services-duty", browser)
+            try await browser.press("\u{E00C}")
+            for (type, by) in [
+                ("acquired", ["apple"]), ("started", ["apple"]), ("failed", ["apple"]), ("released", ["apple"]),
+                ("acquired", ["pear"]), ("moved", ["pear"]), ("stopped", ["pear"]), ("parked", ["pear"]),
+            ] {
+                cluster.happen(type, "files", by: by, detail: ["epoch": .integer(8), "gapMs": .number(412)])
+            }
+            try await browser.go("events", until: "document.querySelectorAll('.event').length > 8")
+            try await take("services-events", browser)
+        }
+        let none = FakeCluster(names: ["apple", "cherry"])
+        try await withDashboard(none) { browser, _ in
+            for page in ["services", "mirrors"] {
+                try await browser.go(page, until: "document.querySelector('.help:not([hidden])')")
+                try await take("services-none-" + page, browser)
+            }
+        }
+        return
+    }
+    if ProcessInfo.processInfo.environment["BRAMBLE_SCREENSHOTS_OF"] == "sizes" {
+        for count in [1, 3, 12] {
+            let other = FakeCluster(nodes: count)
+            other.stock()
+            other.serve()
+            try await withDashboard(other) { browser, _ in
+                for step in 0..<10 { other.breathe(step: step) }
+                try await Task.sleep(for: .milliseconds(900))
+                try await take("nodes-\(count)", browser)
+                try await browser.go("data", until: "document.querySelector('.copies tbody tr')")
+                try await take("data-\(count)", browser)
+            }
+        }
+        return
+    }
     try await withDashboard(cluster, logIn: false) { browser, address in
         try await browser.open("\(address)/login")
         try await take("login", browser)

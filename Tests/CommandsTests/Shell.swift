@@ -129,7 +129,7 @@ final class Shell: Sendable {
         case "POST /v1/services/files/stop":
             return json(ServiceChange(name: "files", done: "files is stopped", node: nil))
         case "POST /v1/nodes/serv4/hold":
-            return json(NodeChange(name: "serv4", done: "serv4 starts no service until it is resumed"))
+            return json(NodeChange(name: "serv4", done: "serv4 runs nothing until it is resumed"))
         case "GET /v1/mirrors": return json(Example.mirrors)
         case "POST /v1/mirrors/samba/run": return json(Example.mirrors[0])
         case "GET /v1/parked": return json(Example.parked)

@@ -41,6 +41,43 @@ struct DesiredDocumentsTests {
         #expect(pruned.map { $0.value == nil } == [false, true])
     }
 
+    @Test("what the command line writes for service add and mirror add is taken, quotes and all")
+    func flow() throws {
+        let text = #"""
+            services:
+              - {name: "web", addresses: ["192.168.1.50/24", "fd00::50/64"], run: "exec:[/usr/bin/x, \"a\\b\"]", check: "tcp:445", every: "10s", prefer: ["serv1"]}
+            mirrors:
+              - {name: "samba", paths: ["/srv/a b/", "/etc/x\u007f"], every: "on-change", to: ["serv1"]}
+            """#
+        let kept = keep(try plan(text).1)
+        #expect(kept.unreadable == [])
+        #expect(kept.state.services.first?.addresses.count == 2)
+        #expect(kept.state.services.first?.run == .exec(["/usr/bin/x", "a\\b"]))
+        #expect(kept.state.mirrors.first?.paths == ["/srv/a b/", "/etc/x\u{7F}"])
+    }
+
+    @Test(
+        "one object is removed by its name; what others need, and what is not there, is refused and nothing is written")
+    func remove() throws {
+        let text =
+            "services: [{name: a, run: systemd:a, mirrors: [m]}, {name: b, run: systemd:b}]\nmirrors: [{name: m, paths: [/x/]}]"
+        let kept = keep(try plan(text).1)
+        func remove(_ object: String) throws(APIError) -> [DesiredDocuments.Edit] {
+            let request = ApplyRequest(document: "{}\n", remove: [object])
+            return try DesiredDocuments.plan(request, kept: kept, nodes: [serv1]).1
+        }
+        #expect(try remove("services/b") == [.init(key: "desired/services/b", value: nil)])
+        for (object, word) in [
+            ("mirrors/m", "a in services would not fit any more: there is no mirror “m”"), ("services/c", "there is no “c”"), ("services", "nothing that can be removed"),
+            ("reach/x", "nothing that can be removed"), ("services/", "there is no “”"),
+            ("", "nothing that can be removed"),
+        ] {
+            let error = #expect(throws: APIError.self) { try remove(object) }
+            #expect(error?.problem.contains(word) == true, "\(object): \(error?.problem ?? "")")
+            #expect(error?.remedy.isEmpty == false)
+        }
+    }
+
     @Test("what does not fit with what is there already is refused with its line, and so is a name given twice")
     func refused() throws {
         let kept = keep(try plan("services: [{name: a, addresses: [10.0.0.1/24]}]").1)

@@ -210,6 +210,7 @@ package final class FakeCluster: BrambleService {
         return stream
     }
     package func why(_ name: String) async throws(APIError) -> Explanation {
+        if let service = state.withLock({ $0.services.services.first { $0.name == name } }) { return Self.why(service) }
         guard let node = state.withLock({ $0.nodes.first { $0.name == name } }) else { throw Self.unknown(name) }
         let first = state.withLock { $0.nodes[0].name }
         guard node.state == .down else {

@@ -8,6 +8,7 @@ extension FakeCluster {
                 problem: "\(request.name ?? "document"), line 3, column 5: unknown key `adresses`",
                 remedy: "did you mean `addresses`?", kind: .invalid)
         }
+        change { $0.services.applied.append(request) }
         let changes = [
             DesiredDifference(
                 change: .added, part: "services", name: "web",
@@ -21,7 +22,8 @@ extension FakeCluster {
             notes: ["web prefers serv9, which is not a node of this cluster yet"])
     }
     package func export() async throws(APIError) -> DesiredDocument {
-        DesiredDocument(
+        if change({ $0.services.isNothingApplied }) { return DesiredDocument(document: "{}\n", unreadable: []) }
+        return DesiredDocument(
             document: "services:\n  - name: web\n    addresses: [192.168.1.50/24]\n    run: systemd:nginx\n",
             unreadable: ["services/odd: “rocket:moon” is nothing that can be run; write systemd:UNIT"])
     }

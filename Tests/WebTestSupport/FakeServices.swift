@@ -7,6 +7,9 @@ package struct FakeServices: Sendable {
     package var parked: [ParkedFile] = []
     /// “move files to node2” and so on, in order.
     package var orders: [String] = []
+    /// What was asked of `apply`, in order.
+    package var applied: [ApplyRequest] = []
+    package var isNothingApplied = false
     package init() {}
 }
 
@@ -39,6 +42,17 @@ extension FakeCluster {
         }
     }
 
+    static func why(_ service: ServiceInfo) -> Explanation {
+        let place = service.node.map { "runs on \($0)" } ?? "does not run: \(service.reason)"
+        return Explanation(
+            subject: service.name, answer: "\(service.name) \(place)",
+            because: [
+                .init(
+                    at: service.since, text: "its lease was granted by 2 of 3 nodes",
+                    figures: ["epoch": .integer(Int64(service.epoch))])
+            ])
+    }
+
     private static func noSuch(_ what: String, _ name: String) -> APIError {
         APIError(problem: "there is no \(what) “\(name)”", remedy: "the list shows what there is", kind: .notFound)
     }
@@ -61,9 +75,12 @@ extension FakeCluster {
             switch action {
             case .start:
                 state.services.services[index].state = .running
+                state.services.services[index].isWanted = true
+                state.services.services[index].reason = ""
                 state.services.services[index].node = here ?? state.nodes.first?.name
             case .stop:
                 state.services.services[index].state = .stopped
+                state.services.services[index].isWanted = false
                 state.services.services[index].node = nil
             case .move, .drill:
                 state.services.services[index].node = node ?? others.first
@@ -81,12 +98,28 @@ extension FakeCluster {
     }
     package func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange {
         guard change({ $0.nodes.contains { $0.name == name } }) else { throw Self.noSuch("node", name) }
-        change { $0.services.orders.append("\(duty.rawValue) \(name)") }
+        change { state in
+            state.services.orders.append("\(duty.rawValue) \(name)")
+            for index in state.nodes.indices where state.nodes[index].name == name {
+                state.nodes[index].duty =
+                    switch duty {
+                    case .hold: .held
+                    case .drain: .drained
+                    case .resume: nil
+                    }
+            }
+            let other = state.nodes.first { $0.name != name && $0.state == .alive }?.name
+            for index in state.services.services.indices
+            where duty == .drain && state.services.services[index].node == name {
+                state.services.services[index].node = other
+                state.services.services[index].epoch += 1
+            }
+        }
         let done =
             switch duty {
-            case .hold: "\(name) starts no service until it is resumed"
+            case .hold: "\(name) runs nothing until it is resumed"
             case .resume: "\(name) may run services again"
-            case .drain: "\(name) has handed over what it ran, and starts no service until it is resumed"
+            case .drain: "\(name) has handed over what it ran, and takes nothing new until it is resumed"
             }
         return NodeChange(name: name, done: done)
     }
@@ -104,7 +137,13 @@ extension FakeCluster {
     }
     package func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange {
         let file: ParkedFile? = change { state in
-            defer { state.services.parked.removeAll { $0.id == id } }
+            defer {
+                state.services.parked.removeAll { $0.id == id }
+                for index in state.services.mirrors.indices {
+                    let name = state.services.mirrors[index].name
+                    state.services.mirrors[index].conflicts = state.services.parked.count { $0.mirror == name }
+                }
+            }
             return state.services.parked.first { $0.id == id }
         }
         guard let file else { throw Self.noSuch("parked file", id) }

@@ -85,6 +85,32 @@ struct RouteTests {
         }
     }
 
+    @Test("every reference in /openapi.json leads somewhere, and fields that may be left out may be null")
+    func references() {
+        var wanted: Set<String> = []
+        func walk(_ value: JSONValue) {
+            switch value {
+            case .object(let members):
+                if case .string(let reference)? = members["$ref"] { wanted.insert(reference) }
+                members.values.forEach(walk)
+            case .array(let values): values.forEach(walk)
+            default: break
+            }
+        }
+        let document = OpenAPI.describe(RouteTable.all)
+        walk(document)
+        guard case .object(let api) = document, case .object(let components)? = api["components"],
+            case .object(let schemas)? = components["schemas"], case .object(let move)? = schemas["MoveRequest"],
+            case .object(let fields)? = move["properties"]
+        else {
+            Issue.record("no schemas")
+            return
+        }
+        #expect(wanted.count > 20)
+        #expect(wanted.subtracting(schemas.keys.map { "#/components/schemas/\($0)" }) == [])
+        #expect(fields["to"] == .object(["type": .array([.string("string"), .string("null")])]))
+    }
+
     @Test("what scripts rely on is there, by name")
     func promises() {
         let promised = [

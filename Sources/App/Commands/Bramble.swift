@@ -88,12 +88,16 @@ package enum Bramble {
             Command(
                 group: "service", "Services that survive their machine",
                 [
-                    ServiceCommands.list, ServiceCommands.show, ServiceCommands.start, ServiceCommands.stop,
+                    ServiceCommands.list, ServiceCommands.show, DesiredEdits.addService, DesiredEdits.removeService,
+                    ServiceCommands.start, ServiceCommands.stop,
                     ServiceCommands.move, ServiceCommands.drill,
                 ]),
             Command(
                 group: "mirror", "Files that are on other nodes, too",
-                [MirrorCommands.list, MirrorCommands.run, MirrorCommands.conflicts, MirrorCommands.restore]),
+                [
+                    MirrorCommands.list, DesiredEdits.addMirror, DesiredEdits.removeMirror, MirrorCommands.run,
+                    MirrorCommands.conflicts, MirrorCommands.restore,
+                ]),
             Command(
                 group: "peer", "The same in GlusterFS's words",
                 [PeerCommands.probe, PeerCommands.status, PeerCommands.detach]),

@@ -136,6 +136,11 @@ extension Database {
             throw APIError(
                 problem: "there is no table “\(table)”", remedy: "bramble database lists the tables", kind: .notFound)
         }
+        guard !found.name.hasPrefix("bramble_") else {
+            throw APIError(
+                problem: "\(found.name) is Bramble's own table and cannot be watched",
+                remedy: "watch a table of yours, or follow the events: bramble events --follow", kind: .invalid)
+        }
         guard watchers.count < Self.maximumWatchers else {
             throw APIError(problem: "too many watch already", remedy: "close some", kind: .tooMany)
         }

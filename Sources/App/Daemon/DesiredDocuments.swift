@@ -43,7 +43,8 @@ enum DesiredDocuments {
         }
         // An object named twice in one document would silently be the second.
         var alone = document.applied(to: DesiredState(), prune: true).problems().filter { $0.key == "name" }
-        let target = document.applied(to: kept.state, prune: request.prune ?? false)
+        var target = document.applied(to: kept.state, prune: request.prune ?? false)
+        for object in request.remove ?? [] { try remove(object, from: &target) }
         alone += target.problems()
         if let first = alone.first {
             let steps: [YAML.Step] = first.place(in: document).map { step in
@@ -51,6 +52,12 @@ enum DesiredDocuments {
                 case .key(let key): .key(key)
                 case .index(let index): .index(index)
                 }
+            }
+            if let owner = first.name, steps.count == 1 {
+                // Nothing in this document: something that is kept would no longer fit.
+                throw APIError(
+                    problem: "\(name): \(owner) in \(first.part) would not fit any more: \(first.problem)",
+                    remedy: first.remedy, kind: .invalid)
             }
             let more = alone.count > 1 ? " (and \(alone.count - 1) more)" : ""
             let error = YAML.error(
@@ -74,6 +81,29 @@ enum DesiredDocuments {
                 remedy: "put long commands into a script, and long lists into several objects", kind: .invalid)
         }
         return (answer, writes)
+    }
+
+    private static func remove(_ object: String, from state: inout DesiredState) throws(APIError) {
+        let words = object.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map { String($0) }
+        func drop<Item>(_ items: inout [Item], _ name: (Item) -> ServiceName) throws(APIError) {
+            let count = items.count
+            items.removeAll { name($0).description == words[1] }
+            guard items.count < count else {
+                throw APIError(
+                    problem: "there is no “\(words[1].prefix(80))” in \(words[0])",
+                    remedy: "bramble export shows what there is", kind: .notFound)
+            }
+        }
+        switch words.count == 2 ? words[0] : "" {
+        case "services": try drop(&state.services) { $0.name }
+        case "mirrors": try drop(&state.mirrors) { $0.name }
+        case "volumes": try drop(&state.volumes) { $0.name }
+        case "balancers": try drop(&state.balancers) { $0.name }
+        default:
+            throw APIError(
+                problem: "“\(object.prefix(80))” is nothing that can be removed",
+                remedy: "write services/NAME, mirrors/NAME, volumes/NAME or balancers/NAME", kind: .invalid)
+        }
     }
 
     /// A sixteenth of what one transaction can carry. All nodes keep all objects in memory.

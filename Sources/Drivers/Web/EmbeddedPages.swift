@@ -46,7 +46,7 @@ export async function ask(method, path, body) {
 export const get = (path) => ask("GET", path);
 
 """####),
-        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "a328ac23934fd6ba", content: ####"""
+        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "e3e3592816d8abd1", content: ####"""
 // The frame: pages, the live stream, what is said when it breaks.
 import { ask, get } from "/assets/api.js";
 import { h, icon, setText } from "/assets/dom.js";
@@ -54,16 +54,22 @@ import { shortClock } from "/assets/format.js";
 import { connect, store, subscribe } from "/assets/live.js";
 import * as access from "/assets/pages/access.js";
 import * as data from "/assets/pages/data.js";
+import * as document_ from "/assets/pages/document.js";
 import * as events from "/assets/pages/events.js";
 import * as health from "/assets/pages/health.js";
+import * as mirrors from "/assets/pages/mirrors.js";
 import * as node from "/assets/pages/node.js";
 import * as nodes from "/assets/pages/nodes.js";
+import * as services from "/assets/pages/services.js";
 
 // A page: `path` (one word, or a word and a name), `title`, `open(main, name)` which gives back how to close it.
 // Those with an icon are in the menu, in this order.
 const pages = [
     { path: "nodes", title: "Nodes", icon: "nodes", ...nodes },
+    { path: "services", title: "Services", icon: "services", ...services },
+    { path: "mirrors", title: "Mirrors", icon: "mirrors", ...mirrors },
     { path: "data", title: "Data", icon: "data", ...data },
+    { path: "document", title: "Document", icon: "document", ...document_ },
     { path: "events", title: "Events", icon: "events", ...events },
     { path: "health", title: "Health", icon: "health", ...health },
     { path: "access", title: "Access", icon: "access", ...access },
@@ -84,8 +90,10 @@ function route() {
     close?.();
     main.replaceChildren();
     for (const link of menu.querySelectorAll("a")) {
-        if (link.dataset.page === (page.parent ?? page.path)) link.setAttribute("aria-current", "page");
-        else link.removeAttribute("aria-current");
+        if (link.dataset.page === (page.parent ?? page.path)) {
+            link.setAttribute("aria-current", "page");
+            link.scrollIntoView({ block: "nearest", inline: "center" });  // on a phone the menu is wider than the screen
+        } else link.removeAttribute("aria-current");
     }
     const subject = name === undefined ? "" : safeDecode(name);
     document.title = `${subject || page.title} – Bramble`;
@@ -144,6 +152,14 @@ subscribe((what) => {
             states.set(node.name, node.state);
         }
     }
+    if (what.has("services")) {
+        for (const service of store.services) {
+            const key = `service ${service.name}`;
+            const told = `${service.state}${service.node ? ` on ${service.node}` : ""}`;
+            if (states.has(key) && states.get(key) !== told) announcer.textContent = `${service.name} is ${told}`;
+            states.set(key, told);
+        }
+    }
 });
 
 route();
@@ -151,7 +167,7 @@ connect();
 get("/v1/session").catch(() => {});
 
 """####),
-        Asset(path: "dialog.js", type: "text/javascript; charset=utf-8", tag: "04587333a1353c05", content: ####"""
+        Asset(path: "dialog.js", type: "text/javascript; charset=utf-8", tag: "3dbba1415e89f75b", content: ####"""
 // Questions before something changes, and what became of it.
 import { h, icon } from "/assets/dom.js";
 
@@ -213,14 +229,14 @@ export function showProblem(element, error) {
 }
 
 /** A line at the bottom that goes away by itself. */
-export function toast(text) {
-    const line = h("p", { class: "toast" }, icon("alive"), h("span", { text }));
+export function toast(text, tone = "ok") {
+    const line = h("p", { class: "toast", "data-tone": tone }, icon(tone === "ok" ? "alive" : "warn"), h("span", { text }));
     document.getElementById("toasts").append(line);
     setTimeout(() => line.remove(), 7000);
 }
 
 """####),
-        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "c9e71311234710c7", content: ####"""
+        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "5e65d6e2b5209af6", content: ####"""
 // Small helpers to build and update the page. Text always goes in as text: names come from the network.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -278,6 +294,9 @@ export function keyed(parent, items, key, create, update) {
 
 const paths = {
     nodes: "M12 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM5 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5Zm14 0a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM10.8 9.2 6.2 14.8M13.2 9.2l4.6 5.6M7.5 17h9",
+    services: "M4 5h16v5H4ZM4 14h16v5H4ZM7.5 7.5h.1M7.5 16.5h.1M11 7.5h5.5M11 16.5h5.5",
+    mirrors: "M4 8h13l-3.5-3.5M20 16H7l3.5 3.5",
+    document: "M6 3.5h8l4 4v13H6ZM14 3.5v4h4M9 12h6M9 16h6",
     data: "M12 4c4 0 7 1.2 7 2.7s-3 2.7-7 2.7-7-1.2-7-2.7S8 4 12 4ZM5 6.7v10.6C5 18.8 8 20 12 20s7-1.2 7-2.7V6.7M5 12c0 1.5 3 2.7 7 2.7s7-1.2 7-2.7",
     events: "M5 6h14M5 12h14M5 18h9",
     health: "M3 12h4l2.5-6 4 12 2.5-6h5",
@@ -430,7 +449,7 @@ circle { fill: #7a45a5 }
 </html>
 
 """####),
-        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "ae58547fc6aaa79e", content: ####"""
+        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "d825cfba8f1cbc0b", content: ####"""
 // What the node tells as it changes, kept for all pages: one event stream a browser tab.
 import { get } from "/assets/api.js";
 
@@ -447,6 +466,9 @@ export const store = {
     waiting: [],
     /** How the database is; null until it was told. */
     database: null,
+    /** Null until they were told; a node that is in no cluster says nothing of them. */
+    services: null,
+    mirrors: null,
     events: [],
     /** φ by node name, one value for each half second, oldest first; null where unknown. */
     history: new Map(),
@@ -500,6 +522,8 @@ export function connect() {
     on("edges", (value) => { store.edges = value; });
     on("waiting", (value) => { store.waiting = value; });
     on("database", (value) => { store.database = value; });
+    on("services", (value) => { store.services = value; });
+    on("mirrors", (value) => { store.mirrors = value; });
     on("phi", (value) => {
         for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
         for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;
@@ -705,7 +729,7 @@ export function open(main) {
 }
 
 """####),
-        Asset(path: "pages/data.js", type: "text/javascript; charset=utf-8", tag: "7f957b987dce2291", content: ####"""
+        Asset(path: "pages/data.js", type: "text/javascript; charset=utf-8", tag: "bb7b65b8cc3b9581", content: ####"""
 // The database: how each node's copy is, the tables and their rows, SQL, and what was overwritten unseen.
 import { ask, get } from "/assets/api.js";
 import { confirm, showProblem, toast } from "/assets/dialog.js";
@@ -971,7 +995,7 @@ function conflictsPanel() {
         element.hidden = !count;
         if (!count) return;
         try {
-            const found = await get("/v1/conflicts?limit=100");
+            const found = await get("/v1/conflicts?limit=100&safeIntegers=true");
             problem.hidden = true;
             keyed(list, found, (conflict) => conflict.id, conflictRow, () => {});
         } catch (error) {
@@ -992,7 +1016,119 @@ function side(word, value) {
 }
 
 """####),
-        Asset(path: "pages/events.js", type: "text/javascript; charset=utf-8", tag: "74c93be59dafcbd8", content: ####"""
+        Asset(path: "pages/document.js", type: "text/javascript; charset=utf-8", tag: "59f82bce252d9923", content: ####"""
+// The document: everything that was applied, as YAML; edit it, see what would change, then apply it.
+import { ask, get } from "/assets/api.js";
+import { confirm, showProblem, toast } from "/assets/dialog.js";
+import { command, h, icon, setAttribute, setText } from "/assets/dom.js";
+import { plural } from "/assets/format.js";
+import { example } from "/assets/pages/examples.js";
+
+/** `#/document/example` begins with an example where nothing was applied yet. */
+export function open(main, name) {
+    const told = h("p", { class: "quiet", role: "status", text: "Asking the node…" });
+    const notes = h("ul", { class: "notes" });
+    const text = h("textarea", { id: "document", class: "document", rows: "14", spellcheck: "false", autocapitalize: "none", autocomplete: "off", "aria-label": "The document, YAML", disabled: true, oninput: edited });
+    const prune = h("input", { type: "checkbox", id: "prune", onchange: edited });
+    const look = h("button", { type: "submit", text: "Show what would change" });
+    const apply = h("button", { type: "button", class: "primary", text: "Apply…", disabled: true, onclick: applyIt });
+    const back = h("button", { type: "button", class: "plain", text: "Discard edits", hidden: true, onclick: () => { text.value = saved; edited(); } });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const plan = h("div", { class: "plan", role: "status" });
+    const form = h("form", { class: "sql", onsubmit: compare }, text,
+        h("div", { class: "sql-line" }, h("label", { class: "switch", for: "prune" }, prune, h("span", { text: "Also remove what its parts no longer name" })), h("span", { class: "actions" }, back, look, apply)));
+    const panel = h("section", { class: "panel", "aria-labelledby": "plan-title" }, h("h2", { id: "plan-title", text: "What would change" }), problem, plan);
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Document" }), told, h("button", { type: "button", text: "Download", onclick: download })), notes,
+        h("section", { class: "panel", "aria-label": "The document" }, form), panel,
+        h("p", { class: "quiet" }, "The same from a shell: ", h("code", { text: "bramble export > FILE" }), ", edit it, ", h("code", { text: "bramble plan -f FILE" }), ", ", h("code", { text: "bramble apply -f FILE" }), "."));
+
+    let saved = "";
+    let planned = null;
+    const request = (dryRun) => ({ document: text.value, name: "document", prune: prune.checked, dryRun });
+
+    async function load() {
+        try {
+            const found = await get("/v1/export");
+            saved = found.document;
+            const isEmpty = !/^\s*[^#\s{]/m.test(saved);
+            text.value = isEmpty && name === "example" ? example : saved;
+            text.disabled = false;
+            setText(told, isEmpty ? "nothing was applied yet" : "what the cluster should be");
+            setAttribute(text, "placeholder", isEmpty ? example : null);
+            notes.replaceChildren(...found.unreadable.map((sentence) => h("li", {}, icon("warn"), h("span", { text: `Left out, this version cannot read it: ${sentence}` }))));
+            edited();
+        } catch (error) {
+            setText(told, "");
+            showProblem(problem, error);
+        }
+    }
+    function edited() {
+        planned = null;
+        apply.disabled = true;
+        back.hidden = text.value === saved;
+        problem.hidden = true;
+        setText(plan, "");
+        plan.replaceChildren(h("p", { class: "quiet", text: text.value === saved && !prune.checked ? "The text is as it was applied." : "The text was edited: see what would change, then apply it." }));
+    }
+    async function compare(event) {
+        event?.preventDefault();
+        look.disabled = true;
+        try {
+            const asked = request(true);
+            planned = await ask("POST", "/v1/apply", asked);
+            // What is not named stays, which who deleted it from the text may not expect.
+            const full = asked.prune ? planned : await ask("POST", "/v1/apply", { ...asked, prune: true });
+            const stays = asked.prune ? [] : full.changes.filter((change) => change.change === "removed");
+            problem.hidden = true;
+            plan.replaceChildren(...differences(planned, stays));
+            apply.disabled = planned.changes.length === 0;
+        } catch (error) {
+            planned = null;
+            apply.disabled = true;
+            plan.replaceChildren();
+            showProblem(problem, error);
+        }
+        look.disabled = false;
+    }
+    async function applyIt() {
+        const removed = planned.changes.filter((change) => change.change === "removed");
+        const done = await confirm({
+            title: `Apply ${plural(planned.changes.length, "change")}?`, action: "Apply", tone: removed.length ? "danger" : "primary",
+            body: [...differences(planned, []), h("p", { text: "All of it or, where something is wrong, nothing. Every node follows at once: services that are new start, those that changed may restart, and those that are removed stop." })],
+            run: () => ask("POST", "/v1/apply", request(false)),
+        });
+        if (!done) return;
+        toast(done.changes.length ? `${plural(done.changes.length, "change")} applied` : "Everything was so already");
+        prune.checked = false;
+        location.hash = "#/document";
+        name = "";
+        load();
+    }
+    function download() {
+        const link = h("a", { href: URL.createObjectURL(new Blob([text.value], { type: "text/yaml" })), download: "bramble.yaml" });
+        link.click();
+        URL.revokeObjectURL(link.href);
+    }
+    text.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+    });
+    load();
+    return () => {};
+}
+
+const signs = { added: "+", changed: "~", removed: "−" };
+function differences(answer, stays) {
+    return [
+        answer.changes.length === 0 ? h("p", { text: "Nothing: everything is so already." }) : h("ul", { class: "differences" }, ...answer.changes.map((change) => h("li", { "data-change": change.change },
+            h("p", {}, h("span", { class: "sign", "aria-hidden": "true", text: signs[change.change] }), h("b", { text: change.part === change.name ? change.part : change.name }), h("span", { class: "quiet", text: change.part === change.name ? change.change : `${change.part}, ${change.change}` })),
+            change.details.length ? h("pre", { text: change.details.join("\n") }) : null))),
+        ...answer.notes.map((note) => h("p", { class: "plan-note" }, icon("info"), h("span", { text: note }))),
+        stays.length ? h("p", { class: "plan-note" }, icon("info"), h("span", { text: `Not named in the text, and stays: ${stays.map((change) => `${change.part} ${change.name}`).join(", ")}. Tick the box to remove ${stays.length === 1 ? "it" : "them"}.` })) : null,
+    ].filter(Boolean);
+}
+
+"""####),
+        Asset(path: "pages/events.js", type: "text/javascript; charset=utf-8", tag: "aaf016b7397dc0f5", content: ####"""
 // The event log, newest first, with a filter.
 import { get } from "/assets/api.js";
 import { h, setText } from "/assets/dom.js";
@@ -1007,7 +1143,7 @@ export function open(main) {
     let all = store.events.slice();
     let room = step;
     const word = h("input", { type: "search", class: "filter", placeholder: "Find: a name, a word, a kind", "aria-label": "Find events", oninput: () => { room = step; render(); } });
-    const kinds = [["all", "All"], ["problems", "Problems"], ["changes", "Joins and leaves"]];
+    const kinds = [["all", "All"], ["problems", "Problems"], ["services", "Services"], ["changes", "Joins and leaves"]];
     const group = h("fieldset", { class: "segments" }, h("legend", { class: "hidden-text", text: "Show" }),
         ...kinds.map(([value, text], index) => h("label", {}, h("input", { type: "radio", name: "kind", value, checked: index === 0, onchange: () => { room = step; render(); } }), h("span", { text }))));
     const count = h("p", { class: "quiet", role: "status" });
@@ -1016,11 +1152,15 @@ export function open(main) {
     main.append(h("header", { class: "page-head" }, h("h1", { text: "Events" }), count), h("div", { class: "tools" }, word, group), h("section", { class: "panel", "aria-label": "Events" }, list, more));
 
     const joins = new Set(["joined", "left", "removed", "alive", "down", "waiting", "approved", "restarted"]);
+    const ofServices = new Set(["acquired", "released", "started", "stopped", "failed", "moved", "blocked", "parked", "mirrored", "drilled", "held", "drained", "resumed", "applied"]);
+    const names = () => new Set([...(store.services ?? []), ...(store.mirrors ?? [])].map((thing) => thing.name));
     function render() {
+        const own = names();
         const kind = main.querySelector("input[name=kind]:checked")?.value ?? "all";
         const words = word.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
         const found = all.filter((event) => {
             if (kind === "problems" && !["bad", "warn"].includes(weight(event))) return false;
+            if (kind === "services" && !ofServices.has(event.type) && !own.has(event.subject)) return false;
             if (kind === "changes" && !joins.has(event.type)) return false;
             const text = `${sentence(event)} ${event.type} ${event.subject} ${(event.by ?? []).join(" ")}`.toLowerCase();
             return words.every((part) => text.includes(part));
@@ -1047,6 +1187,22 @@ export function open(main) {
         render();
     });
 }
+
+"""####),
+        Asset(path: "pages/examples.js", type: "text/javascript; charset=utf-8", tag: "512ded289c1bee31", content: ####"""
+// What a person may begin with.
+export const example = `reach: [192.168.1.1, 192.168.1.2]   # hosts that normally answer, such as the router
+services:
+  - name: files
+    addresses: [192.168.1.50/24]    # goes where the service goes
+    run: systemd:smbd
+    check: tcp:445
+    mirrors: [samba]
+mirrors:
+  - name: samba
+    paths: [/srv/files/, /var/lib/samba/]
+    every: 10m                      # or on-change
+`;
 
 """####),
         Asset(path: "pages/health.js", type: "text/javascript; charset=utf-8", tag: "ad089e4cd74b094b", content: ####"""
@@ -1170,13 +1326,156 @@ export async function removeNode(node) {
 }
 
 """####),
-        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "d3247461153a9989", content: ####"""
+        Asset(path: "pages/mirrors.js", type: "text/javascript; charset=utf-8", tag: "151f35285a2b83f0", content: ####"""
+// The mirrors: files that are on other nodes, too, how far behind they are, and what was set aside.
+import { ask, get } from "/assets/api.js";
+import { confirm, showProblem, toast } from "/assets/dialog.js";
+import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { byName, bytes, duration, list, moment, plural, sinceNow } from "/assets/format.js";
+import { store, subscribe } from "/assets/live.js";
+import { askOnce } from "/assets/pages/services.js";
+import { upperUnlessName } from "/assets/sentences.js";
+
+const example = `mirrors:
+  - name: samba
+    paths: [/srv/files/, /var/lib/samba/]
+    every: 10m        # or on-change
+`;
+
+export function open(main) {
+    const count = h("p", { class: "quiet", role: "status", text: "Asking the node…" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const rows = h("tbody", {});
+    const panel = h("section", { class: "panel", "aria-label": "Mirrors", hidden: true }, h("table", { class: "copies mirrors" },
+        h("caption", { class: "hidden-text", text: "The mirrors, and how far behind each is" }),
+        h("thead", {}, h("tr", {}, ...["Mirror", "State", "Behind by", "Last run", "Files"].map((text) => h("th", { scope: "col", text })), h("th", {}, h("span", { class: "hidden-text", text: "Run it" })))), rows));
+    const empty = h("section", { class: "panel help", hidden: true, "aria-labelledby": "none-title" },
+        h("h2", { id: "none-title", text: "The first mirror" }),
+        h("p", {}, "A mirror keeps files of the node that runs a service on the other nodes, too, so that the service finds them wherever it starts. Name the files in a document, and name the mirror in the service (", h("code", { text: "mirrors: [samba]" }), "):"),
+        h("pre", { class: "statement", text: example }), command("bramble apply -f FILE"),
+        h("p", {}, "Or write it here: ", h("a", { href: "#/document", text: "the document" })));
+    const parked = parkedPanel();
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Mirrors" }), count), problem, empty, panel, parked.element);
+
+    let parkedCount = null;
+    function render(what) {
+        const mirrors = store.mirrors;
+        if (!mirrors) return;
+        if (what.has("mirrors")) {
+            problem.hidden = true;
+            empty.hidden = mirrors.length > 0;
+            panel.hidden = mirrors.length === 0;
+            keyed(rows, [...mirrors].sort(byName), (mirror) => mirror.name, mirrorRow, (row, mirror) => row.update(mirror));
+            const equal = mirrors.filter((mirror) => mirror.state === "equal").length;
+            setText(count, mirrors.length === 0 ? "none yet" : equal === mirrors.length ? `${plural(equal, "mirror")}, all equal` : `${equal} of ${plural(mirrors.length, "mirror")} equal`);
+            const conflicts = mirrors.reduce((sum, mirror) => sum + mirror.conflicts, 0);
+            if (conflicts !== parkedCount) {
+                parkedCount = conflicts;
+                parked.load();
+            }
+        }
+        if (what.has("time")) for (const row of rows.children) row.tick();
+    }
+    render(new Set(["mirrors"]));
+    askOnce("mirrors", "/v1/mirrors", count, problem, render);
+    return subscribe(render);
+}
+
+const states = { equal: ["equal", "alive", "alive"], running: ["running", "wait", "suspect"], behind: ["behind", "wait", "suspect"], paused: ["paused", "left", "stopped"], failed: ["failed", "down", "down"] };
+
+function mirrorRow(mirror) {
+    const way = h("span", { class: "mirror-way" });
+    const chip = h("span", { class: "state" });
+    const reason = h("span", { class: "quiet copy-note" });
+    const behind = h("td", { class: "number", "data-label": "Behind by" });
+    const last = h("td", { class: "number", "data-label": "Last run" });
+    const files = h("td", { class: "number", "data-label": "Files" });
+    const run = h("button", { type: "button", "aria-label": `Run ${mirror.name} now`, text: "Run now", onclick: () => runNow(mirror.name, run) });
+    let shown = mirror;
+    const row = h("tr", {}, h("th", { scope: "row" }, h("b", { class: "mirror-name", text: mirror.name }), way), h("td", { class: "cell-copy" }, chip, reason), behind, last, files, h("td", { class: "cell-act" }, run));
+    row.update = (mirror) => {
+        shown = mirror;
+        setText(way, `${mirror.from ?? "nobody holds its service"} → ${mirror.to.length ? list(mirror.to) : "no other node"}`);
+        const [word, glyph, tone] = states[mirror.state] ?? [mirror.state, "info", null];
+        if (chip.dataset.told !== word) {
+            chip.dataset.told = word;
+            chip.replaceChildren(icon(glyph), word);
+        }
+        setAttribute(chip, "data-state", tone);
+        setText(reason, mirror.reason);
+        setText(behind, mirror.lastRun === null ? "never equal" : mirror.behindSeconds < 1 ? "0 s" : duration(mirror.behindSeconds));
+        setText(files, `${plural(mirror.files, "file")}, ${bytes(mirror.bytes)}`);
+        run.disabled = mirror.state === "running" || !mirror.from || mirror.to.length === 0;
+        row.tick();
+    };
+    row.tick = () => {
+        setText(last, shown.lastRun ? `${sinceNow(shown.lastRun)} ago` : "never");
+        setAttribute(last, "title", shown.lastRun ? moment(shown.lastRun) : null);
+    };
+    return row;
+}
+
+async function runNow(name, button) {
+    button.disabled = true;
+    try {
+        const done = await ask("POST", `/v1/mirrors/${encodeURIComponent(name)}/run`);
+        toast(`${name} is ${done.state}: ${plural(done.files, "file")}, ${bytes(done.bytes)}${done.to.length ? `, on ${list(done.to)}` : ""}`);
+    } catch (error) {
+        toast(`${name} did not run: ${error.message}`, "bad");
+    }
+    button.disabled = false;
+}
+
+// What was set aside
+
+function parkedPanel() {
+    const rows = h("ul", { class: "conflicts" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const element = h("section", { class: "panel", "aria-labelledby": "parked-title", hidden: true }, h("h2", { id: "parked-title", text: "Set aside" }),
+        h("p", { class: "quiet", text: "Files that a node had when it came back, and that differed. The newer holder's counts; the other one is kept until you want it back." }), problem, rows);
+    async function load() {
+        try {
+            const files = await get("/v1/parked");
+            problem.hidden = true;
+            element.hidden = files.length === 0;
+            keyed(rows, files, (file) => file.id, (file) => parkedRow(file, load), () => {});
+        } catch (error) {
+            element.hidden = false;
+            showProblem(problem, error);
+        }
+    }
+    return { element, load };
+}
+function parkedRow(file, reload) {
+    return h("li", { class: "parked" },
+        h("div", {}, h("b", { class: "parked-path", text: file.path }), h("p", { class: "quiet", text: `${bytes(file.bytes)} of ${file.node}, changed ${moment(file.changed)}; set aside ${moment(file.at)} by the mirror ${file.mirror}` })),
+        h("button", { type: "button", text: "Restore…", "aria-label": `Restore ${file.path}`, onclick: () => restore(file, reload) }));
+}
+async function restore(file, reload) {
+    const done = await confirm({
+        title: "Put this file back?", action: "Put it back", tone: "danger",
+        body: [h("pre", { class: "statement", text: file.path }), h("p", { text: "This is what will happen:" }), h("ul", { class: "consequences" },
+            h("li", { text: `the file as ${file.node} had it, changed ${moment(file.changed)}, takes the place of the one that counts now` }),
+            h("li", { text: "what is there now is set aside instead, so this can be undone" }),
+            h("li", { text: "the next run of the mirror brings it to the other nodes" }),
+            h("li", { text: "a service that has the file open may have to be restarted to see it" }))],
+        run: () => ask("POST", `/v1/parked/${encodeURIComponent(file.id)}/restore`),
+    });
+    if (!done) return;
+    toast(upperUnlessName(done.done, file.path));
+    reload();
+}
+
+"""####),
+        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "16f6efd3e9e568a2", content: ####"""
 // One node: why it is as it is, its figures, its watches, its past.
 import { get } from "/assets/api.js";
 import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
 import { clock, compareNames, moment, percent, phi as phiText, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
 import { removeNode } from "/assets/pages/membership.js";
+import { drainNode, dutyWord, holdNode, resumeNode } from "/assets/pages/orders.js";
+import { servicesOf } from "/assets/pages/services.js";
 import { eventList, pair, stateChip, suspicionBar, updateEvents, updateState, updateSuspicion } from "/assets/pages/parts.js";
 import { figure, upperUnlessName } from "/assets/sentences.js";
 
@@ -1184,6 +1483,11 @@ export function open(main, name) {
     const find = () => store.nodes.find((node) => node.name === name);
     const chip = stateChip("alive");
     const own = h("span", { class: "tag", text: "this node", hidden: true });
+    const duty = h("span", { class: "tag tag-warn", hidden: true });
+    const order = (text, run, tone) => h("button", { type: "button", class: tone, text, onclick: () => { const node = find(); if (node) run(node); } });
+    const [drain, hold, resume] = [order("Drain…", drainNode), order("Hold…", holdNode), order("Resume…", resumeNode, "primary")];
+    const dutyText = h("p", { class: "quiet" });
+    const services = h("p", { class: "node-services" });
     const since = h("span", { class: "quiet" });
     const suspicion = suspicionBar();
     const answer = h("p", { class: "answer" });
@@ -1206,10 +1510,11 @@ export function open(main, name) {
             h("section", { class: "panel", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts),
             h("section", { class: "panel", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
                 h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches))),
+        h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold)),
         h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
 
     main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
-        h("header", { class: "page-head" }, h("h1", { text: name }), chip, own, since), gone, body);
+        h("header", { class: "page-head" }, h("h1", { text: name }), chip, own, duty, since), gone, body);
 
     let told = "";
     async function askWhy() {
@@ -1244,6 +1549,21 @@ export function open(main, name) {
         }
         updateState(chip, node.state);
         own.hidden = !node.self;
+        graph.element.closest("section").hidden = node.self;  // nobody suspects itself
+        duty.hidden = !node.duty;
+        setText(duty, dutyWord(node));
+        if (what.has("nodes") || what.has("services")) {
+            const held = servicesOf(name);
+            const told = `${node.duty} ${held.join()}`;
+            if (services.dataset.told !== told) {
+                services.dataset.told = told;
+                services.replaceChildren(...(held.length ? ["It runs ", ...held.map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service }))] : ["It runs no service."]));
+                setText(dutyText, node.duty === "held" ? "On hold: it runs nothing, also after a restart, until it is resumed." : node.duty === "drained" ? "Drained: it hands over what others can take, and takes nothing new, also after a restart. When it runs nothing, it can be switched off." : "Drain it before it is switched off or updated. Hold it when it must run nothing at all.");
+                resume.hidden = !node.duty;
+                drain.hidden = node.duty === "drained";
+                hold.hidden = Boolean(node.duty);
+            }
+        }
         if (what.has("time") || what.has("nodes")) setText(since, `for ${sinceNow(node.since)}`);
         if (what.has("nodes") || what.has("phi")) {
             updateSuspicion(suspicion, node);
@@ -1262,7 +1582,7 @@ export function open(main, name) {
             noEvents.hidden = own.length > 0;
         }
     }
-    render(new Set(["nodes", "phi", "edges", "event", "time", "history"]));
+    render(new Set(["nodes", "phi", "edges", "event", "time", "history", "services"]));
     const stop = subscribe(render);
     return () => {
         clearInterval(again);
@@ -1342,13 +1662,15 @@ function chart() {
 }
 
 """####),
-        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "7a13860d6908ec1a", content: ####"""
+        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "d0068241df028ad3", content: ####"""
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
 import { addMachine, addWaiting } from "/assets/pages/membership.js";
 import { byName, duration, list, percent, plural, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
 import { eventList, stateChip, suspicionBar, updateEvents, updateState, updateSuspicion } from "/assets/pages/parts.js";
+import { dutyWord, openDuty } from "/assets/pages/orders.js";
+import { servicesOf } from "/assets/pages/services.js";
 import { brokenWatches, picture } from "/assets/picture.js";
 
 const guarantees = {
@@ -1376,7 +1698,8 @@ export function open(main) {
         h("thead", {}, h("tr", {},
             h("th", { scope: "col", text: "Node" }), h("th", { scope: "col", text: "State" }),
             h("th", { scope: "col" }, h("abbr", { title: "Suspicion φ: how unlikely such a silence is while the node lives. At the threshold it is reported.", text: "Suspicion φ" })),
-            h("th", { scope: "col", text: "CPU, memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" }), ", temp."))),
+            h("th", { scope: "col", text: "CPU, memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" }), ", temp."),
+            h("th", { scope: "col", text: "Services" }))),
         rows);
     const drawing = picture();
     const broken = h("p", { class: "broken" });
@@ -1406,7 +1729,8 @@ export function open(main) {
             sub.replaceChildren(guarantee, ` up ${duration(status.uptimeSeconds)}`);
             for (const row of rows.children) row.parts.tick();
         }
-        if (isTold || what.has("phi")) {
+        if (what.has("services") && !isTold) tellVerdict(status, nodes);
+        if (isTold || what.has("phi") || what.has("services")) {
             const word = filter.value.trim().toLowerCase();
             const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word)).sort(byName);
             keyed(rows, shown, (node) => node.id, nodeRow, (row, node) => row.parts.update(node));
@@ -1434,6 +1758,10 @@ export function open(main) {
         else if (status.state === "removed") [tone, text] = ["bad", "This node was removed from its cluster"];
         else if (away.length) [tone, text] = ["bad", `${list(away.slice(0, 3).map((node) => node.name))}${away.length > 3 ? ` and ${away.length - 3} more` : ""} ${away.length === 1 ? "is" : "are"} down`];
         else if (suspects.length) [tone, text] = ["warn", `${list(suspects.map((node) => node.name))} ${suspects.length === 1 ? "is" : "are"} suspect`];
+        else if (status.state === "member" || status.state === "alone") {
+            const idle = (store.services ?? []).filter((service) => service.wanted && (service.state === "failed" || service.state === "blocked")).map((service) => service.name);
+            if (idle.length) [tone, text] = ["bad", `${list(idle.slice(0, 3))}${idle.length > 3 ? ` and ${idle.length - 3} more` : ""} ${idle.length === 1 ? "does" : "do"} not run`];
+        }
         setText(heading, text);
         if (glyph.dataset.tone !== tone) {
             glyph.dataset.tone = tone;
@@ -1459,6 +1787,9 @@ export function open(main) {
 function nodeRow(node) {
     const name = h("a", { class: "node-name", href: `#/node/${encodeURIComponent(node.name)}`, text: node.name });
     const own = h("span", { class: "tag", text: "this node" });
+    const duty = h("span", { class: "tag tag-warn" });
+    const services = h("span", { class: "node-services" });
+    const change = h("button", { type: "button", class: "plain duty", "aria-label": `Duty of ${node.name}`, title: "Hold, drain or resume it", onclick: () => openDuty(shown) }, "Duty…");
     const place = h("span", { class: "address" });
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
@@ -1468,11 +1799,12 @@ function nodeRow(node) {
     const load = h("span", { class: "load" });
     const heat = h("span", {});
     const row = h("tr", {},
-        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own), place),
+        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, duty), place),
         h("td", { class: "cell-state" }, chip, since),
         h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
         h("td", { class: "cell-use", "data-label": "CPU, memory" }, cpu.element, memory.element),
-        h("td", { class: "cell-load", "data-label": "Load, temperature" }, load, heat));
+        h("td", { class: "cell-load", "data-label": "Load, temperature" }, load, heat),
+        h("td", { class: "cell-services", "data-label": "Services" }, services, change));
     let shown = node;
     row.parts = {
         update(node) {
@@ -1480,7 +1812,15 @@ function nodeRow(node) {
             setAttribute(row, "data-state", node.state);
             setAttribute(row, "data-self", node.self ? "yes" : null);
             own.hidden = !node.self;
-            setText(place, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}${node.version ? ` · ${node.version}` : ""}`);
+            setText(duty, dutyWord(node));
+            duty.hidden = !node.duty;
+            const held = servicesOf(node.name);
+            if (services.dataset.told !== held.join()) {
+                services.dataset.told = held.join();
+                services.replaceChildren(...held.slice(0, 6).map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service })), ...(held.length > 6 ? [h("a", { class: "quiet", href: "#/services", text: `and ${held.length - 6} more` })] : held.length ? [] : [h("span", { class: "quiet", text: "none" })]));
+            }
+            change.hidden = node.state === "left" || node.state === "down" && !node.duty;
+            setText(place, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}${node.version ? `\u00a0· ${node.version}` : ""}`);
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);
             cpu.update(node.load?.cpu);
@@ -1538,6 +1878,130 @@ function firstSteps() {
                 h("button", { type: "button", onclick: () => addMachine() }, "Look for a machine…"))),
     ];
 }
+
+"""####),
+        Asset(path: "pages/orders.js", type: "text/javascript; charset=utf-8", tag: "4fc1284a5b8b1eab", content: ####"""
+// What an operator orders of services and nodes: what will happen is said before it does.
+import { ask } from "/assets/api.js";
+import { confirm, toast } from "/assets/dialog.js";
+import { h } from "/assets/dom.js";
+import { byName, list } from "/assets/format.js";
+import { store } from "/assets/live.js";
+import { gap, upperUnlessName } from "/assets/sentences.js";
+
+const items = (...texts) => h("ul", { class: "consequences" }, ...texts.filter(Boolean).map((text) => h("li", { text })));
+const lead = () => h("p", { text: "This is what will happen:" });
+const its = (service) => (service.addresses.length ? service.addresses.map((address) => address.split("/")[0]) : []);
+const answers = (service, text) => (its(service).length ? `${list(its(service))} ${its(service).length === 1 ? "answers" : "answer"} ${text}` : null);
+
+async function order(service, action, options) {
+    const done = await confirm({ ...options, run: (form) => ask("POST", `/v1/services/${encodeURIComponent(service.name)}/${action}`, options.request?.(form)) });
+    if (!done) return;
+    const away = done.gapMs === null || done.gapMs === undefined ? "" : `. Nobody answered for ${Math.round(done.gapMs)} ms`;
+    toast(upperUnlessName(done.done, done.name) + away);
+}
+
+export const startService = (service) => order(service, "start", {
+    title: `Start ${service.name}?`, action: `Start ${service.name}`,
+    body: [lead(), items("it is started on the node that fits best: a preferred one that is alive and not on hold", answers(service, "there"), "from then on it is started again wherever its node fails, until it is stopped")],
+});
+
+export const stopService = (service) => order(service, "stop", {
+    title: `Stop ${service.name}?`, action: `Stop ${service.name}`, tone: "danger",
+    body: [lead(), items(
+        service.node ? `it is stopped on ${service.node}, and whoever uses it loses the connection` : "no node runs it now; from then on none tries to",
+        answers(service, "no more"),
+        "no other node takes it over, and it stays stopped, also after restarts, until it is started here or with bramble service start"),
+    ],
+});
+
+export function moveService(service) {
+    const targets = store.nodes.filter((node) => node.state === "alive" && node.name !== service.node).sort(byName);
+    const choice = h("select", { id: "to", name: "to", "data-first": true }, h("option", { value: "", text: "the best other node" }),
+        ...targets.map((node) => h("option", { value: node.name, text: node.duty ? `${node.name} (${dutyWord(node)})` : node.name, disabled: Boolean(node.duty) })));
+    return order(service, "move", {
+        title: `Move ${service.name} away from ${service.node}?`, action: `Move ${service.name}`,
+        request: (form) => (form.to.value ? { to: form.to.value } : {}),
+        ready: () => targets.length > 0,
+        body: targets.length === 0 ? [h("p", { class: "problem" }, h("b", { text: "No other node is alive." }), h("span", { text: "Start another one first." }))] : [
+            h("label", { for: "to", text: "To" }), choice, lead(), items(
+                `it is stopped on ${service.node}, and whoever uses it loses the connection`,
+                service.mirrors.length ? `its ${service.mirrors.length === 1 ? "mirror" : "mirrors"} ${list(service.mirrors)} ${service.mirrors.length === 1 ? "runs" : "run"} once more, so that nothing is missing there` : "its files are not mirrored: what it wrote on its disk stays where it is",
+                "it is started there; if that fails, it comes back",
+                service.lastGapMs === null ? "it is away for as long as it takes to stop and start" : `at its last move clients saw ${gap(service.lastGapMs)}`,
+                "it stays there: it does not move back by itself unless its document asks for that"),
+        ],
+    });
+}
+
+export function drillService(service) {
+    const others = store.nodes.filter((node) => node.state === "alive" && node.name !== service.node);
+    return order(service, "drill", {
+        title: `Rehearse a failure of ${service.node}?`, action: "Do it now", tone: "danger",
+        ready: () => others.length > 0,
+        body: others.length === 0 ? [h("p", { class: "problem" }, h("b", { text: "No other node is alive to take over." }), h("span", { text: "Start another one first." }))] : [
+            lead(), items(
+                `${service.node} plays dead for ${service.name}, without a warning, and another node takes it over`,
+                "whoever uses it loses the connection, as in a real failure",
+                service.mirrors.length ? "what was not mirrored yet stays behind, and is set aside when the mirrors run next" : null,
+                "the gap that a client sees is measured, and shown here"),
+        ],
+    });
+}
+
+// A node's duty
+
+export const dutyWord = (node) => ({ held: "on hold", drained: "drained" })[node.duty] ?? "";
+
+/** What can be ordered of a node, each with what it means. */
+export async function openDuty(node) {
+    if (node.duty) return resumeNode(node);
+    const choice = (value, title, about) => h("label", { class: "choice" }, h("input", { type: "radio", name: "duty", value, "data-first": value === "drain" ? true : null }), h("span", {}, h("b", { text: title }), h("span", { class: "quiet", text: about })));
+    const word = await confirm({
+        title: `Duty of ${node.name}`, action: "Go on…", ready: (form) => Boolean(form.duty.value),
+        body: [choice("drain", "Drain it", "before it is switched off or updated: what it runs moves to other nodes; what none can take goes on here"),
+            choice("hold", "Hold it", "it runs nothing at all: what it runs stops, and starts elsewhere where a node can take it")],
+        run: (form) => form.duty.value,
+    });
+    if (word === "drain") return drainNode(node);
+    if (word === "hold") return holdNode(node);
+}
+
+async function duty(node, word, options) {
+    const done = await confirm({ ...options, run: () => ask("POST", `/v1/nodes/${encodeURIComponent(node.name)}/${word}`) });
+    if (done) toast(upperUnlessName(done.done, done.name));
+}
+const runs = (node) => (store.services ?? []).filter((service) => service.node === node.name).map((service) => service.name);
+
+export function holdNode(node) {
+    const own = runs(node);
+    return duty(node, "hold", {
+        title: `Put ${node.name} on hold?`, action: `Hold ${node.name}`,
+        body: [lead(), items(
+            own.length ? `${list(own)} ${own.length === 1 ? "stops" : "stop"} here, and ${own.length === 1 ? "starts" : "start"} on another node where one can take ${own.length === 1 ? "it" : "them"}, else nowhere` : "it runs no service now",
+            "it runs nothing, also after a restart, until it is resumed",
+            "it stays a member: it votes, keeps its copy of the database, and takes mirrors",
+            others(node) === 0 ? "no other node can run services now: what it runs is away until it is resumed" : null)],
+    });
+}
+export function drainNode(node) {
+    const own = runs(node);
+    return duty(node, "drain", {
+        title: `Take ${node.name} out of service?`, action: `Drain ${node.name}`,
+        body: [lead(), items(
+            own.length ? `${list(own)} ${own.length === 1 ? "moves" : "move"} to other nodes that can take ${own.length === 1 ? "it" : "them"}: the mirrors run once more, and each is away for a moment` : "it runs no service that would have to move",
+            "it takes nothing new, also after a restart, until it is resumed",
+            "it stays a member; switch it off once it runs nothing any more",
+            others(node) === 0 && own.length ? "no other node can take services now: what it runs goes on here until one can" : null)],
+    });
+}
+export function resumeNode(node) {
+    return duty(node, "resume", {
+        title: `Let ${node.name} run services again?`, action: `Resume ${node.name}`,
+        body: [lead(), items("from now on it may take services over", "nothing moves back by itself, unless a service's document asks for failback")],
+    });
+}
+const others = (node) => store.nodes.filter((other) => other.state === "alive" && !other.duty && other.id !== node.id).length;
 
 """####),
         Asset(path: "pages/parts.js", type: "text/javascript; charset=utf-8", tag: "66ee11b9aa1df9bc", content: ####"""
@@ -1604,6 +2068,226 @@ function eventRow(event) {
 export function pair(name, value) {
     return [h("div", {}, h("dt", { text: name }), h("dd", { text: value }))];
 }
+
+"""####),
+        Asset(path: "pages/services.js", type: "text/javascript; charset=utf-8", tag: "66820fdad6bd1d17", content: ####"""
+// The services: who holds what, since when, how sure that is, and why something does not run.
+import { get } from "/assets/api.js";
+import { showProblem } from "/assets/dialog.js";
+import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { byName, list, moment, plural, sinceNow } from "/assets/format.js";
+import { store, subscribe } from "/assets/live.js";
+import { drillService, moveService, startService, stopService } from "/assets/pages/orders.js";
+import { example } from "/assets/pages/examples.js";
+import { eventList, pair, updateEvents } from "/assets/pages/parts.js";
+import { figure, gap, guarantee, upperUnlessName } from "/assets/sentences.js";
+
+/** All of them, or the one in the address: `#/services/NAME`. */
+export function open(main, name) {
+    return name ? openOne(main, name) : openAll(main);
+}
+
+function openAll(main) {
+    const count = h("p", { class: "quiet", role: "status", text: "Asking the node…" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const rows = h("ul", { class: "services" });
+    const panel = h("section", { class: "panel", "aria-label": "Services", hidden: true }, rows);
+    const empty = noServices();
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Services" }), count, h("a", { class: "button", href: "#/document", text: "Change the document" })), problem, empty, panel);
+
+    function render(what) {
+        const services = store.services;
+        if (!services) return;
+        if (what.has("services")) {
+            problem.hidden = true;
+            empty.hidden = services.length > 0;
+            panel.hidden = services.length === 0;
+            keyed(rows, [...services].sort(byName), (service) => service.name, serviceRow, (row, service) => row.update(service));
+            const running = services.filter((service) => service.state === "running").length;
+            const wanted = services.filter((service) => service.wanted).length;
+            setText(count, services.length === 0 ? "none yet" : running === services.length ? `${plural(running, "service")}, all running` : `${running} of ${wanted} running${wanted < services.length ? `, ${services.length - wanted} stopped by an operator` : ""}`);
+        }
+        if (what.has("time")) for (const row of rows.children) row.tick();
+    }
+    render(new Set(["services"]));
+    askOnce("services", "/v1/services", count, problem, render);
+    return subscribe(render);
+}
+
+/** The stream tells; a page that is opened before it did asks once, and shows why there is no answer. */
+export function askOnce(part, path, count, problem, render) {
+    if (store[part]) return;
+    get(path).then((value) => {
+        store[part] ??= value;
+        render(new Set([part]));
+    }).catch((error) => {
+        setText(count, "");
+        showProblem(problem, error);
+    });
+}
+
+const glyphs = { running: "alive", starting: "wait", stopped: "left", failed: "down", blocked: "warn" };
+const words = { running: "running", starting: "starting", stopped: "stopped", failed: "failed", blocked: "cannot run" };
+export function updateServiceState(chip, state) {
+    if (chip.dataset.state === state) return;
+    chip.dataset.state = state;
+    chip.replaceChildren(icon(glyphs[state] ?? "info"), words[state] ?? state);
+}
+const nodeLink = (name) => h("a", { href: `#/node/${encodeURIComponent(name)}`, text: name });
+
+function serviceRow(service) {
+    const name = h("a", { class: "node-name", href: `#/services/${encodeURIComponent(service.name)}`, text: service.name });
+    const chip = h("span", { class: "state" });
+    const since = h("span", { class: "quiet" });
+    const where = h("span", { class: "service-where" });
+    const reason = h("p", { class: "service-reason" });
+    const addresses = h("span", { class: "address-list" });
+    const surety = h("span", { class: "chip" });
+    const meaning = h("span", { class: "quiet" });
+    const last = h("span", {});
+    const act = actions(() => shown);
+    let shown = service;
+    const row = h("li", { class: "service" },
+        h("div", { class: "service-head" }, name, chip, where, since, act.element),
+        reason,
+        h("dl", { class: "service-facts" }, field("Addresses", addresses), field("Last gap", last), field("Guarantee", h("span", {}, surety, meaning))));
+    row.update = (service) => {
+        shown = service;
+        setAttribute(row, "data-state", service.state);
+        updateServiceState(chip, service.state);
+        const told = service.node ? `on ${service.node}, epoch ${service.epoch}` : "on no node";
+        if (where.dataset.told !== told) {
+            where.dataset.told = told;
+            where.replaceChildren(...(service.node ? ["on ", nodeLink(service.node), h("span", { class: "quiet", text: `, epoch ${service.epoch}`, title: "A number that grows with each new holder" })] : ["on no node"]));
+        }
+        reason.hidden = !service.reason && service.wanted;
+        setText(reason, service.reason ? sentenceCase(service.reason) : "An operator stopped it. It stays stopped until it is started.");
+        setText(addresses, service.addresses.length ? service.addresses.join("\n") : "none of its own");
+        setText(last, gap(service.lastGapMs));
+        const [word, what] = guarantee(service.guarantee);
+        setText(surety, word);
+        setText(meaning, what);
+        act.update(service);
+        row.tick();
+    };
+    row.tick = () => setText(since, `for ${sinceNow(shown.since)}`);
+    return row;
+}
+const field = (name, value) => h("div", {}, h("dt", { text: name }), h("dd", {}, value));
+const sentenceCase = (text) => (/^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text);
+
+function actions(get) {
+    const button = (text, run, tone) => h("button", { type: "button", class: tone, text, onclick: () => run(get()) });
+    const start = button("Start…", startService, "primary");
+    const move = button("Move…", moveService);
+    const drill = button("Drill…", drillService);
+    const stop = button("Stop…", stopService, "danger");
+    return {
+        element: h("span", { class: "actions" }, start, move, drill, stop),
+        update(service) {
+            const isHeld = Boolean(service.node);
+            for (const [element, word] of [[start, "Start"], [move, "Move"], [drill, "Drill"], [stop, "Stop"]]) setAttribute(element, "aria-label", `${word} ${service.name}`);
+            start.hidden = service.wanted && service.state !== "stopped";
+            stop.hidden = !start.hidden;
+            move.hidden = drill.hidden = !isHeld || !service.wanted;
+        },
+    };
+}
+
+function noServices() {
+    return h("section", { class: "panel help", hidden: true, "aria-labelledby": "none-title" },
+        h("h2", { id: "none-title", text: "The first service" }),
+        h("p", {}, "A service is something that one node runs for all, with an address that goes where it goes. When that node dies, another one takes it over. Write down what it is, and apply it:"),
+        h("div", { class: "columns empty-columns" },
+            h("pre", { class: "statement grow", text: example }),
+            h("ol", { class: "steps narrow-steps" },
+                h("li", {}, h("b", { text: "Save it as a file" }), h("p", { text: "On any node: services.yaml, with an address that nobody else uses, and two routers or servers of yours as the reach list." })),
+                h("li", {}, h("b", { text: "Look, then apply" }), command("bramble plan -f services.yaml"), command("bramble apply -f services.yaml")),
+                h("li", {}, h("b", { text: "Or write it here" }), h("p", { text: "The same document in the browser, with the differences shown before anything changes." }), h("a", { class: "button", href: "#/document/example", text: "Begin with this example" })))));
+}
+
+// One service
+
+function openOne(main, name) {
+    const find = () => store.services?.find((service) => service.name === name);
+    const chip = h("span", { class: "state" });
+    const since = h("span", { class: "quiet" });
+    const act = actions(find);
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const answer = h("p", { class: "answer" });
+    const reasons = h("ol", { class: "reasons" });
+    const facts = h("dl", { class: "facts" });
+    const events = eventList();
+    const noEvents = h("p", { class: "quiet", text: "Nothing is kept about it." });
+    const gone = h("p", { class: "problem", hidden: true }, h("b", { text: `There is no service ${name}.` }), h("span", {}, "It was removed, or never was. ", h("a", { href: "#/services", text: "All services" })));
+    const body = h("div", { class: "column" },
+        h("section", { class: "panel why", "aria-labelledby": "why-title" }, h("h2", { id: "why-title", text: "Why" }), answer, reasons),
+        h("div", { class: "columns" },
+            h("section", { class: "panel grow", "aria-labelledby": "own-events" }, h("h2", { id: "own-events", text: "What happened to it" }), events, noEvents),
+            h("section", { class: "panel narrow", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts)));
+    main.append(h("a", { class: "back", href: "#/services" }, icon("back"), "Services"),
+        h("header", { class: "page-head" }, h("h1", { text: name }), chip, since, act.element), problem, gone, body);
+
+    async function askWhy() {
+        try {
+            const why = await get(`/v1/why/${encodeURIComponent(name)}`);
+            setText(answer, upperUnlessName(why.answer, name));
+            reasons.replaceChildren(...why.because.map((reason) => h("li", {}, h("time", { datetime: reason.at, text: moment(reason.at) }),
+                h("div", {}, h("span", { text: reason.text }), h("dl", { class: "figures" }, ...Object.entries(reason.figures).flatMap(([key, value]) => pair(...figure(key, value))))))));
+        } catch (error) {
+            const service = find();
+            setText(answer, service?.reason ? sentenceCase(service.reason) : error.message);
+            reasons.replaceChildren();
+        }
+    }
+    const again = setInterval(askWhy, 10000);
+    let told = "";
+    function render(what) {
+        if (!store.services) return;
+        const service = find();
+        gone.hidden = Boolean(service);
+        body.hidden = chip.hidden = act.element.hidden = !service;
+        if (!service) {
+            told = "";
+            setText(since, "");
+            return;
+        }
+        setText(since, `for ${sinceNow(service.since)}`);
+        if (what.has("services")) {
+            const key = `${service.state} ${service.node} ${service.epoch} ${service.reason}`;
+            if (key !== told) {
+                told = key;
+                askWhy();
+            }
+            updateServiceState(chip, service.state);
+            act.update(service);
+            const [word, meaning] = guarantee(service.guarantee);
+            const mirrors = service.mirrors.flatMap((mirror, index) => [index ? ", " : "", h("a", { href: "#/mirrors", text: mirror })]);
+            facts.replaceChildren(
+                ...pairOf("Node", service.node ? nodeLink(service.node) : "none"), ...pair("Since", moment(service.since)), ...pair("Epoch", String(service.epoch)),
+                ...pair("Addresses", service.addresses.join("\n") || "none of its own"), ...pair("Runs", service.run ?? "nothing: only its addresses move"),
+                ...pairOf("Mirrors", ...(mirrors.length ? mirrors : ["none: its files are on one node"])),
+                ...pair("Last gap", gap(service.lastGapMs)), ...pair("Guarantee", `${word}. ${meaning}`), ...pair("Wanted", service.wanted ? "to run" : "stopped by an operator"));
+        }
+        if (what.has("event")) {
+            const own = store.events.filter((event) => event.subject === name).slice(-40).reverse();
+            updateEvents(events, own);
+            noEvents.hidden = own.length > 0;
+        }
+    }
+    render(new Set(["services", "event"]));
+    askOnce("services", "/v1/services", since, problem, render);
+    const stop = subscribe(render);
+    return () => {
+        clearInterval(again);
+        stop();
+    };
+}
+const pairOf = (name, ...value) => [h("div", {}, h("dt", { text: name }), h("dd", {}, ...value))];
+
+/** Services a node runs, by name. */
+export const servicesOf = (node) => (store.services ?? []).filter((service) => service.node === node).map((service) => service.name);
+export const listed = (names) => list(names.map((name) => `“${name}”`));
 
 """####),
         Asset(path: "picture.js", type: "text/javascript; charset=utf-8", tag: "3068307d8931cc70", content: ####"""
@@ -1784,7 +2468,7 @@ export function brokenWatches(nodes, edges) {
 }
 
 """####),
-        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "32a3073aef047613", content: ####"""
+        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "1068099f776a77fa", content: ####"""
 // Events in plain words. The node tells its own sentence; these are for events of nodes that did not.
 import { list } from "/assets/format.js";
 
@@ -1801,12 +2485,25 @@ const sentences = {
     isolated: (e) => `${e.subject} is isolated, and accuses nobody`,
     waiting: (e) => `${e.subject} waits to be added`,
     conflict: (e) => `${e.subject} has a conflict`,
+    acquired: (e) => `${e.by?.length ? list(e.by) : "a node"} holds ${e.subject} now`,
+    released: (e) => `${e.by?.length ? list(e.by) : "its node"} gave ${e.subject} up`,
+    started: (e) => `${e.subject} runs${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    stopped: (e) => `${e.subject} is stopped${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    moved: (e) => `${e.subject} was moved${e.by?.length ? ` to ${list(e.by)}` : ""}`,
+    blocked: (e) => `${e.subject} cannot run`,
+    parked: (e) => `a file of ${e.subject} was set aside${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    mirrored: (e) => `${e.subject} is mirrored`,
+    held: (e) => `${e.subject} is on hold`,
+    drained: (e) => `${e.subject} is drained`,
+    resumed: (e) => `${e.subject} runs services again`,
+    applied: (e) => `${e.by?.length ? list(e.by) : "somebody"} applied a document`,
+    failed: (e) => `${e.subject} failed${e.by?.length ? ` on ${list(e.by)}` : ""}`,
     foreign: (e) => `a node of another cluster is at ${e.subject}`,
 };
 
 export function sentence(event) {
     const text = event.text || sentences[event.type]?.(event) || `${event.subject}: ${event.type}${said(event)}`;
-    return upperUnlessName(text, event.subject);
+    return [event.subject, ...(event.by ?? [])].some((name) => name && text.startsWith(name)) ? text : upperUnlessName(text, event.subject);
 }
 
 /** A sentence begins with a capital, a node's name stays as it is. */
@@ -1817,15 +2514,31 @@ export function upperUnlessName(text, name) {
 const weights = {
     down: "bad", removed: "bad", failed: "bad",
     suspect: "warn", isolated: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
-    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok",
+    parked: "warn", blocked: "warn", held: "warn", drained: "warn",
+    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok",
 };
 /** bad, warn, ok or plain: its colour, never its only sign. */
 export const weight = (event) => weights[event.type] ?? "plain";
 
 const icons = { bad: "down", warn: "warn", ok: "alive", plain: "info" };
-export const eventIcon = (event) => (event.type === "waiting" ? "wait" : event.type.includes("key") || event.type.includes("token") || event.type.includes("password") ? "key" : icons[weight(event)]);
+const ownIcons = { stopped: "left", released: "left", left: "left", moved: "mirrors", mirrored: "mirrors", applied: "document" };
+export const eventIcon = (event) => ownIcons[event.type] ?? (event.type === "waiting" ? "wait" : event.type.includes("key") || event.type.includes("token") || event.type.includes("password") ? "key" : icons[weight(event)]);
+
+// What a guarantee means: for the cluster on the first page, and for one service.
+const guarantees = {
+    majority: ["majority", "It never runs twice: more than half of the nodes must agree on who runs it."],
+    witness: ["witness", "It never runs twice: two nodes and a witness, and two of the three must agree."],
+    fence: ["fence", "It never runs twice: a node that is lost is switched off before it starts elsewhere."],
+    "single-fault": ["single fault", "No single fault makes it run twice: two nodes, and the reach list tells who is cut off."],
+    "best-effort": ["best effort", "It is taken over, but a cut network could make both sides run it."],
+};
+export const guarantee = (word) => guarantees[word] ?? [word, ""];
+
+/** How long a client saw nothing. */
+export const gap = (milliseconds) => (milliseconds === null || milliseconds === undefined ? "not moved yet" : milliseconds < 10000 ? `${Math.round(milliseconds)} ms without an answer` : `${Math.round(milliseconds / 1000)} s without an answer`);
 
 const labels = {
+    epoch: "epoch", gapMs: "gap", tookMs: "took",
     phi: "φ", threshold: "threshold", silenceMs: "silence", unansweredProbes: "unanswered probes", accusers: "accusers", observers: "observers",
     needed: "needed", defenders: "with contact", confirmed: "confirmed", pauseMs: "pause", afterMs: "after",
 };
@@ -1839,7 +2552,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "b7245630d1f5fab4", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "b59dd52005a213fc", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -2018,10 +2731,15 @@ main { padding: 24px 28px 40px; display: grid; grid-template-columns: minmax(0, 
 .state[data-state="suspect"] { background: var(--warn-soft); color: var(--warn); }
 .state[data-state="down"] { background: var(--bad-soft); color: var(--bad); }
 
+.state[data-state="running"] { background: var(--ok-soft); color: var(--ok); }
+.state[data-state="starting"] { background: var(--warn-soft); color: var(--warn); }
+.state[data-state="failed"], .state[data-state="blocked"] { background: var(--bad-soft); color: var(--bad); }
+.tag-warn { background: var(--warn-soft); color: var(--warn); }
+
 /* Bars */
 .suspicion, .meter { display: inline-flex; align-items: center; gap: 9px; white-space: nowrap; }
 .bar { position: relative; display: inline-block; width: 112px; height: 8px; border-radius: 4px; background: var(--sunk); box-shadow: inset 0 0 0 1px var(--line); overflow: hidden; flex: none; }
-.cell-phi .bar { width: clamp(72px, 6.4vw, 150px); }
+.cell-phi .bar { width: clamp(56px, 5vw, 150px); }
 .bar.small { width: 48px; height: 6px; }
 .bar-fill { position: absolute; inset: 0; transform-origin: left; transform: scaleX(var(--share, 0)); background: var(--ok-bar); transition: transform 240ms linear, background-color 240ms; }
 .meter .bar-fill { background: var(--edge); }
@@ -2086,13 +2804,7 @@ th { text-align: left; font-weight: inherit; }
 .is-dense .line[data-state="down"], .is-dense .line[data-state="probing"] { opacity: 0.9; }
 .is-dense .pair[data-expected] .line { opacity: 0.3; }
 .is-looking .pair:not(.is-seen) .line { opacity: 0.1; }
-.is-dense .line { stroke-width: 1; opacity: 0.32; }
-.is-dense .line[data-state="down"], .is-dense .line[data-state="probing"] { opacity: 0.9; }
-.is-dense .pair[data-expected] .line { opacity: 0.3; }
 .is-looking .pair:not(.is-seen) .line-break { opacity: 0.15; }
-.is-dense .line { stroke-width: 1; opacity: 0.32; }
-.is-dense .line[data-state="down"], .is-dense .line[data-state="probing"] { opacity: 0.9; }
-.is-dense .pair[data-expected] .line { opacity: 0.3; }
 .is-looking .pair.is-seen .line { opacity: 1; stroke-width: 2; }
 .legend { display: flex; justify-content: center; gap: 16px; font-size: 12px; color: var(--ink-soft); margin-top: 8px; flex-wrap: wrap; }
 .legend li { display: flex; align-items: center; gap: 6px; }
@@ -2175,8 +2887,8 @@ th { text-align: left; font-weight: inherit; }
 .chart-area { fill: var(--accent); opacity: 0.12; }
 .chart-limit { stroke: var(--bad-bar); stroke-width: 1.3; stroke-dasharray: 5 4; vector-effect: non-scaling-stroke; }
 .chart-axis { display: flex; justify-content: space-between; font-size: 12px; color: var(--ink-faint); padding-top: 4px; }
-.end { display: flex; align-items: center; gap: 12px 24px; flex-wrap: wrap; }
-.end > div { flex: 1 1 320px; }
+.end, .duty-panel { display: flex; align-items: center; gap: 12px 24px; flex-wrap: wrap; }
+.end > div, .duty-panel > div { flex: 1 1 320px; }
 
 /* Health */
 .checks li { display: flex; gap: 12px; padding: 11px 0; border-top: 1px solid var(--line); }
@@ -2241,6 +2953,57 @@ textarea:focus { outline: 2px solid var(--accent); outline-offset: 0; border-col
 .side-counts .side-word { color: var(--ok); }
 .side-lost .side-word { color: var(--bad); }
 .side-value { font-family: var(--mono); font-size: 13px; overflow-wrap: anywhere; }
+
+/* Services, mirrors, the document */
+.service { padding: 13px 0; border-top: 1px solid var(--line); display: grid; gap: 8px; }
+.service:first-child { border-top: 0; padding-top: 2px; }
+.service:last-child { padding-bottom: 2px; }
+.service-head { display: flex; align-items: center; gap: 6px 12px; flex-wrap: wrap; }
+.service-head .node-name { font-size: 15.5px; max-width: 28ch; }
+.service-where a { color: inherit; font-weight: 550; }
+.actions { display: flex; gap: 6px; flex-wrap: wrap; margin-left: auto; }
+.page-head .actions button { margin-left: 0; }
+.service-reason { padding: 6px 11px; border-radius: 7px; background: var(--sunk); overflow-wrap: anywhere; }
+.service[data-state="failed"] .service-reason, .service[data-state="blocked"] .service-reason { background: var(--bad-soft); color: var(--bad); }
+.service[data-state="starting"] .service-reason { background: var(--warn-soft); color: var(--warn); }
+.service-facts { display: grid; grid-template-columns: minmax(150px, 220px) minmax(130px, 190px) minmax(0, 1fr); gap: 8px 20px; }
+.service-facts dt { font-size: 12px; color: var(--ink-faint); }
+.service-facts dd { overflow-wrap: anywhere; }
+.address-list { font-family: var(--mono); font-size: 12.5px; white-space: pre-line; }
+.empty-columns { margin-top: 12px; gap: 24px; }
+.narrow-steps { flex: 0 0 min(420px, 100%); grid-template-columns: minmax(0, 1fr); }
+.help .statement { white-space: pre; overflow-x: auto; margin: 8px 0; }
+.empty-columns .statement { margin: 0; align-self: start; max-width: 100%; }
+.mirror-name { display: block; font-weight: 620; font-size: 14.5px; }
+.mirror-way { font-size: 12.5px; color: var(--ink-soft); font-weight: 450; }
+.mirrors thead th:last-child { width: 1%; }
+.cell-act { text-align: right; padding-left: 12px !important; }
+.parked { display: flex; align-items: center; gap: 8px 16px; flex-wrap: wrap; }
+.parked > div { flex: 1 1 300px; min-width: 0; }
+.parked-path { font-family: var(--mono); font-size: 13px; overflow-wrap: anywhere; }
+.parked p { display: block; font-size: 12.5px; white-space: normal; }
+.toast[data-tone="bad"] .icon { color: var(--warn); }
+.nodes .cell-services { text-align: right; }
+.nodes thead th:last-child { text-align: right; }
+.node-services .chip { color: inherit; text-decoration: none; margin: 1px 0 1px 4px; }
+.node-services .chip:hover { border-color: var(--ink-faint); }
+.duty { min-height: 26px; padding-block: 1px; font-size: 12.5px; }
+.choice { display: flex; gap: 10px; align-items: start; padding: 9px 11px; border: 1px solid var(--line-strong); border-radius: 8px; cursor: pointer; font-weight: inherit; }
+.choice:has(:checked) { border-color: var(--accent); background: var(--accent-soft); }
+.choice input { margin-top: 2px; flex: none; }
+.choice span { display: block; }
+select { font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--line-strong); border-radius: 7px; padding: 6px 10px; min-height: 36px; width: 100%; min-width: 0; }
+textarea.document { min-height: min(46dvh, 440px); white-space: pre; overflow-x: auto; tab-size: 2; }
+textarea::placeholder { color: var(--ink-faint); opacity: 0.75; }
+.sql-line .actions button { margin-left: 0; }
+.differences { display: grid; gap: 8px; }
+.differences p { display: flex; gap: 8px; align-items: baseline; flex-wrap: wrap; overflow-wrap: anywhere; }
+.differences pre { margin: 3px 0 0 20px; font: 12.5px/1.5 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; color: var(--ink-soft); }
+.sign { width: 12px; font-family: var(--mono); font-weight: 700; color: var(--warn); }
+[data-change="added"] .sign { color: var(--ok); }
+[data-change="removed"] .sign { color: var(--bad); }
+.plan-note { display: flex; gap: 8px; margin-top: 10px; color: var(--ink-soft); }
+.plan-note .icon { margin-top: 2px; color: var(--accent); }
 
 /* Access */
 .tokens th, .tokens td { padding: 4px 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
@@ -2333,6 +3096,17 @@ dialog h2 { font-size: 18px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
     .copies tbody th, .copies .cell-copy { grid-column: 1 / -1; }
     .copies td[data-label]::before { content: attr(data-label); display: block; font-size: 11.5px; color: var(--ink-faint); }
     .page-head .button { margin-left: 0; }
+    .service-facts { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
+    .service-facts > :last-child { grid-column: 1 / -1; }
+    .actions { width: 100%; margin-left: 0; }
+    .actions button { flex: 1 1 auto; min-height: 38px; }
+    .mirrors tbody tr:first-child, .copies tbody tr:first-child { padding-top: 0; }
+    .mirrors td.number { white-space: normal; }
+    .mirrors .cell-act { grid-column: 1 / -1; }
+    .mirrors .cell-act button, .parked button { width: 100%; min-height: 38px; }
+    .cell-services { grid-column: 1 / -1; display: flex !important; flex-wrap: wrap; align-items: center; gap: 6px; text-align: left !important; }
+    .cell-services .duty { margin-left: auto; border-color: var(--line-strong); min-height: 34px; }
+    .nodes td.cell-services[data-label]::before { margin: 0; }
     .conflicts time { margin-left: 0; width: 100%; }
     .sql-line button { width: 100%; min-height: 40px; }
     .cell-state { text-align: right; }

@@ -80,7 +80,7 @@ enum DesiredCommands {
         return ApplyRequest(document: text, name: name, prune: input[prune] ? true : nil, dryRun: dryRun ? true : nil)
     }
 
-    private static func show(_ answer: ApplyAnswer, _ console: Console, nothing: String) {
+    static func show(_ answer: ApplyAnswer, _ console: Console, nothing: String) {
         if answer.changes.isEmpty { console.say(nothing) }
         for change in answer.changes {
             let sign: String

@@ -12,7 +12,9 @@ enum ServiceCommands {
         let services = try await api.services()
         if input[Shared.json] { return try console.printJSON(services) }
         guard !services.isEmpty else {
-            return console.say("No services yet.")
+            return console.say(
+                "No services yet. Write down what they are, then: bramble apply -f FILE. Or: bramble service add --help"
+            )
         }
         let now = console.terminal.now()
         var table = Table(columns: [
@@ -133,9 +135,11 @@ enum ServiceCommands {
     private static let node = Argument("NAME", .node, "The node's name")
 
     static let hold = duty(
-        .hold, "Let a node start no service, also after a restart, until it is resumed; what it runs goes on")
+        .hold,
+        "Let a node run nothing, also after a restart, until it is resumed; what it runs goes elsewhere if it can")
     static let resume = duty(.resume, "Let a node run services again")
-    static let drain = duty(.drain, "Let a node hand over what it runs, then start nothing until it is resumed")
+    static let drain = duty(
+        .drain, "Let a node hand over what others can take, and take nothing new until it is resumed")
 
     private static func duty(_ duty: NodeDuty, _ summary: String) -> Command {
         Command(asking: duty.rawValue, summary, section: .change, accepts: [node, Shared.json]) { input, console, api in
@@ -157,7 +161,9 @@ enum MirrorCommands {
         let mirrors = try await api.mirrors()
         if input[Shared.json] { return try console.printJSON(mirrors) }
         guard !mirrors.isEmpty else {
-            return console.say("No mirrors yet.")
+            return console.say(
+                "No mirrors yet. Name their files in a document, then: bramble apply -f FILE. Or: bramble mirror add --help"
+            )
         }
         let now = console.terminal.now()
         var table = Table(columns: [

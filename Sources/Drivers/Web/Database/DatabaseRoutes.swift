@@ -73,7 +73,8 @@ extension RouteTable {
         Route(
             "GET", "/v1/conflicts", "Values that were overwritten by somebody who had not seen them, newest first",
             query: [
-                Route.Parameter(name: "limit", about: "At most so many, 100 unless said otherwise", schema: .whole)
+                Route.Parameter(name: "limit", about: "At most so many, 100 unless said otherwise", schema: .whole),
+                safeIntegers,
             ],
             answers: [.json(.of([Conflict].self), about: "The conflicts, with both values")]
         ) { call in
@@ -83,7 +84,9 @@ extension RouteTable {
                     problem: "“limit” must be from 1 to 10000, not “\(text.prefix(40))”",
                     remedy: "give a whole number", kind: .invalid)
             }
-            return .json(try await call.web.service.conflicts(limit: limit))
+            var writer = JSONWriter(forJavaScript: try flag("safeIntegers", call))
+            writer.list(try await call.web.service.conflicts(limit: limit)) { $0.conflict($1) }
+            return .written(writer)
         },
         Route(
             "GET", "/v1/backup", "A consistent copy of the whole database, as one SQLite file",

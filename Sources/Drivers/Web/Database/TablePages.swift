@@ -14,6 +14,9 @@ struct TablePages: Sendable {
     private var key: [TableInfo.Column] { table.columns.filter { $0.key > 0 }.sorted { $0.key < $1.key } }
 
     init(of table: TableInfo, limit: String?, after: String?) throws(APIError) {
+        var table = table
+        // Facts may be secrets, such as passwords' hashes: SQL does not show them either.
+        if table.name == "bramble_facts" { table.columns.removeAll { $0.name == "value" } }
         self.table = table
         if let limit {
             guard let number = Int(limit), (1...Self.mostRows).contains(number) else {

@@ -8,8 +8,9 @@ actor LiveFeed {
     static let interval: Duration = .milliseconds(250)
     /// Events a page gets to begin with.
     static let firstEvents = 200
-    /// The database is asked in every fourth round: its figures move all the time, and nobody acts on them within a second.
-    private static let databaseRounds = 4
+    /// The database and the mirrors are asked in every fourth round: their figures move all the time, and nobody acts on
+    /// them within a second.
+    private static let slowRounds = 4
 
     private struct Sections: Equatable {
         var status: [UInt8] = []
@@ -18,6 +19,8 @@ actor LiveFeed {
         var edges: [UInt8] = []
         var waiting: [UInt8] = []
         var database: [UInt8] = []
+        var services: [UInt8] = []
+        var mirrors: [UInt8] = []
     }
     /// The moving part of the nodes and edges, short.
     private struct Suspicion: Codable, Sendable {
@@ -89,11 +92,13 @@ actor LiveFeed {
             )
             guard !Task.isCancelled else { return }
             var next = sections(status, nodes, edges, waiting)
-            if round % Self.databaseRounds == 0 {
-                // A node without a database, or one that is in no cluster, says nothing of it.
+            // A machine that is in no cluster says nothing of its services, mirrors and database.
+            next.services = (try? await service.services()).map { Message.json($0) } ?? last.services
+            if round % Self.slowRounds == 0 {
+                next.mirrors = (try? await service.mirrors()).map { Message.json($0) } ?? last.mirrors
                 next.database = (try? await service.database()).map { Message.json($0) } ?? last.database
-                guard !Task.isCancelled else { return }
             }
+            guard !Task.isCancelled else { return }
             round += 1
             for ((name, data), (_, old)) in zip(named(next), named(last)) where data != old && !data.isEmpty {
                 let message = Message.make(event: name, data: data)
@@ -147,7 +152,8 @@ actor LiveFeed {
     private func named(_ sections: Sections) -> [(name: String, data: [UInt8])] {
         [
             ("status", sections.status), ("nodes", sections.nodes), ("phi", sections.phi), ("edges", sections.edges),
-            ("waiting", sections.waiting), ("database", sections.database),
+            ("waiting", sections.waiting), ("services", sections.services), ("mirrors", sections.mirrors),
+            ("database", sections.database),
         ]
     }
 }

@@ -5,16 +5,22 @@ import { shortClock } from "/assets/format.js";
 import { connect, store, subscribe } from "/assets/live.js";
 import * as access from "/assets/pages/access.js";
 import * as data from "/assets/pages/data.js";
+import * as document_ from "/assets/pages/document.js";
 import * as events from "/assets/pages/events.js";
 import * as health from "/assets/pages/health.js";
+import * as mirrors from "/assets/pages/mirrors.js";
 import * as node from "/assets/pages/node.js";
 import * as nodes from "/assets/pages/nodes.js";
+import * as services from "/assets/pages/services.js";
 
 // A page: `path` (one word, or a word and a name), `title`, `open(main, name)` which gives back how to close it.
 // Those with an icon are in the menu, in this order.
 const pages = [
     { path: "nodes", title: "Nodes", icon: "nodes", ...nodes },
+    { path: "services", title: "Services", icon: "services", ...services },
+    { path: "mirrors", title: "Mirrors", icon: "mirrors", ...mirrors },
     { path: "data", title: "Data", icon: "data", ...data },
+    { path: "document", title: "Document", icon: "document", ...document_ },
     { path: "events", title: "Events", icon: "events", ...events },
     { path: "health", title: "Health", icon: "health", ...health },
     { path: "access", title: "Access", icon: "access", ...access },
@@ -35,8 +41,10 @@ function route() {
     close?.();
     main.replaceChildren();
     for (const link of menu.querySelectorAll("a")) {
-        if (link.dataset.page === (page.parent ?? page.path)) link.setAttribute("aria-current", "page");
-        else link.removeAttribute("aria-current");
+        if (link.dataset.page === (page.parent ?? page.path)) {
+            link.setAttribute("aria-current", "page");
+            link.scrollIntoView({ block: "nearest", inline: "center" });  // on a phone the menu is wider than the screen
+        } else link.removeAttribute("aria-current");
     }
     const subject = name === undefined ? "" : safeDecode(name);
     document.title = `${subject || page.title} – Bramble`;
@@ -93,6 +101,14 @@ subscribe((what) => {
             const before = states.get(node.name);
             if (before !== undefined && before !== node.state) announcer.textContent = `${node.name} is ${node.state}`;
             states.set(node.name, node.state);
+        }
+    }
+    if (what.has("services")) {
+        for (const service of store.services) {
+            const key = `service ${service.name}`;
+            const told = `${service.state}${service.node ? ` on ${service.node}` : ""}`;
+            if (states.has(key) && states.get(key) !== told) announcer.textContent = `${service.name} is ${told}`;
+            states.set(key, told);
         }
     }
 });

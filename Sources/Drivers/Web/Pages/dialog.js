@@ -59,8 +59,8 @@ export function showProblem(element, error) {
 }
 
 /** A line at the bottom that goes away by itself. */
-export function toast(text) {
-    const line = h("p", { class: "toast" }, icon("alive"), h("span", { text }));
+export function toast(text, tone = "ok") {
+    const line = h("p", { class: "toast", "data-tone": tone }, icon(tone === "ok" ? "alive" : "warn"), h("span", { text }));
     document.getElementById("toasts").append(line);
     setTimeout(() => line.remove(), 7000);
 }

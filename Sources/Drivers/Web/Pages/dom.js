@@ -55,6 +55,9 @@ export function keyed(parent, items, key, create, update) {
 
 const paths = {
     nodes: "M12 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM5 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5Zm14 0a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM10.8 9.2 6.2 14.8M13.2 9.2l4.6 5.6M7.5 17h9",
+    services: "M4 5h16v5H4ZM4 14h16v5H4ZM7.5 7.5h.1M7.5 16.5h.1M11 7.5h5.5M11 16.5h5.5",
+    mirrors: "M4 8h13l-3.5-3.5M20 16H7l3.5 3.5",
+    document: "M6 3.5h8l4 4v13H6ZM14 3.5v4h4M9 12h6M9 16h6",
     data: "M12 4c4 0 7 1.2 7 2.7s-3 2.7-7 2.7-7-1.2-7-2.7S8 4 12 4ZM5 6.7v10.6C5 18.8 8 20 12 20s7-1.2 7-2.7V6.7M5 12c0 1.5 3 2.7 7 2.7s7-1.2 7-2.7",
     events: "M5 6h14M5 12h14M5 18h9",
     health: "M3 12h4l2.5-6 4 12 2.5-6h5",

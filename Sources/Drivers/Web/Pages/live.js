@@ -14,6 +14,9 @@ export const store = {
     waiting: [],
     /** How the database is; null until it was told. */
     database: null,
+    /** Null until they were told; a node that is in no cluster says nothing of them. */
+    services: null,
+    mirrors: null,
     events: [],
     /** φ by node name, one value for each half second, oldest first; null where unknown. */
     history: new Map(),
@@ -67,6 +70,8 @@ export function connect() {
     on("edges", (value) => { store.edges = value; });
     on("waiting", (value) => { store.waiting = value; });
     on("database", (value) => { store.database = value; });
+    on("services", (value) => { store.services = value; });
+    on("mirrors", (value) => { store.mirrors = value; });
     on("phi", (value) => {
         for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
         for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;

@@ -14,12 +14,25 @@ const sentences = {
     isolated: (e) => `${e.subject} is isolated, and accuses nobody`,
     waiting: (e) => `${e.subject} waits to be added`,
     conflict: (e) => `${e.subject} has a conflict`,
+    acquired: (e) => `${e.by?.length ? list(e.by) : "a node"} holds ${e.subject} now`,
+    released: (e) => `${e.by?.length ? list(e.by) : "its node"} gave ${e.subject} up`,
+    started: (e) => `${e.subject} runs${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    stopped: (e) => `${e.subject} is stopped${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    moved: (e) => `${e.subject} was moved${e.by?.length ? ` to ${list(e.by)}` : ""}`,
+    blocked: (e) => `${e.subject} cannot run`,
+    parked: (e) => `a file of ${e.subject} was set aside${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    mirrored: (e) => `${e.subject} is mirrored`,
+    held: (e) => `${e.subject} is on hold`,
+    drained: (e) => `${e.subject} is drained`,
+    resumed: (e) => `${e.subject} runs services again`,
+    applied: (e) => `${e.by?.length ? list(e.by) : "somebody"} applied a document`,
+    failed: (e) => `${e.subject} failed${e.by?.length ? ` on ${list(e.by)}` : ""}`,
     foreign: (e) => `a node of another cluster is at ${e.subject}`,
 };
 
 export function sentence(event) {
     const text = event.text || sentences[event.type]?.(event) || `${event.subject}: ${event.type}${said(event)}`;
-    return upperUnlessName(text, event.subject);
+    return [event.subject, ...(event.by ?? [])].some((name) => name && text.startsWith(name)) ? text : upperUnlessName(text, event.subject);
 }
 
 /** A sentence begins with a capital, a node's name stays as it is. */
@@ -30,15 +43,31 @@ export function upperUnlessName(text, name) {
 const weights = {
     down: "bad", removed: "bad", failed: "bad",
     suspect: "warn", isolated: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
-    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok",
+    parked: "warn", blocked: "warn", held: "warn", drained: "warn",
+    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok",
 };
 /** bad, warn, ok or plain: its colour, never its only sign. */
 export const weight = (event) => weights[event.type] ?? "plain";
 
 const icons = { bad: "down", warn: "warn", ok: "alive", plain: "info" };
-export const eventIcon = (event) => (event.type === "waiting" ? "wait" : event.type.includes("key") || event.type.includes("token") || event.type.includes("password") ? "key" : icons[weight(event)]);
+const ownIcons = { stopped: "left", released: "left", left: "left", moved: "mirrors", mirrored: "mirrors", applied: "document" };
+export const eventIcon = (event) => ownIcons[event.type] ?? (event.type === "waiting" ? "wait" : event.type.includes("key") || event.type.includes("token") || event.type.includes("password") ? "key" : icons[weight(event)]);
+
+// What a guarantee means: for the cluster on the first page, and for one service.
+const guarantees = {
+    majority: ["majority", "It never runs twice: more than half of the nodes must agree on who runs it."],
+    witness: ["witness", "It never runs twice: two nodes and a witness, and two of the three must agree."],
+    fence: ["fence", "It never runs twice: a node that is lost is switched off before it starts elsewhere."],
+    "single-fault": ["single fault", "No single fault makes it run twice: two nodes, and the reach list tells who is cut off."],
+    "best-effort": ["best effort", "It is taken over, but a cut network could make both sides run it."],
+};
+export const guarantee = (word) => guarantees[word] ?? [word, ""];
+
+/** How long a client saw nothing. */
+export const gap = (milliseconds) => (milliseconds === null || milliseconds === undefined ? "not moved yet" : milliseconds < 10000 ? `${Math.round(milliseconds)} ms without an answer` : `${Math.round(milliseconds / 1000)} s without an answer`);
 
 const labels = {
+    epoch: "epoch", gapMs: "gap", tookMs: "took",
     phi: "φ", threshold: "threshold", silenceMs: "silence", unansweredProbes: "unanswered probes", accusers: "accusers", observers: "observers",
     needed: "needed", defenders: "with contact", confirmed: "confirmed", pauseMs: "pause", afterMs: "after",
 };

@@ -6,7 +6,9 @@ enum OpenAPI {
 
     static func describe(_ routes: [Route]) -> JSONValue {
         var paths: [String: [String: JSONValue]] = [:]
-        var schemas: [String: JSONValue] = ["Error": json(.of(ErrorBody.self), naming: nil)]
+        var schemas: [String: JSONValue] = [:]
+        collect(.of(ErrorBody.self), &schemas)
+        schemas["Error"] = schemas.removeValue(forKey: "ErrorBody")
         for route in routes {
             paths[route.path, default: [:]][route.method.lowercased()] = operation(route, &schemas)
         }
@@ -111,6 +113,17 @@ enum OpenAPI {
         }
     }
 
+    /// Optional fields may also be null.
+    private static func orNull(_ schema: JSONValue) -> JSONValue {
+        guard case .object(var members) = schema, !members.isEmpty else { return schema }
+        guard let type = members["type"] else {
+            return .object(["anyOf": .array([schema, .object(["type": .string("null")])])])
+        }
+        members["type"] = .array([type, .string("null")])
+        if case .array(let choices)? = members["enum"] { members["enum"] = .array(choices + [.null]) }
+        return .object(members)
+    }
+
     /// `naming` nil: the outermost object is written out.
     private static func json(_ schema: Schema, naming: [String]?) -> JSONValue {
         switch schema {
@@ -131,7 +144,10 @@ enum OpenAPI {
                 "type": .string("object"),
                 "properties": .object(
                     Dictionary(
-                        fields.map { ($0.name, json($0.schema, naming: [])) }, uniquingKeysWith: { first, _ in first })),
+                        fields.map { field in
+                            let schema = json(field.schema, naming: [])
+                            return (field.name, field.isRequired ? schema : orNull(schema))
+                        }, uniquingKeysWith: { first, _ in first })),
                 "required": .array(fields.filter(\.isRequired).map { .string($0.name) }),
             ])
         }

@@ -96,7 +96,8 @@ enum RouteTable {
         ) { call in try await Streams.events(call) },
         Route(
             "GET", "/v1/live",
-            "Everything the dashboard shows, as it changes: events status, nodes, phi, edges, waiting, database, event",
+            "Everything the dashboard shows, as it changes: events status, nodes, phi, edges, waiting, services, mirrors, "
+                + "database, event",
             query: [Route.Parameter(name: "since", about: "Only events with a greater ID", schema: .whole)],
             answers: [.other("text/event-stream", about: "At most about four messages of a kind a second")]
         ) { call in try Streams.live(call) },

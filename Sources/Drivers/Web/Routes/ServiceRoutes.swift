@@ -59,9 +59,9 @@ extension RouteTable {
     private static func duty(_ duty: NodeDuty) -> Route {
         let summary =
             switch duty {
-            case .hold: "Let a node start no service, also after a restart, until it is resumed"
+            case .hold: "Let a node run nothing, also after a restart, until it is resumed"
             case .resume: "Let a node run services again"
-            case .drain: "Let a node hand over what it runs, then start no service until it is resumed"
+            case .drain: "Let a node hand over what others can take, and take nothing new until it is resumed"
             }
         return Route(
             "POST", "/v1/nodes/{name}/\(duty.rawValue)", summary, gives: NodeChange.self, about: done

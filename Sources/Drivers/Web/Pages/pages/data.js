@@ -263,7 +263,7 @@ function conflictsPanel() {
         element.hidden = !count;
         if (!count) return;
         try {
-            const found = await get("/v1/conflicts?limit=100");
+            const found = await get("/v1/conflicts?limit=100&safeIntegers=true");
             problem.hidden = true;
             keyed(list, found, (conflict) => conflict.id, conflictRow, () => {});
         } catch (error) {

@@ -12,7 +12,7 @@ export function open(main) {
     let all = store.events.slice();
     let room = step;
     const word = h("input", { type: "search", class: "filter", placeholder: "Find: a name, a word, a kind", "aria-label": "Find events", oninput: () => { room = step; render(); } });
-    const kinds = [["all", "All"], ["problems", "Problems"], ["changes", "Joins and leaves"]];
+    const kinds = [["all", "All"], ["problems", "Problems"], ["services", "Services"], ["changes", "Joins and leaves"]];
     const group = h("fieldset", { class: "segments" }, h("legend", { class: "hidden-text", text: "Show" }),
         ...kinds.map(([value, text], index) => h("label", {}, h("input", { type: "radio", name: "kind", value, checked: index === 0, onchange: () => { room = step; render(); } }), h("span", { text }))));
     const count = h("p", { class: "quiet", role: "status" });
@@ -21,11 +21,15 @@ export function open(main) {
     main.append(h("header", { class: "page-head" }, h("h1", { text: "Events" }), count), h("div", { class: "tools" }, word, group), h("section", { class: "panel", "aria-label": "Events" }, list, more));
 
     const joins = new Set(["joined", "left", "removed", "alive", "down", "waiting", "approved", "restarted"]);
+    const ofServices = new Set(["acquired", "released", "started", "stopped", "failed", "moved", "blocked", "parked", "mirrored", "drilled", "held", "drained", "resumed", "applied"]);
+    const names = () => new Set([...(store.services ?? []), ...(store.mirrors ?? [])].map((thing) => thing.name));
     function render() {
+        const own = names();
         const kind = main.querySelector("input[name=kind]:checked")?.value ?? "all";
         const words = word.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
         const found = all.filter((event) => {
             if (kind === "problems" && !["bad", "warn"].includes(weight(event))) return false;
+            if (kind === "services" && !ofServices.has(event.type) && !own.has(event.subject)) return false;
             if (kind === "changes" && !joins.has(event.type)) return false;
             const text = `${sentence(event)} ${event.type} ${event.subject} ${(event.by ?? []).join(" ")}`.toLowerCase();
             return words.every((part) => text.includes(part));

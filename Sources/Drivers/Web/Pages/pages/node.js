@@ -4,6 +4,8 @@ import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
 import { clock, compareNames, moment, percent, phi as phiText, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
 import { removeNode } from "/assets/pages/membership.js";
+import { drainNode, dutyWord, holdNode, resumeNode } from "/assets/pages/orders.js";
+import { servicesOf } from "/assets/pages/services.js";
 import { eventList, pair, stateChip, suspicionBar, updateEvents, updateState, updateSuspicion } from "/assets/pages/parts.js";
 import { figure, upperUnlessName } from "/assets/sentences.js";
 
@@ -11,6 +13,11 @@ export function open(main, name) {
     const find = () => store.nodes.find((node) => node.name === name);
     const chip = stateChip("alive");
     const own = h("span", { class: "tag", text: "this node", hidden: true });
+    const duty = h("span", { class: "tag tag-warn", hidden: true });
+    const order = (text, run, tone) => h("button", { type: "button", class: tone, text, onclick: () => { const node = find(); if (node) run(node); } });
+    const [drain, hold, resume] = [order("Drain…", drainNode), order("Hold…", holdNode), order("Resume…", resumeNode, "primary")];
+    const dutyText = h("p", { class: "quiet" });
+    const services = h("p", { class: "node-services" });
     const since = h("span", { class: "quiet" });
     const suspicion = suspicionBar();
     const answer = h("p", { class: "answer" });
@@ -33,10 +40,11 @@ export function open(main, name) {
             h("section", { class: "panel", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts),
             h("section", { class: "panel", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
                 h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches))),
+        h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold)),
         h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
 
     main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
-        h("header", { class: "page-head" }, h("h1", { text: name }), chip, own, since), gone, body);
+        h("header", { class: "page-head" }, h("h1", { text: name }), chip, own, duty, since), gone, body);
 
     let told = "";
     async function askWhy() {
@@ -71,6 +79,21 @@ export function open(main, name) {
         }
         updateState(chip, node.state);
         own.hidden = !node.self;
+        graph.element.closest("section").hidden = node.self;  // nobody suspects itself
+        duty.hidden = !node.duty;
+        setText(duty, dutyWord(node));
+        if (what.has("nodes") || what.has("services")) {
+            const held = servicesOf(name);
+            const told = `${node.duty} ${held.join()}`;
+            if (services.dataset.told !== told) {
+                services.dataset.told = told;
+                services.replaceChildren(...(held.length ? ["It runs ", ...held.map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service }))] : ["It runs no service."]));
+                setText(dutyText, node.duty === "held" ? "On hold: it runs nothing, also after a restart, until it is resumed." : node.duty === "drained" ? "Drained: it hands over what others can take, and takes nothing new, also after a restart. When it runs nothing, it can be switched off." : "Drain it before it is switched off or updated. Hold it when it must run nothing at all.");
+                resume.hidden = !node.duty;
+                drain.hidden = node.duty === "drained";
+                hold.hidden = Boolean(node.duty);
+            }
+        }
         if (what.has("time") || what.has("nodes")) setText(since, `for ${sinceNow(node.since)}`);
         if (what.has("nodes") || what.has("phi")) {
             updateSuspicion(suspicion, node);
@@ -89,7 +112,7 @@ export function open(main, name) {
             noEvents.hidden = own.length > 0;
         }
     }
-    render(new Set(["nodes", "phi", "edges", "event", "time", "history"]));
+    render(new Set(["nodes", "phi", "edges", "event", "time", "history", "services"]));
     const stop = subscribe(render);
     return () => {
         clearInterval(again);

@@ -4,6 +4,8 @@ import { addMachine, addWaiting } from "/assets/pages/membership.js";
 import { byName, duration, list, percent, plural, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
 import { eventList, stateChip, suspicionBar, updateEvents, updateState, updateSuspicion } from "/assets/pages/parts.js";
+import { dutyWord, openDuty } from "/assets/pages/orders.js";
+import { servicesOf } from "/assets/pages/services.js";
 import { brokenWatches, picture } from "/assets/picture.js";
 
 const guarantees = {
@@ -31,7 +33,8 @@ export function open(main) {
         h("thead", {}, h("tr", {},
             h("th", { scope: "col", text: "Node" }), h("th", { scope: "col", text: "State" }),
             h("th", { scope: "col" }, h("abbr", { title: "Suspicion φ: how unlikely such a silence is while the node lives. At the threshold it is reported.", text: "Suspicion φ" })),
-            h("th", { scope: "col", text: "CPU, memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" }), ", temp."))),
+            h("th", { scope: "col", text: "CPU, memory" }), h("th", { scope: "col" }, h("abbr", { title: "Load average of 1, 5 and 15 minutes", text: "Load" }), ", temp."),
+            h("th", { scope: "col", text: "Services" }))),
         rows);
     const drawing = picture();
     const broken = h("p", { class: "broken" });
@@ -61,7 +64,8 @@ export function open(main) {
             sub.replaceChildren(guarantee, ` up ${duration(status.uptimeSeconds)}`);
             for (const row of rows.children) row.parts.tick();
         }
-        if (isTold || what.has("phi")) {
+        if (what.has("services") && !isTold) tellVerdict(status, nodes);
+        if (isTold || what.has("phi") || what.has("services")) {
             const word = filter.value.trim().toLowerCase();
             const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word)).sort(byName);
             keyed(rows, shown, (node) => node.id, nodeRow, (row, node) => row.parts.update(node));
@@ -89,6 +93,10 @@ export function open(main) {
         else if (status.state === "removed") [tone, text] = ["bad", "This node was removed from its cluster"];
         else if (away.length) [tone, text] = ["bad", `${list(away.slice(0, 3).map((node) => node.name))}${away.length > 3 ? ` and ${away.length - 3} more` : ""} ${away.length === 1 ? "is" : "are"} down`];
         else if (suspects.length) [tone, text] = ["warn", `${list(suspects.map((node) => node.name))} ${suspects.length === 1 ? "is" : "are"} suspect`];
+        else if (status.state === "member" || status.state === "alone") {
+            const idle = (store.services ?? []).filter((service) => service.wanted && (service.state === "failed" || service.state === "blocked")).map((service) => service.name);
+            if (idle.length) [tone, text] = ["bad", `${list(idle.slice(0, 3))}${idle.length > 3 ? ` and ${idle.length - 3} more` : ""} ${idle.length === 1 ? "does" : "do"} not run`];
+        }
         setText(heading, text);
         if (glyph.dataset.tone !== tone) {
             glyph.dataset.tone = tone;
@@ -114,6 +122,9 @@ export function open(main) {
 function nodeRow(node) {
     const name = h("a", { class: "node-name", href: `#/node/${encodeURIComponent(node.name)}`, text: node.name });
     const own = h("span", { class: "tag", text: "this node" });
+    const duty = h("span", { class: "tag tag-warn" });
+    const services = h("span", { class: "node-services" });
+    const change = h("button", { type: "button", class: "plain duty", "aria-label": `Duty of ${node.name}`, title: "Hold, drain or resume it", onclick: () => openDuty(shown) }, "Duty…");
     const place = h("span", { class: "address" });
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
@@ -123,11 +134,12 @@ function nodeRow(node) {
     const load = h("span", { class: "load" });
     const heat = h("span", {});
     const row = h("tr", {},
-        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own), place),
+        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, duty), place),
         h("td", { class: "cell-state" }, chip, since),
         h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
         h("td", { class: "cell-use", "data-label": "CPU, memory" }, cpu.element, memory.element),
-        h("td", { class: "cell-load", "data-label": "Load, temperature" }, load, heat));
+        h("td", { class: "cell-load", "data-label": "Load, temperature" }, load, heat),
+        h("td", { class: "cell-services", "data-label": "Services" }, services, change));
     let shown = node;
     row.parts = {
         update(node) {
@@ -135,7 +147,15 @@ function nodeRow(node) {
             setAttribute(row, "data-state", node.state);
             setAttribute(row, "data-self", node.self ? "yes" : null);
             own.hidden = !node.self;
-            setText(place, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}${node.version ? ` · ${node.version}` : ""}`);
+            setText(duty, dutyWord(node));
+            duty.hidden = !node.duty;
+            const held = servicesOf(node.name);
+            if (services.dataset.told !== held.join()) {
+                services.dataset.told = held.join();
+                services.replaceChildren(...held.slice(0, 6).map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service })), ...(held.length > 6 ? [h("a", { class: "quiet", href: "#/services", text: `and ${held.length - 6} more` })] : held.length ? [] : [h("span", { class: "quiet", text: "none" })]));
+            }
+            change.hidden = node.state === "left" || node.state === "down" && !node.duty;
+            setText(place, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}${node.version ? `\u00a0· ${node.version}` : ""}`);
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);
             cpu.update(node.load?.cpu);

@@ -1,0 +1,156 @@
+import BrambleAPI
+import Primitives
+
+/// `bramble service add|remove` and `bramble mirror add|remove`: small edits of what should be, through `apply`.
+enum DesiredEdits {
+    private static let service = Argument("NAME", name("service"), "The service's name")
+    private static let mirror = Argument("NAME", name("mirror"), "The mirror's name")
+
+    // What a service is. The node knows what each value must look like, and says so.
+    private static let address = Option(
+        "address", .text("ADDRESS/LENGTH", allowed: "a floating address with its network, like 192.168.1.50/24"),
+        repeats: true, "An address that moves with it; repeat it for more")
+    private static let run = Option(
+        "run", .text("WHAT", allowed: "systemd:UNIT, ocf:PROVIDER:AGENT, script:/PATH or exec:[/PATH, ARGUMENT]"),
+        "What it runs: systemd:UNIT, ocf:PROVIDER:AGENT, script:/PATH or exec:[/PATH, ARGUMENT]")
+    private static let check = Option(
+        "check", .text("HOW", allowed: "tcp:PORT, http://:PORT/PATH, exec:[/PATH] or monitor"),
+        "How to tell that it works: tcp:PORT, http://:PORT/PATH, exec:[/PATH] or monitor")
+    private static let every = Option(
+        "every", .text("TIME", allowed: "a time like 500ms, 5s or 10m"), "Between two checks (5s)")
+    private static let prefer = Option(
+        "prefer", Kind<String>.node, repeats: true, "A node that should run it, the best first; repeat it for more")
+    private static let mirrors = Option(
+        "mirror", name("mirror"), repeats: true, "A mirror that it needs; repeat it for more")
+    private static let after = Option(
+        "after", name("service"), repeats: true, "Start once this service runs; repeat it for more")
+
+    private static let path = Option(
+        "path", Kind<String>.text("PATH", allowed: "a whole path; with / at its end, all that is in the directory"),
+        repeats: true, "A file, or a directory with / at its end; repeat it for more")
+    private static let schedule = Option(
+        "every", .text("TIME", allowed: "a time like 10m, or on-change"), "How often, or on-change (10m)")
+    private static let target = Option(
+        "to", Kind<String>.node, repeats: true, "A node that gets the files; all others without it")
+
+    private static func name(_ what: String) -> Kind<String> {
+        Kind(placeholder: "NAME", allowed: ServiceName.rule) { ServiceName($0)?.description }
+    }
+
+    static let addService = Command(
+        asking: "add", "Add a service: addresses, what it runs, how it is checked",
+        details: """
+            For more than these, and to change a service that is there: bramble export > FILE, edit it, then \
+            bramble plan -f FILE and bramble apply -f FILE.
+            """,
+        section: .change, accepts: [service, address, run, check, every, prefer, mirrors, after, Shared.json],
+        examples: [
+            "bramble service add files --address 192.168.1.50/24 --run systemd:smbd --check tcp:445 --mirror samba"
+        ]
+    ) { input, console, api in
+        var object = FlowObject()
+        object.add("name", input[required: service])
+        object.add("addresses", input[all: address])
+        object.add("run", input[run])
+        object.add("check", input[check])
+        object.add("every", input[every])
+        object.add("prefer", input[all: prefer])
+        object.add("mirrors", input[all: mirrors])
+        object.add("after", input[all: after])
+        try await add(object, part: "services", name: input[required: service], input, console, api)
+    }
+
+    static let addMirror = Command(
+        asking: "add", "Add a mirror: files of the node that holds its service, on other nodes, too",
+        details: "Name it in its service, as in bramble service add … --mirror NAME, or with bramble apply.",
+        section: .change, accepts: [mirror, path, schedule, target, Shared.json],
+        examples: ["bramble mirror add samba --path /srv/files/ --path /etc/samba/smb.conf --every on-change"]
+    ) { input, console, api in
+        var object = FlowObject()
+        object.add("name", input[required: mirror])
+        object.add("paths", input[all: path])
+        object.add("every", input[schedule])
+        object.add("to", input[all: target])
+        try await add(object, part: "mirrors", name: input[required: mirror], input, console, api)
+    }
+
+    static let removeService = Command(
+        asking: "remove", "Remove a service: it stops, and nobody runs it any more", section: .change,
+        accepts: [service, Shared.yes, Shared.json]
+    ) { input, console, api in
+        let name = input[required: service]
+        try console.confirm(
+            [
+                "“\(name)” stops on the node that runs it, its addresses answer no more, and the nodes forget what it was.",
+                "Its files stay where they are.",
+            ], question: "Remove it?", command: "service remove", input: input)
+        try await remove("services", name, input, console, api)
+    }
+
+    static let removeMirror = Command(
+        asking: "remove", "Remove a mirror; the files stay where they are", section: .change,
+        accepts: [mirror, Shared.yes, Shared.json]
+    ) { input, console, api in
+        let name = input[required: mirror]
+        try console.confirm(
+            ["“\(name)” is copied no more. The files stay where they are, on every node, and grow old there."],
+            question: "Remove it?", command: "mirror remove", input: input)
+        try await remove("mirrors", name, input, console, api)
+    }
+
+    private static func add(
+        _ object: FlowObject, part: String, name: String, _ input: Input, _ console: Console, _ api: BrambleClient
+    ) async throws {
+        var request = ApplyRequest(document: "\(part):\n  - \(object.text)\n", name: "the command line", dryRun: true)
+        let plan = try await api.apply(request)
+        let isKnown = plan.changes.isEmpty || plan.changes.contains { $0.change == .changed && $0.name == name }
+        guard !isKnown else {
+            throw CommandFailure(
+                problem: "“\(name)” is there already",
+                remedy: "to change it: bramble export > FILE, edit it, bramble apply -f FILE")
+        }
+        request.dryRun = nil
+        try report(try await api.apply(request), input, console)
+    }
+
+    private static func remove(
+        _ part: String, _ name: String, _ input: Input, _ console: Console, _ api: BrambleClient
+    ) async throws {
+        let request = ApplyRequest(document: "{}\n", name: "the command line", remove: ["\(part)/\(name)"])
+        try report(try await api.apply(request), input, console)
+    }
+
+    private static func report(_ answer: ApplyAnswer, _ input: Input, _ console: Console) throws {
+        if input[Shared.json] { return try console.printJSON(answer) }
+        DesiredCommands.show(answer, console, nothing: "Everything is so already.")
+    }
+}
+
+/// One YAML object in a line, its texts in double quotes.
+private struct FlowObject {
+    private var fields: [String] = []
+    var text: String { "{\(fields.joined(separator: ", "))}" }
+
+    mutating func add(_ key: String, _ value: String?) {
+        if let value { fields.append("\(key): \(Self.quoted(value))") }
+    }
+    mutating func add(_ key: String, _ values: [String]) {
+        if !values.isEmpty { fields.append("\(key): [\(values.map(Self.quoted).joined(separator: ", "))]") }
+    }
+    private static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"", "\\": result += "\\\(scalar)"
+            // Control characters, and the breaks that YAML folds.
+            case _
+            where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value) || scalar.value == 0xFEFF
+                || scalar.value == 0x2028 || scalar.value == 0x2029:
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+}
