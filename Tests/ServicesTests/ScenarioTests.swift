@@ -138,6 +138,7 @@ struct ServiceScenario {
         case .lease(let name, .handOver(let heir)):
             "\(name): hands over to \(Character(UnicodeScalar(UInt8(heir.low))))"
         case .lease(let name, .release): "\(name): releases"
+        case .lease(let name, .abandon): "\(name): abandons"
         case .notice(let notice): "\(notice.service.map { "\($0): " } ?? "")notice \(notice.kind.rawValue)"
         case .persist: "persist"
         case .finishedStopping: "finished"
