@@ -269,6 +269,35 @@ struct StoreTests {
         #expect(try one.unknown(old) == [old[2]])
     }
 
+    @Test(
+        "each text of a call has its own result, cut at the limit of rows and said so; one that writes is still done whole"
+    )
+    func results() throws {
+        let one = try openStore(seed: 1)
+        let texts = [
+            "CREATE TABLE t (k INTEGER PRIMARY KEY, v INTEGER)", "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)",
+            "SELECT k FROM t ORDER BY k", "UPDATE t SET v = 9 RETURNING k", "SELECT 7; SELECT v FROM t WHERE k = 3",
+        ]
+        let answer = try one.execute(texts.map { SQLStatement($0) }, rowLimit: 2, wall: noon)
+        #expect(answer.results.map(\.changed) == [0, 3, 0, 3, 0])
+        #expect(answer.results.map(\.rows.count) == [0, 0, 2, 2, 1])
+        #expect(answer.results.map(\.isTruncated) == [false, false, true, true, false])
+        #expect(answer.results[2].rows == [[.integer(1)], [.integer(2)]])
+        #expect(answer.rows == [[.integer(9)]])
+        #expect(try one.query([SQLStatement("SELECT k FROM t")], rowLimit: 3).results[0].isTruncated == false)
+    }
+
+    @Test(
+        "only calls whose every statement can only read are known to",
+        arguments: [
+            ("SELECT 1", true), ("/* x */ select 1; VALUES (2);", true), ("SELECT bramble_id()", false), ("", true),
+            ("SELECT 1; DELETE FROM t", false), ("WITH x AS (SELECT 1) DELETE FROM t", false), ("PRAGMA x", false),
+            ("SELECT \"Bramble_Id\"()", false),
+        ])
+    func onlyReads(text: String, expected: Bool) {
+        #expect(Store.onlyReads([SQLStatement("SELECT 2"), SQLStatement(text)]) == expected)
+    }
+
     @Test("members are rows with columns: what is not given is left as it is, and two nodes' words merge")
     func members() throws {
         let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
