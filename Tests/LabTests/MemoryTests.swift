@@ -44,7 +44,7 @@ struct MemoryTests {
     func away() throws {
         let cluster = try Cluster("n1", "n2", "n3")
         cluster["n3"].stop()
-        let script = "/usr/bin/" + String(repeating: "x", count: 5_000)
+        let script = "/usr/bin/true, " + String(repeating: "x", count: 5_000)
         let document = "services:\\n- name: web\\n  run: 'exec:[\(script)]'\\n"
         let applied = try cluster["n1"].ask("POST", "/v1/apply", body: #"{"document":"\#(document)"}"#)
         #expect(applied.status == 200, "\(applied.text)")

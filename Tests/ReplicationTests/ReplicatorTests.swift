@@ -288,6 +288,31 @@ import Testing
         #expect(three.areEqual)
     }
 
+    @Test(
+        "a record that cannot be read is asked for ever more seldom, holds up no other origin, and is taken after an update"
+    )
+    func unreadable() throws {
+        let three = TinyReplicas(3)
+        three.nodes[2].cannotRead = "new"
+        three.write("new", at: 0)
+        three.write("after it", at: 0)
+        for number in 0..<20 {
+            three.write("b \(number)", at: 1)
+            three.pass(.seconds(60))
+        }
+        let node = three.nodes[2]
+        #expect(node.state == Set((0..<20).map { "b \($0)" }))
+        // At first after 2 s, then 4, 8 … and every ten minutes: not six hundred times in these twenty minutes.
+        #expect(node.readings >= 3 && node.readings < 16, "asked \(node.readings) times")
+        let origin = three.nodes[0].origin
+        #expect(node.notices.filter { $0 == .unreadable(origin, 1) }.count == 1)
+        #expect(node.replicator.unreadable.keys.sorted() == [origin])
+        node.cannotRead = nil
+        three.pass(.seconds(700))
+        #expect(three.areEqual)
+        #expect(node.replicator.unreadable.isEmpty)
+    }
+
     @Test("gaps in an answer, times that go back, and strangers are refused and counted")
     func nonsense() {
         let two = TinyReplicas(2)

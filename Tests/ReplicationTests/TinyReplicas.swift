@@ -19,6 +19,9 @@ final class TinyReplicas {
         var trims: [VersionVector] = []
         var wall: Int64 = 1_700_000_000_000
         var isDiskFull = false
+        /// A record that this one's version does not understand, and how often it was given it.
+        var cannotRead: String?
+        var readings = 0
         var syncsByItself = true
         var snapshot: (header: SnapshotOffer, bytes: [UInt8], state: Set<String>, vector: VersionVector)?
         var incoming: [UInt8] = []
@@ -189,11 +192,21 @@ final class TinyReplicas {
                     from: index, to: peer)
             case .apply(let records, let peer):
                 var done: [LogRecord] = []
+                var unreadable: [(Origin, UInt64)] = []
                 for record in records where !node.isDiskFull {
+                    if let text = node.cannotRead, String(decoding: record.body, as: UTF8.self) == text {
+                        unreadable.append((record.origin, record.sequence))
+                        node.readings += 1
+                    }
+                    guard record.sequence == node.vector[record.origin] + 1,
+                        unreadable.isEmpty || unreadable[0].0 != record.origin
+                    else { continue }
                     keep(record, node)
                     done.append(record)
                     node.applied += 1
                 }
+                node.replicator.refused(
+                    node.isDiskFull ? 0 : records.count - done.count, unreadable: unreadable, now: now)
                 carryOut(node.replicator.applied(done, of: records, from: peer, now: now, wall: node.wall), index)
                 if node.syncsByItself { sync(index) }
             case .renewOrigin:

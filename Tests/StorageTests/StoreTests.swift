@@ -269,6 +269,35 @@ struct StoreTests {
         #expect(try one.unknown(old) == [old[2]])
     }
 
+    @Test(
+        "each text of a call has its own result, cut at the limit of rows and said so; one that writes is still done whole"
+    )
+    func results() throws {
+        let one = try openStore(seed: 1)
+        let texts = [
+            "CREATE TABLE t (k INTEGER PRIMARY KEY, v INTEGER)", "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)",
+            "SELECT k FROM t ORDER BY k", "UPDATE t SET v = 9 RETURNING k", "SELECT 7; SELECT v FROM t WHERE k = 3",
+        ]
+        let answer = try one.execute(texts.map { SQLStatement($0) }, rowLimit: 2, wall: noon)
+        #expect(answer.results.map(\.changed) == [0, 3, 0, 3, 0])
+        #expect(answer.results.map(\.rows.count) == [0, 0, 2, 2, 1])
+        #expect(answer.results.map(\.isTruncated) == [false, false, true, true, false])
+        #expect(answer.results[2].rows == [[.integer(1)], [.integer(2)]])
+        #expect(answer.rows == [[.integer(9)]])
+        #expect(try one.query([SQLStatement("SELECT k FROM t")], rowLimit: 3).results[0].isTruncated == false)
+    }
+
+    @Test(
+        "only calls whose every statement can only read are known to",
+        arguments: [
+            ("SELECT 1", true), ("/* x */ select 1; VALUES (2);", true), ("SELECT bramble_id()", false), ("", true),
+            ("SELECT 1; DELETE FROM t", false), ("WITH x AS (SELECT 1) DELETE FROM t", false), ("PRAGMA x", false),
+            ("SELECT \"Bramble_Id\"()", false),
+        ])
+    func onlyReads(text: String, expected: Bool) {
+        #expect(Store.onlyReads([SQLStatement("SELECT 2"), SQLStatement(text)]) == expected)
+    }
+
     @Test("members are rows with columns: what is not given is left as it is, and two nodes' words merge")
     func members() throws {
         let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
@@ -282,6 +311,48 @@ struct StoreTests {
         let expected = MemberRow(id: "a", name: "anna", since: "2026", removed: "2027", removedBy: "bert")
         #expect(try one.members() == [expected])
         #expect(try one.ask("SELECT name FROM bramble_members WHERE removed IS NOT NULL") == [[.text("anna")]])
+    }
+
+    @Test("a delete is remembered while an older insert waits for its table; released, that brings nothing back")
+    func heldInsert() throws {
+        let one = try openStore(seed: 1)
+        _ = try one.execute(
+            [SQLStatement("CREATE TABLE t (k INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")], wall: noon)
+        let section = RecordBody.Section(
+            table: "t", columns: [RecordBody.Column(name: "k", kind: .integer)], keyCount: 1,
+            rows: [RecordBody.Row(kind: .insert, key: [.integer(1)], values: [])])
+        _ = try one.execute([SQLStatement("DELETE FROM t")], wall: noon + 10)
+        try one.hold(section, stamp: Stamp(HybridTime(milliseconds: noon + 5), Origin(rawValue: 7)))
+        let everything = one.vector
+        #expect(try one.collect(stable: everything, limit: 100) == 0)
+        try one.release("t")
+        #expect(try one.ask("SELECT count(*) FROM t") == [[.integer(0)]])
+    }
+
+    @Test(
+        "what waits for unknown tables is bounded: beyond it a record is refused whole, and taken when the table is there"
+    )
+    func heldBound() throws {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        one.options.limits.held = 100
+        let schema = try #require(
+            try two.execute([SQLStatement("CREATE TABLE t (k TEXT PRIMARY KEY)")], wall: noon).record)
+        let text = String(repeating: "x", count: 200)
+        let records = try (1...3).map { number in
+            try #require(
+                try two.execute([SQLStatement("INSERT INTO t VALUES ('\(number)\(text)')")], wall: noon).record)
+        }
+        // As if another node had made the table, whose record is still to come.
+        let moved = records.enumerated().map { index, record in
+            LogRecord(origin: record.origin, sequence: UInt64(index + 1), time: record.time, body: record.body)
+        }
+        let result = try one.apply(moved)
+        #expect(result.applied == 1)
+        #expect(result.refused.first?.reason == .tooMuchHeld)
+        _ = try one.apply([LogRecord(origin: Origin(rawValue: 9), sequence: 1, time: schema.time, body: schema.body)])
+        #expect(try one.apply(moved).applied == 2)
+        #expect(try one.ask("SELECT count(*) FROM t") == [[.integer(3)]])
+        #expect(one.knowledge.heldBytes == 0)
     }
 
     @Test("a file of the version before gets the new tables, and keeps its rows")
@@ -300,10 +371,16 @@ struct StoreTests {
             try new.database.run("DELETE FROM bramble_elements WHERE lower = '\(table)'")
         }
         try new.database.run("PRAGMA user_version = 1")
+        new.knowledge.tables["bramble_secrets"] = nil
+        // A node of today set a password before this one was updated.
+        let other = try openStore(seed: 2)
+        let record = try #require(try other.setFacts([("user/b", [5])], wall: noon + 5))
+        #expect(try new.apply([record]).applied == 1)
         try new.close()
         let again = try Store(.file(path), options)
         #expect(again.notes.isEmpty)
         #expect(try again.fact("x") == [1])
+        #expect(try again.fact("user/b") == [5])
         #expect(try again.setFacts([("user/a", [1])], wall: noon) != nil)
         #expect(try again.ask("SELECT k FROM t") == [[.integer(1)]])
     }

@@ -457,8 +457,7 @@ actor Database {
             tell(
                 "database-held",
                 "writes from the year \(1970 + time.milliseconds / 31_556_952_000) are not taken before their time: "
-                    + "the clock of the node that made them is wrong. Set it; to take them as they are: "
-                    + "bramble database release \(origin)",
+                    + "the clock of the node that made them is wrong. Set it, and write again what matters of them",
                 detail: ["origin": .string("\(origin)"), "time": .integer(time.milliseconds)])
         case .released(let origin):
             tell(

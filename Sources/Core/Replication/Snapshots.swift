@@ -141,6 +141,7 @@ extension Replicator {
         outgoing = []
         outgoingBytes = 0
         times = [:]
+        unreadable = [:]
         marks = []
         lastTrimmed = VersionVector()
         lastCollected = VersionVector()

@@ -36,6 +36,7 @@ extension Store {
         guard record.time > known.time || options.planted == .appliesOutOfOrder, record.origin.rawValue != 0,
             let body = try? RecordBody(record.body)
         else { return refuse(.malformed) }
+        guard !isTooMuch(body) else { return refuse(.tooMuchHeld) }
 
         var context = known.context
         for (other, seen) in body.context { context.saw(other, upTo: seen, at: record.time) }

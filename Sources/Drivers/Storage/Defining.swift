@@ -456,10 +456,17 @@ extension Store {
         statement.bind(3, word: stamp.origin.rawValue)
         statement.bind(4, blob: writer.bytes)
         try finish(statement)
+        knowledge.heldBytes += writer.bytes.count
+    }
+    /// Whether so much waits for tables of newer versions already that a record for one more is not taken.
+    func isTooMuch(_ body: RecordBody) -> Bool {
+        knowledge.heldBytes > options.limits.held
+            && body.sections.contains { knowledge.tables[$0.table.lowercased()] == nil }
+            && !body.elements.contains { $0.kind == .table }
     }
 
     /// Tries again what waits for a table. What still does not fit is held again.
-    private func release(_ lower: String) throws(StoreError) {
+    func release(_ lower: String) throws(StoreError) {
         var held: [(stamp: Stamp, bytes: [UInt8])] = []
         try rows(
             "SELECT time, origin, change FROM bramble_held WHERE lower = ? ORDER BY id",
@@ -471,6 +478,7 @@ extension Store {
         let statement = try own("DELETE FROM bramble_held WHERE lower = ?")
         statement.bind(1, text: lower)
         try finish(statement)
+        knowledge.heldBytes -= held.reduce(0) { $0 + $1.bytes.count }
         for change in held {
             var reader = ByteReader(change.bytes)
             guard let section = try? RecordBody.Section(from: &reader) else { continue }

@@ -18,7 +18,8 @@ extension Store {
 
     /// One call of people: all statements in one transaction. On an error nothing has changed.
     /// - Parameters:
-    ///   - rowLimit: of each text; what is beyond it is left out and said so. Without it too many rows are an error.
+    ///   - rowLimit: of each text; what is beyond it, or beyond what all answers may hold, is left out and said so. Without it
+    ///     too many rows are an error.
     ///   - wall: milliseconds since 1970, as this machine believes.
     package func execute(
         _ statements: [SQLStatement], rowLimit: Int? = nil, wall: Int64
@@ -201,21 +202,23 @@ extension Store {
             if code == SQLITE_DONE { break }
             guard code == SQLITE_ROW else { throw failure(code, offset) }
             guard columns > 0 else { continue }
-            if let most = room.each, answer.rows.count >= most {
+            let row = (0..<columns).map { statement.value($0) }
+            let size = row.reduce(0) { $0 + $1.size }
+            let hasRoom = room.rows > 0 && size <= room.bytes
+            if let most = room.each, answer.rows.count >= most || answer.isTruncated || !hasRoom {
                 answer.isTruncated = true
                 // One that writes and returns rows has to come to its end.
                 if isReadOnly { break }
                 continue
             }
-            let row = (0..<columns).map { statement.value($0) }
-            room.rows -= 1
-            room.bytes -= row.reduce(0) { $0 + $1.size }
-            guard room.rows >= 0, room.bytes >= 0 else {
+            guard hasRoom else {
                 throw StoreError(
                     .statement,
                     "the answer has more than \(options.limits.rows) rows or \(options.limits.bytes >> 20) MiB",
                     remedy: "ask for less: LIMIT, fewer columns, or page by the key", position: offset)
             }
+            room.rows -= 1
+            room.bytes -= size
             answer.rows.append(row)
         }
         if let problem = capture.problem { throw problem }

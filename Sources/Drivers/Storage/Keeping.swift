@@ -78,10 +78,12 @@ extension Store {
         let isStable = { [planted = options.planted] (stamp: Stamp) in
             planted == .collectsByTime || stamp.time <= times[stamp.origin] ?? .zero
         }
+        // An older insert may wait for the same row in `bramble_held`: it would bring it back, so such a table is left alone.
         // The first byte tells what there is: 1 is a row that was inserted and never deleted, 5 with changed columns.
         var found: [(table: Int64, key: [UInt8], state: RowState)] = []
         try rows(
-            "SELECT tab, key, meta FROM bramble_rows WHERE substr(meta, 1, 1) NOT IN (x'01', x'05', x'09', x'0d')"
+            "SELECT tab, key, meta FROM bramble_rows WHERE substr(meta, 1, 1) NOT IN (x'01', x'05', x'09', x'0d') "
+                + "AND tab NOT IN (SELECT t.id FROM bramble_tables t JOIN bramble_held h ON h.lower = t.lower)"
         ) { row throws(StoreError) in
             guard found.count < limit else { return }
             var state = try decodeMetadata(row.blob(2))

@@ -20,6 +20,8 @@ struct Knowledge {
     var logBytes = 0
     var logRecords = 0
     var conflicts = 0
+    /// Of changes that wait for a table or column.
+    var heldBytes = 0
     /// Origins whose head moved since our last record told what we had seen.
     var untold: Set<Origin> = []
     /// Origins whose context is not in the file yet.

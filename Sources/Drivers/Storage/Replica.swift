@@ -246,7 +246,7 @@ package final class Replica {
         do throws(StoreError) {
             let result = try store.apply(records)
             // What follows an unreadable record of its origin is refused because of the gap.
-            let unreadable = result.refused.filter { $0.reason == .malformed }
+            let unreadable = result.refused.filter { $0.reason == .malformed || $0.reason == .tooMuchHeld }
             replicator.refused(result.refused.count, unreadable: unreadable.map { ($0.origin, $0.sequence) }, now: now)
         } catch { outputs.append(.trouble(error)) }
         if store.origin != replicator.own {

@@ -159,9 +159,13 @@ package final class Store {
                     remedy: "install that version, or a newer one")
             }
             try check()
-            try OwnTables.update(self)
         }
+        let added = try OwnTables.update(self)
         try loadKnowledge()
+        // A newer node's rows may have come before this node knew their tables.
+        if !added.isEmpty {
+            try transaction { () throws(StoreError) in for table in added { try release(table) } }
+        }
     }
 
     private func check() throws(StoreError) {
@@ -267,6 +271,7 @@ package final class Store {
         for known in knowledge.origins.values { knowledge.clock.saw(known.time) }
         knowledge.untold = Set(knowledge.origins.keys)
         knowledge.conflicts = Int(try single("SELECT count(*) FROM bramble_conflicts"))
+        knowledge.heldBytes = Int(try single("SELECT coalesce(sum(length(change)), 0) FROM bramble_held"))
         try loadTables()
     }
 
@@ -527,14 +532,15 @@ enum OwnTables {
         try store.database.run("PRAGMA user_version = \(version)")
         try store.database.run("COMMIT")
     }
-    /// What a file of an earlier version lacks. Nothing that it has is changed.
-    static func update(_ store: Store) throws(StoreError) {
+    /// Makes the tables that a file of an earlier version lacks, and gives their names. Nothing that it has is changed.
+    static func update(_ store: Store) throws(StoreError) -> [String] {
         let found = try store.single("PRAGMA user_version")
-        guard found < version else { return }
+        guard found < version else { return [] }
         try store.database.run("BEGIN IMMEDIATE")
         try createReplicated(after: found, in: store)
         try store.database.run("PRAGMA user_version = \(version)")
         try store.database.run("COMMIT")
+        return replicated.filter { $0.since > found }.map(\.name)
     }
     private static func createReplicated(after found: Int64, in store: Store) throws(StoreError) {
         for table in replicated where table.since > found {

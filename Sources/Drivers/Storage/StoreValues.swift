@@ -48,6 +48,9 @@ package struct StoreLimits: Sendable, Equatable {
     package var bytes = 8 << 20
     /// Of the change feed kept for watchers. Default 4,096 changes.
     package var feed = 4_096
+    /// Of changes that wait for a table this node does not have. Beyond it, records for such tables are not taken, and are
+    /// asked for again: dropping them would make the copies differ for ever. Unit: bytes. Default 64 MiB.
+    package var held = 64 << 20
     /// Rows of `bramble_conflicts`. Default 1,000.
     package var conflicts = 1_000
     package init() {}
@@ -104,6 +107,8 @@ package struct ApplyResult: Sendable, Equatable {
             case gap(expected: UInt64)
             /// Not a body of this format, or not in order of time.
             case malformed
+            /// It is for a table that is not known here, and too much waits for such tables already.
+            case tooMuchHeld
         }
         package let origin: Origin
         package let sequence: UInt64
