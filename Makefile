@@ -10,7 +10,7 @@ STRICT := -Xswiftc -warnings-as-errors
 FORMATTED := Sources Tests Lab Benchmarks Package.swift
 # Tests of one process share two threads, so what computes for long, or measures time, runs in a process of its own.
 # Every other target is in the first run, whatever is added.
-COMPUTING := SimulationTests|MembershipTests|NodeTests|FuzzTests|CryptoTests
+COMPUTING := SimulationTests|LeasesTests|MembershipTests|NodeTests|ReplicationTests|ServicesTests|StorageTests|FuzzTests|CryptoTests
 APART := $(COMPUTING)|BrowserTests|LabTests|TakeoverTests
 # So many tests of a process run at once. Without a bound all of them begin together, and on a busy machine each waits so
 # long for its turn that what it tests gives up first.

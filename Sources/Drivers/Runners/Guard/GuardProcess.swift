@@ -19,7 +19,7 @@ package enum GuardProcess {
     /// - Parameter arguments: those after `guard`.
     package static func run(_ arguments: [String]) -> Int32 {
         guard let table = GuardTable(sharedBy: tableDescriptor), fcntl(lifeDescriptor, F_GETFD) >= 0 else {
-            say("`bramble guard` is started by the daemon; there is nothing for people here")
+            say("the guard is started by the daemon; there is nothing for people here")
             return 2
         }
         // A service manager's or a terminal's good-bye is for the daemon; the guard stays until the daemon lets it go.
