@@ -67,15 +67,15 @@ struct DatabaseRows {
     /// - Parameter only: one of them alone, to tune it.
     func measure(only: String? = nil) throws -> [DatabaseFigure] {
         func isWanted(_ name: String) -> Bool { only == nil || only == name }
-        let ours =
-            isWanted("bramble")
-            ? try BrambleDatabase(program: program, effort: effort, progress: progress).measure() : DatabaseFigures()
         let etcd =
             isWanted("etcd") && Etcd.isInstalled
             ? try Etcd(effort: effort, progress: progress).measure() : DatabaseFigures()
         let mnesia =
             isWanted("mnesia") && Mnesia.isInstalled
             ? try Mnesia(effort: effort, progress: progress).measure() : DatabaseFigures()
+        let ours =
+            isWanted("bramble")
+            ? try BrambleDatabase(program: program, effort: effort, progress: progress).measure() : DatabaseFigures()
         return figures(ours, etcd, mnesia)
     }
 

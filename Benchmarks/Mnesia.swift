@@ -118,12 +118,11 @@ final class Mnesia {
         pause(.seconds(12))  // until both sides have noticed: before that a transaction waits
         let left = try ask(0, "apart left \(effort.apart)").first
         let right = try ask(2, "apart right \(effort.apart)").first
-        let rest = effort.partition.components.seconds.asDouble - (monotonicSeconds() - start)
-        if rest > 0 { pause(.milliseconds(Int64(rest * 1000))) }
+        progress("Mnesia: both sides wrote within \(seconds(monotonicSeconds() - start))")
         try lab.heal()
         let all = Double(2 * effort.apart)
         guard
-            eventually(within: .seconds(20), every: .milliseconds(500), { (try? ask(0, "size").first) ?? nil == all })
+            eventually(within: .seconds(10), every: .milliseconds(500), { (try? ask(0, "size").first) ?? nil == all })
         else {
             return "never: \(decimal(left ?? 0, 0)) rows on one side, \(decimal(right ?? 0, 0)) others on the other"
         }

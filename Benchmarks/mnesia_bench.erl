@@ -55,7 +55,7 @@ perform(<<"seen">>, [_, Name, Count]) ->
     receive {seen, Delays} -> Delays end;
 perform(<<"fill">>, [_, Rows]) ->
     [{atomic, ok} = mnesia:transaction(fun() ->
-         [mnesia:write({t, Key, value()}) || Key <- lists:seq(First, First + 999)]
+         lists:foreach(fun(Key) -> mnesia:write({t, Key, value()}) end, lists:seq(First, First + 999))
      end) || First <- lists:seq(0, number(Rows) - 1, 1000)],
     [mnesia:table_info(t, size)];
 %% A new node takes copies of all tables from a running one.

@@ -165,6 +165,24 @@ import Testing
         #expect(two.nodes[0].replicator.stable[two.nodes[0].origin] == 1)
     }
 
+    @Test("a new node whose first questions were lost is complete all the same, also when nobody writes any more")
+    func joinsWithoutStates() {
+        let three = TinyReplicas(2)
+        three.write("before", at: 0)
+        three.add()
+        three.dropsStates = .max
+        three.meet()
+        // The gap shows in the push, and is pulled: it has all, and does not know it.
+        three.write("after", at: 0)
+        three.pass(.milliseconds(300))
+        #expect(three.nodes[2].replicator.isJoining)
+        three.dropsStates = 0
+        three.pass(.seconds(3))
+        #expect(three.areEqual)
+        #expect(!three.nodes[2].replicator.isJoining)
+        #expect(three.nodes[2].notices == [.complete])
+    }
+
     @Test("a new node whose log was trimmed elsewhere gets a snapshot and then the tail, while others write")
     func snapshot() {
         let three = TinyReplicas(3)

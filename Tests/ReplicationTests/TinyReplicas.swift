@@ -45,6 +45,7 @@ final class TinyReplicas {
     var cuts: Set<[Int]> = []
     /// The next messages of these kinds are lost.
     var dropsRecords = 0
+    var dropsStates = 0
     var sentRecords = 0
     private var queue: [(from: Int, to: Int, bytes: [UInt8])] = []
     let config: ReplicatorConfig
@@ -154,6 +155,10 @@ final class TinyReplicas {
             guard let message = try? ReplicationCodec.decode(bytes) else { fatalError("unreadable") }
             if case .records = message, dropsRecords > 0 {
                 dropsRecords -= 1
+                continue
+            }
+            if case .state = message, dropsStates > 0 {
+                dropsStates -= 1
                 continue
             }
             let node = nodes[to]

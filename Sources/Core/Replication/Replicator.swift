@@ -80,6 +80,7 @@ package struct Replicator: Sendable {
     var startedAt: Instant
     var nextStandings: Instant
     var nextHousekeeping: Instant
+    private var nextJoinQuestion = Instant.zero
     var lastCollected = VersionVector()
     var lastTrimmed = VersionVector()
     var marks: [Mark] = []
@@ -310,6 +311,14 @@ package struct Replicator: Sendable {
         pullIfNeeded()
     }
 
+    /// Until we know of a peer that it has no more than we do. Its answer may have been lost, or may have been right only
+    /// before its next write; and once we have all, no hash differs that would make anybody say it again.
+    private mutating func askWhileJoining() {
+        guard isJoining, now >= nextJoinQuestion else { return }
+        nextJoinQuestion = now + config.joinQuestionInterval
+        for peer in peersInOrder { tellState(to: peer, wantsReply: true) }
+    }
+
     mutating func joined() {
         guard isJoining else { return }
         isJoining = false
@@ -398,6 +407,7 @@ package struct Replicator: Sendable {
     package mutating func tick(logBytes: Int, now: Instant, wall: Int64) -> [Effect] {
         clock(now, wall)
         if isJoining, now - startedAt >= config.joinPatience, peers.isEmpty { joined() }
+        askWhileJoining()
         releaseHeld()
         pullTick()
         fetchTick()
@@ -432,6 +442,7 @@ package struct ReplicatorConfig: Equatable, Sendable {
     package var joinPatience: Duration = .seconds(3)
     /// A record that nobody here can read is asked for again after at most so long: an update may have come.
     package var unreadablePause: Duration = .seconds(600)
+    package var joinQuestionInterval: Duration = .seconds(1)
     /// A peer that says nothing for so long in the middle of a snapshot is given up for another.
     package var snapshotTimeout: Duration = .seconds(5)
     /// Of the log, beyond what every member has: more or older is dropped where a majority has it. Unit: bytes.

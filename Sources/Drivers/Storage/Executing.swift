@@ -15,6 +15,8 @@ struct PlanStep {
 
 extension Store {
     private static let keptPlans = 64
+    /// A text with a thousand rows in it will not come again, and what SQLite makes of it takes hundreds of kilobytes.
+    private static let longestKeptText = 4_096
 
     /// One call of people: all statements in one transaction. On an error nothing has changed.
     /// - Parameters:
@@ -147,7 +149,9 @@ extension Store {
             }
         }
         guard parameters.isEmpty else { throw tooManyParameters }
-        guard plan.allSatisfy({ if case .run = $0.action { true } else { false } }) else { return }
+        guard text.count <= Self.longestKeptText,
+            plan.allSatisfy({ if case .run = $0.action { true } else { false } })
+        else { return }
         if isReader {
             if readPlans.count >= Self.keptPlans { readPlans = [:] }
             readPlans[call.text] = plan

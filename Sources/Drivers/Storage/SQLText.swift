@@ -179,7 +179,8 @@ enum SQLText {
         }
         guard hasKey else {
             throw refused(
-                "table \(named.text) has no primary key: its rows would have no identity on other nodes", named,
+                "table \(name(named, reader.text)) has no primary key: its rows would have no identity on other nodes",
+                named,
                 remedy: "declare one, for example: id INTEGER PRIMARY KEY")
         }
         var body: [UInt8] = []

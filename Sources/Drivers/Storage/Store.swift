@@ -400,6 +400,12 @@ package final class Store {
         if group == nil {
             try finish(try own("BEGIN IMMEDIATE"))
             group = before
+        } else if !database.isInTransaction {
+            // A savepoint would begin one of its own, without what was done before.
+            let error = StoreError(
+                .disk, "the transaction was undone under way", remedy: "look at `dmesg` and at the space on the disk")
+            loseGroup(because: error)
+            throw error
         }
         let before = before
         do throws(StoreError) {

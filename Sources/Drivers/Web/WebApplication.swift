@@ -20,6 +20,8 @@ final class WebApplication: HTTPApplication {
     let counters = Locked<@Sendable () -> [ListenerFigures]>({ [] })
     /// By the number of segments of their paths: a request is compared with a few, not with all.
     private let routes: [Int: [(route: Route, pattern: [Substring])]]
+    /// Those whose path has nothing in braces.
+    private let fixed: [String: [Route]]
     private let cookie: Locked<String>
 
     init(
@@ -35,6 +37,7 @@ final class WebApplication: HTTPApplication {
         cookie = Locked("bramble")
         routes = Dictionary(
             grouping: RouteTable.all.map { ($0, Route.segments(of: $0.path)) }, by: { $0.1.count })
+        fixed = Dictionary(grouping: RouteTable.all.filter { !$0.path.contains("{") }, by: \.path)
     }
 
     /// Cookies do not tell ports apart: two nodes on one host must not end each other's sessions.
@@ -159,11 +162,13 @@ final class WebApplication: HTTPApplication {
     }
 
     private func find(_ head: RequestHead) -> Result<(Route, [String: String]), Refusal> {
+        let method = head.effectiveMethod
+        if let route = fixed[head.path]?.first(where: { $0.method == method }) { return .success((route, [:])) }
         let segments = Route.segments(of: head.path)
         let onPath = (routes[segments.count] ?? []).compactMap { route, pattern in
             Route.match(segments, pattern).map { (route, $0) }
         }
-        if let found = onPath.first(where: { $0.0.method == head.effectiveMethod }) { return .success(found) }
+        if let found = onPath.first(where: { $0.0.method == method }) { return .success(found) }
         guard !onPath.isEmpty else {
             return .failure(
                 Refusal(

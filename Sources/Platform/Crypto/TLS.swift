@@ -93,18 +93,17 @@ package final class TLSChannel {
     /// At most `limit` plain bytes; empty when there are none now, or none any more: see `state`.
     package func read(limit: Int = 65_536) -> [UInt8] {
         guard case .established = state else { return [] }
-        return [UInt8](unsafeUninitializedCapacity: limit) { buffer, filled in
-            filled = 0
-            while filled < limit {
+        var plain: [UInt8] = []
+        // A record at a time: making room for all of `limit` for every small message cost more than the message.
+        withUnsafeTemporaryAllocation(byteCount: 16_384, alignment: 16) { buffer in
+            while plain.count < limit {
                 ERR_clear_error()
-                let count = SSL_read(ssl, buffer.baseAddress! + filled, Int32(limit - filled))
-                guard count > 0 else {
-                    note(count)
-                    return
-                }
-                filled += Int(count)
+                let count = SSL_read(ssl, buffer.baseAddress, Int32(min(buffer.count, limit - plain.count)))
+                guard count > 0 else { return note(count) }
+                plain.append(contentsOf: UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)]))
             }
         }
+        return plain
     }
 
     /// Seals plain bytes; what comes out waits in `takeOutgoing`. The caller bounds how much it hands over at once.
