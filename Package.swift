@@ -85,7 +85,7 @@ let package = Package(
                 "YAML",
                 "Transport",
                 "Discovery",
-                "Machine", "Runners", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",
+                "Machine", "Runners", "Engines", "Mirrors", "Processes", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",
             ], path: "Sources/App/Daemon"),
         library("Importers", ["Primitives", "Services"], path: "Sources/App/Importers"),
         library("Commands", ["Primitives", "BrambleAPI", "Importers"], path: "Sources/App/Commands"),

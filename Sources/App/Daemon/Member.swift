@@ -33,6 +33,7 @@ final class Member: Sendable {
     private let hosts: HostsFile?
     private let network: Addresses
     private let streams: StreamTransport
+    let mirrors: Mirroring
     private let finder: Finder?
     let services: ServiceDriver
     /// What was measured at ordered moves.
@@ -126,11 +127,15 @@ final class Member: Sendable {
                 hash: { hash in reached.withLock { $0 }?.pulse.post(.databaseHash(hash)) },
                 tell: { draft in Task { await journal.record(draft) } }))
         self.database = database
+        let isAllowed: @Sendable (NodeID) -> Bool = { id in members.withLock { $0.contains(id) } }
+        let mirrors = Mirroring(home: home, journal: journal, isAllowed: isAllowed)
+        self.mirrors = mirrors
         streams = try StreamTransport(
             identity: home.identity, loop: loop, port: port, addresses: configuration.addresses,
-            software: Version.current, isAllowed: { id in members.withLock { $0.contains(id) } },
+            software: Version.current, tunnels: mirrors.tunnels, isAllowed: isAllowed,
             received: { peer, frame in
                 if frame.kind == Frame.Kind.replication.rawValue { return database.received(frame.payload, from: peer) }
+                if frame.kind == Frame.Kind.mirror.rawValue { return mirrors.received(frame.payload, from: peer) }
                 guard frame.kind == Frame.Kind.core.rawValue else { return }
                 reached.withLock { $0 }?.pulse.post(.receivedReliably(bytes: frame.payload, from: peer))
             })
@@ -142,7 +147,7 @@ final class Member: Sendable {
                 foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
         let network = network
         let services = ServiceDriver(
-            home: home, node: configuration.name.description, reach: reachHosts,
+            home: home, node: configuration.name.description, reach: reachHosts, mirrors: mirrors,
             ownAddresses: { network.current.addresses.map(\.address) },
             post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.services = services
@@ -162,6 +167,7 @@ final class Member: Sendable {
                 persistFacts: { facts in
                     tokens.learn(facts)
                     keeper.keep(facts)
+                    mirrors.refresh()
                 },
                 clusterKeysChanged: { facts in reached.withLock { $0 }?.clusterKeysChanged(facts) },
                 notify: { notice, storyteller in reached.withLock { $0 }?.noticed(notice, storyteller) },
@@ -172,7 +178,10 @@ final class Member: Sendable {
                     member.wipe(by: remover.map(storyteller.name), then: onRemoval)
                 },
                 heldAtTheDoor: { reached.withLock { $0 }?.heldAtTheDoor() },
-                databasePeers: { database.peersChanged(members: $0, reachable: $1) },
+                databasePeers: {
+                    database.peersChanged(members: $0, reachable: $1)
+                    mirrors.peersChanged($1)
+                },
                 databaseDiffers: { database.differs($0) },
                 service: { services.carryOut($0) },
                 reachHosts: { services.use(reach: $0) },
@@ -189,6 +198,7 @@ final class Member: Sendable {
         Log.debug("the pulse runs as \(granted)")
         await database.open()
         await pulse.start()
+        mirrors.start(streams: streams, pulse: pulse)
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
         state.withLock { state in
@@ -227,6 +237,7 @@ final class Member: Sendable {
         await finder?.stop()
         await pulse.stop()
         await services.close(isOrderly: isOrderly)
+        await mirrors.stop()
         await database.close()
         await streams.stop()
         let hosts = hosts
@@ -289,6 +300,7 @@ final class Member: Sendable {
     private func noticed(_ notice: ClusterNotice, _ storyteller: Storyteller) {
         if let draft = storyteller.tell(notice) { Task { await journal.record(draft) } }
         if case .membership = notice { updateHosts() }
+        mirrors.refresh()
         if case .nameConflict = notice { updateHosts() }
     }
 
@@ -298,6 +310,7 @@ final class Member: Sendable {
     private func forget(_ peer: NodeID) {
         members.withLock { _ = $0.remove(peer) }
         streams.disconnect(peer)
+        mirrors.tunnels.disconnect(peer)
     }
 
     private func clusterKeysChanged(_ facts: SharedFacts) {
