@@ -1,8 +1,8 @@
 import BrambleAPI
 import Crypto
+import Engines
 import FoundationEssentials
 import Glibc
-import Engines
 import Logging
 import Machine
 import Primitives

@@ -254,7 +254,8 @@ final class Mirroring: MirrorEngine, Sendable {
             let waited = SystemClock.now - began
             if found.state == .paused || found.state == .failed, waited > .seconds(2) {
                 throw APIError(
-                    problem: "\(mirror) was not copied: \(found.reason)", remedy: "bramble mirror list shows how it stands",
+                    problem: "\(mirror) was not copied: \(found.reason)",
+                    remedy: "bramble mirror list shows how it stands",
                     kind: .unavailable)
             }
             // Every target has what was there when it was asked for; what others tell is up to a second old.
@@ -270,7 +271,8 @@ final class Mirroring: MirrorEngine, Sendable {
     private static let patience = Duration.seconds(3_600)
     private static func none(_ mirror: ServiceName) -> MirrorInfo {
         MirrorInfo(
-            name: mirror.description, from: nil, to: [], lastRun: nil, behindSeconds: 0, files: 0, bytes: 0, state: .paused)
+            name: mirror.description, from: nil, to: [], lastRun: nil, behindSeconds: 0, files: 0, bytes: 0,
+            state: .paused)
     }
 
     func parked(of mirror: String?, _ storyteller: Storyteller) async -> [ParkedFile] {
@@ -278,7 +280,8 @@ final class Mirroring: MirrorEngine, Sendable {
             ParkedFile(
                 id: entry.id, mirror: entry.mirror.description, path: entry.path, node: storyteller.name(node),
                 at: Timestamp.text(wallNanoseconds: entry.at * 1_000_000_000),
-                changed: Timestamp.text(wallNanoseconds: entry.changed * 1_000_000_000), bytes: Int64(clamping: entry.bytes)
+                changed: Timestamp.text(wallNanoseconds: entry.changed * 1_000_000_000),
+                bytes: Int64(clamping: entry.bytes)
             )
         }
     }
@@ -294,15 +297,18 @@ final class Mirroring: MirrorEngine, Sendable {
         case .elsewhere(let node):
             throw APIError(
                 problem: "that file is on \(storyteller.name(node))",
-                remedy: "ask there: bramble --node \(storyteller.name(node)) mirror restore \(identifier)", kind: .refused)
+                remedy: "ask there: bramble --node \(storyteller.name(node)) mirror restore \(identifier)",
+                kind: .refused)
         case .overwritten(let node, let file, let path):
             throw APIError(
                 problem: "\(storyteller.name(node)) serves these files now: the next copy would replace it again",
-                remedy: "copy it to the source: scp \(file) \(storyteller.name(node)):\(path), or move the service here first",
+                remedy:
+                    "copy it to the source: scp \(file) \(storyteller.name(node)):\(path), or move the service here first",
                 kind: .refused)
         case .failed(let reason):
             throw APIError(
-                problem: "it could not be put back: \(reason)", remedy: "make room, or see to its rights, and try again",
+                problem: "it could not be put back: \(reason)",
+                remedy: "make room, or see to its rights, and try again",
                 kind: .unavailable)
         }
     }
