@@ -87,7 +87,8 @@ let package = Package(
                 "YAML",
                 "Transport",
                 "Discovery",
-                "Machine", "Runners", "Web", "BrambleAPI", "CLinux", "Replication", "Storage",
+                "Machine", "Runners", "Engines", "Mirrors", "Processes", "Web", "BrambleAPI", "CLinux", "Replication",
+                "Storage",
             ], path: "Sources/App/Daemon"),
         library("Importers", ["Primitives", "Services"], path: "Sources/App/Importers"),
         library("Commands", ["Primitives", "BrambleAPI", "Importers"], path: "Sources/App/Commands"),
@@ -145,7 +146,7 @@ let package = Package(
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
                 "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers", "Processes",
-                "Engines",
+                "Engines", "Mirrors",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),

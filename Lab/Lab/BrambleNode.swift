@@ -86,7 +86,7 @@ package final class BrambleNode {
         let stream = try host.connect(unix: Self.socket, limit: limit)
         return try HTTPResponse.ask(method, path, body: Array(body.utf8), over: stream)
     }
-    private func get<Value: Decodable>(_ path: String, as type: Value.Type) throws -> Value {
+    package func get<Value: Decodable>(_ path: String, as type: Value.Type) throws -> Value {
         let response = try ask("GET", path)
         guard response.status == 200 else { throw LabError("\(name): \(path): \(response.status) \(response.text)") }
         return try JSONDecoder().decode(type, from: Data(response.body))

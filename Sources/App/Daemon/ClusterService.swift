@@ -348,12 +348,6 @@ final class ClusterService: BrambleService {
 
     // MARK: Services
 
-    private func noMirrors() throws(APIError) -> Never {
-        _ = try needMember()
-        throw APIError(
-            problem: "this version of Bramble runs no mirrors yet", remedy: "update it: bramble version tells which",
-            kind: .unavailable)
-    }
     func services() async throws(APIError) -> [ServiceInfo] { try await needMember().presentation().services }
     func order(_ action: ServiceAction, service name: String, to node: String?) async throws(APIError) -> ServiceChange
     {
@@ -362,10 +356,30 @@ final class ClusterService: BrambleService {
     func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange {
         try await needMember().order(duty, node: name)
     }
-    func mirrors() async throws(APIError) -> [MirrorInfo] { try noMirrors() }
-    func runMirror(_ name: String) async throws(APIError) -> MirrorInfo { try noMirrors() }
-    func parkedFiles(of mirror: String?) async throws(APIError) -> [ParkedFile] { try noMirrors() }
-    func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange { try noMirrors() }
+    func mirrors() async throws(APIError) -> [MirrorInfo] {
+        let member = try needMember()
+        return await member.mirrors.infos(await teller(member))
+    }
+    func runMirror(_ name: String) async throws(APIError) -> MirrorInfo {
+        let member = try needMember()
+        guard let mirror = ServiceName(name) else {
+            throw APIError(
+                problem: "“\(name)” is no name of a mirror", remedy: "bramble mirror list", kind: .notFound)
+        }
+        return try await member.mirrors.run(mirror, await teller(member))
+    }
+    func parkedFiles(of mirror: String?) async throws(APIError) -> [ParkedFile] {
+        let member = try needMember()
+        return await member.mirrors.parked(of: mirror, await teller(member))
+    }
+    func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        return try await member.mirrors.restore(id, await teller(member))
+    }
+    private func teller(_ member: Member) async -> Storyteller {
+        let snapshot = await member.pulse.snapshot
+        return Storyteller(names: snapshot.names, selfID: snapshot.id)
+    }
 
     // MARK: The database
 

@@ -1,5 +1,6 @@
 import BrambleAPI
 import Crypto
+import Engines
 import FoundationEssentials
 import Glibc
 import Logging
@@ -17,6 +18,8 @@ package enum Daemon {
     /// `bramble guard`, which the daemon starts beside itself: ends services at their deadlines whatever becomes of the
     /// daemon. Before anything else of the program: it should have no thread, and little memory.
     package static func guardServices(_ arguments: [String]) -> Int32 { GuardProcess.run(arguments) }
+    /// What rsync starts for the mirrors. Blocks.
+    package static func mirrorChannel(_ arguments: [String]) -> Int32 { MirrorChannel.run(arguments) }
 
     /// Runs until SIGTERM or SIGINT, then hands over and returns 0. What is wrong at the start is thrown, as an
     /// `OperatorError`; what goes wrong later is told and lived with.

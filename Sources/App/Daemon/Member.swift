@@ -35,6 +35,7 @@ final class Member: Sendable {
     private let hosts: HostsFile?
     private let network: Addresses
     private let streams: StreamTransport
+    let mirrors: Mirroring
     private let finder: Finder?
     let services: ServiceDriver
     /// What was measured at ordered moves.
@@ -132,16 +133,22 @@ final class Member: Sendable {
                 tell: { draft in Task { await journal.record(draft) } },
                 facts: { facts, isWhole in
                     tokens.learn(facts, isWhole: isWhole)
-                    reached.withLock { $0 }?.pulse.learn(facts, isWhole: isWhole)
+                    guard let member = reached.withLock({ $0 }) else { return }
+                    member.pulse.learn(facts, isWhole: isWhole)
+                    member.mirrors.refresh()
                 },
                 trust: { encoded in reached.withLock { $0 }?.pulse.post(.trustStored(encoded)) },
                 tookOver: { reached.withLock { $0 }?.tookOver() }))
         self.database = database
+        let isAllowed: @Sendable (NodeID) -> Bool = { id in members.withLock { $0.contains(id) } }
+        let mirrors = Mirroring(home: home, journal: journal, isAllowed: isAllowed)
+        self.mirrors = mirrors
         streams = try StreamTransport(
             identity: home.identity, loop: loop, port: port, addresses: configuration.addresses,
-            software: Version.current, isAllowed: { id in members.withLock { $0.contains(id) } },
+            software: Version.current, tunnels: mirrors.tunnels, isAllowed: isAllowed,
             received: { peer, frame in
                 if frame.kind == Frame.Kind.replication.rawValue { return database.received(frame.payload, from: peer) }
+                if frame.kind == Frame.Kind.mirror.rawValue { return mirrors.received(frame.payload, from: peer) }
                 guard frame.kind == Frame.Kind.core.rawValue else { return }
                 reached.withLock { $0 }?.pulse.post(.receivedReliably(bytes: frame.payload, from: peer))
             })
@@ -153,7 +160,7 @@ final class Member: Sendable {
                 foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
         let network = network
         let services = ServiceDriver(
-            home: home, node: configuration.name.description, reach: reachHosts,
+            home: home, node: configuration.name.description, reach: reachHosts, mirrors: mirrors,
             ownAddresses: { network.current.addresses.map(\.address) },
             post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.services = services
@@ -184,7 +191,10 @@ final class Member: Sendable {
                     member.wipe(by: remover.map(storyteller.name), then: onRemoval)
                 },
                 heldAtTheDoor: { reached.withLock { $0 }?.heldAtTheDoor() },
-                databasePeers: { database.peersChanged(members: $0, reachable: $1) },
+                databasePeers: {
+                    database.peersChanged(members: $0, reachable: $1)
+                    mirrors.peersChanged($1)
+                },
                 databaseDiffers: { database.differs($0) },
                 service: { services.carryOut($0) },
                 reachHosts: { services.use(reach: $0) },
@@ -205,6 +215,7 @@ final class Member: Sendable {
             home.dropFirstPassword()
         }
         await pulse.start()
+        mirrors.start(streams: streams, pulse: pulse)
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
         state.withLock { state in
@@ -243,6 +254,7 @@ final class Member: Sendable {
         await finder?.stop()
         await pulse.stop()
         await services.close(isOrderly: isOrderly)
+        await mirrors.stop()
         await database.close()
         await streams.stop()
         let hosts = hosts
@@ -305,6 +317,7 @@ final class Member: Sendable {
     private func noticed(_ notice: ClusterNotice, _ storyteller: Storyteller) {
         if let draft = storyteller.tell(notice) { Task { await journal.record(draft) } }
         if case .membership = notice { updateHosts() }
+        mirrors.refresh()
         if case .nameConflict = notice { updateHosts() }
     }
 
@@ -314,6 +327,7 @@ final class Member: Sendable {
     private func forget(_ peer: NodeID) {
         members.withLock { _ = $0.remove(peer) }
         streams.disconnect(peer)
+        mirrors.tunnels.disconnect(peer)
     }
 
     private func clusterKeysChanged(_ facts: SharedFacts) {

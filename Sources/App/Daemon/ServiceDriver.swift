@@ -4,6 +4,7 @@ import Machine
 import Membership
 import Node
 import Primitives
+import Processes
 import Reactor
 import Runners
 import Services

@@ -21,6 +21,8 @@ package struct Frame: Equatable, Sendable {
         case tunnelData = 8
         /// No more bytes in this direction.
         case tunnelEnd = 9
+        /// How the sender's mirrors stand.
+        case mirror = 10
     }
     /// Kinds that this version does not know are kept as numbers, and skipped: a newer peer may send them.
     package var kind: UInt16
