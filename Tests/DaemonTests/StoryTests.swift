@@ -101,6 +101,10 @@ struct StoryTests {
         let moved = try #require(
             storyteller.tell(.service(.init(.moved, web, "stops here and goes to serv2: this node is on hold"))))
         #expect(moved.sentence == "web stops on serv1 and goes to serv2: serv1 is on hold")
+        let gone = try #require(storyteller.tell(.service(.init(.stopped, web, "nothing of it runs on this node"))))
+        #expect(gone.sentence == "nothing of web runs on serv1")
+        let broken = try #require(storyteller.tell(.service(.init(.failed, web, "its processes ended (exit code 1)"))))
+        #expect(broken.sentence == "web: its processes ended (exit code 1)")
         let both = try #require(
             storyteller.tell(
                 .lease(

@@ -122,13 +122,16 @@ struct Storyteller: Sendable {
             return EventDraft(type: type, subject: name(selfID), detail: detail, sentence: placed(notice.text))
         }
         detail["service"] = .bool(true)
-        // Sentences of the core go on from the service's name, or say what becomes of this node or of the lease.
+        // Sentences of the core go on from the service's name, or say what becomes of this node, the lease or a part of it.
         let text = placed(notice.text)
+        let goesOn = ["runs", "stops", "restarts", "could", "has"].contains { text.hasPrefix("\($0) ") }
         let sentence =
-            switch notice.kind {
-            case .acquired: text
-            case .released: "\(service): \(text)"
-            default: "\(service) \(text)"
+            if notice.kind == .acquired {
+                text
+            } else if text.hasPrefix("nothing of it ") {
+                text.replacing("nothing of it", with: "nothing of \(service)", maxReplacements: 1)
+            } else {
+                goesOn ? "\(service) \(text)" : "\(service): \(text)"
             }
         return EventDraft(type: type, subject: service.description, detail: detail, sentence: sentence)
     }
