@@ -230,7 +230,8 @@ package struct ParkedEntry: Equatable, Sendable {
     package var file: String
 
     package init(
-        id: String, mirror: ServiceName, path: String, at: Int64, changed: Int64, bytes: UInt64, epoch: Epoch, file: String
+        id: String, mirror: ServiceName, path: String, at: Int64, changed: Int64, bytes: UInt64, epoch: Epoch,
+        file: String
     ) {
         self.id = id
         self.mirror = mirror
