@@ -1,7 +1,9 @@
 import BrambleAPI
+import Leases
 import Membership
 import Node
 import Primitives
+import Services
 import Testing
 
 @testable import Daemon
@@ -83,5 +85,31 @@ struct StoryTests {
                 bramble_nodes{name="d"} 0.5
 
                 """)
+    }
+
+    @Test("what happens to a service is told with the node's name, its epoch and figures")
+    func services() throws {
+        let web = ServiceName("web")!
+        let taken = try #require(
+            storyteller.tell(.service(.init(.acquired, web, "this node may run web (majority)", epoch: Epoch(7)))))
+        #expect(taken.type == "acquired" && taken.subject == "web")
+        #expect(taken.sentence == "serv1 may run web (majority)" && taken.detail["epoch"] == .integer(7))
+        let started = try #require(
+            storyteller.tell(
+                .service(.init(.started, web, "runs on this node", epoch: Epoch(7), figures: ["tookMs": 12.34]))))
+        #expect(started.sentence == "web runs on serv1" && started.detail["tookMs"] == .number(12.3))
+        let moved = try #require(
+            storyteller.tell(.service(.init(.moved, web, "stops here and goes to serv2: this node is on hold"))))
+        #expect(moved.sentence == "web stops on serv1 and goes to serv2: serv1 is on hold")
+        let gone = try #require(storyteller.tell(.service(.init(.stopped, web, "nothing of it runs on this node"))))
+        #expect(gone.sentence == "nothing of web runs on serv1")
+        let broken = try #require(storyteller.tell(.service(.init(.failed, web, "its processes ended (exit code 1)"))))
+        #expect(broken.sentence == "web: its processes ended (exit code 1)")
+        let both = try #require(
+            storyteller.tell(
+                .lease(
+                    .doubleOwnership(
+                        .service(web), other: other, own: Epoch(3), theirs: Epoch(4), overlap: .milliseconds(80)))))
+        #expect(both.type == "conflict" && both.sentence.contains("serv2 (epoch 4)") && both.sentence.contains("80 ms"))
     }
 }

@@ -213,6 +213,9 @@ struct ServiceTests {
             eventually(within: .seconds(10)) {
                 (try? second.events())?.contains { $0.type == "started" && $0.subject == "web" } ?? false
             })
+        let left = try first.host.run(
+            "sh", "-c", "nft list tables | grep bramble; ip address | grep \(ServiceCluster.address)")
+        #expect(left.output.isEmpty, "left behind: \(left.output)")
         let why = try second.why("web")
         #expect(why.answer.contains(second.name) && !why.because.isEmpty, "\(why)")
     }

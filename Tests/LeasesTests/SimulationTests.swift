@@ -58,7 +58,7 @@ struct LeaseSimulationTests {
     }
     /// The other planted bugs need one message at one exact moment: WitnessTests has those schedules.
     static let hunts = [
-        Hunt(bug: .scalarVotes, scenario: "leases-majority", nodes: 3, patience: 60),
+        Hunt(bug: .scalarVotes, scenario: "leases-corners", nodes: 5, patience: 20),
         Hunt(bug: .shortQuarantine, scenario: "leases-strikes", nodes: 3, patience: 80),
         Hunt(bug: .attendedClock, scenario: "leases-strikes", nodes: 3, patience: 60),
         Hunt(bug: .attendedClock, scenario: "leases-two-nodes", nodes: 2, patience: 60),

@@ -107,6 +107,7 @@ private struct World {
                 machines[index].queue.append((max(last, now) + took, order))
             case .lease(let name, .want(let rank)): leases[name]!.wishes[index] = rank
             case .lease(let name, .leaveToOthers): leases[name]!.wishes[index] = nil
+            case .lease(let name, .abandon): leases[name]!.wishes[index] = nil
             case .lease(let name, .release): end(name, by: index, heir: nil)
             case .lease(let name, .handOver(let heir)):
                 end(name, by: index, heir: machines.firstIndex { $0.supervisor.node == heir })

@@ -138,6 +138,7 @@ struct ServiceScenario {
         case .lease(let name, .handOver(let heir)):
             "\(name): hands over to \(Character(UnicodeScalar(UInt8(heir.low))))"
         case .lease(let name, .release): "\(name): releases"
+        case .lease(let name, .abandon): "\(name): lets its lease run out"
         case .notice(let notice): "\(notice.service.map { "\($0): " } ?? "")notice \(notice.kind.rawValue)"
         case .persist: "persist"
         case .finishedStopping: "finished"
@@ -232,6 +233,7 @@ struct ServiceScenario {
             feed(.standing(orders))
         case "restart": feed(.order(.restart(name!)))
         case "clear": feed(.order(.clear(name!)))
+        case "drill": feed(.order(.playDead(name!)))
         case "path": feed(.servicePath(name!, isUp: words[2] == "up", detail: rest(3)))
         case "heartbeat": feed(.heartbeatPath(words[1], isUp: words[2] == "up"))
         case "mirror":

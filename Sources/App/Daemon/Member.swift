@@ -174,6 +174,7 @@ final class Member: Sendable {
                 probeReach: { services.probeReach() },
                 forget: { peer in reached.withLock { $0 }?.forget(peer) },
                 wasRemoved: { remover, storyteller in
+                    services.abandon()
                     guard let member = reached.withLock({ $0.take() }) else { return }
                     member.wipe(by: remover.map(storyteller.name), then: onRemoval)
                 },

@@ -157,7 +157,8 @@ final class ServiceDriver: Sendable {
     // MARK: Start and end
 
     private func prepare() async {
-        let journal = "\(Self.runDirectory)/takeover-\(home.identity.id.code).json"
+        let own = home.identity.id.description
+        let journal = "\(Self.runDirectory)/bramble-addresses-\(own).json"
         let made = AddressTakeover(on: loop, journal: journal) { [weak self] event in self?.happened(event) }
         var trouble: TakeoverError?
         do throws(TakeoverError) {
@@ -167,7 +168,7 @@ final class ServiceDriver: Sendable {
             Log.warning("services with addresses cannot run here: \(error.problem). \(error.remedy)")
         }
         // One for each node of a machine: what another daemon started is not ours to end.
-        let tree = ProcessTree(scope: "bramble-\(home.identity.id.code)")
+        let tree = ProcessTree(scope: "bramble-\(own)")
         let left = await spawner.loop.run { tree.sweep() }
         if left > 0 { Log.info("\(left) processes of services that a former run had left were ended") }
         if case .marks(let reason) = tree.kind { Log.warning("services run without control groups: \(reason)") }
@@ -221,6 +222,9 @@ final class ServiceDriver: Sendable {
         patience.cancel()
         return state.withLock { $0.hasFinished }
     }
+
+    /// The node was removed: nobody renews anything any more, so gates close and the guard ends what runs, each at its time.
+    func abandon() { state.withLock { $0.hasFinished = true } }
 
     /// After the pulse has stopped. What could not be stopped in order is left to the guard, which ends it with its lease.
     func close(isOrderly: Bool) async {

@@ -65,7 +65,8 @@ struct ServicePresentation: Sendable {
             "voters": .integer(Int64(house.voters.nodes.count)),
         ]
         var because = report.because.enumerated().map { place, reason in
-            Explanation.Reason(at: Timestamp.of(reason.at), text: reason.text, figures: place == 0 ? figures : [:])
+            Explanation.Reason(
+                at: Timestamp.of(reason.at), text: storyteller.placed(reason.text), figures: place == 0 ? figures : [:])
         }
         if because.isEmpty { because = [.init(at: since, text: "it is so since then", figures: figures)] }
         if let ranked = house.ranking[name], !ranked.isEmpty {

@@ -118,14 +118,28 @@ struct Storyteller: Sendable {
         if let epoch = notice.epoch { detail["epoch"] = .integer(Int64(clamping: epoch.number)) }
         detail["node"] = .string(name(selfID))
         guard let service = notice.service else {
-            return EventDraft(type: type, subject: name(selfID), detail: detail, sentence: notice.text)
+            return EventDraft(type: type, subject: name(selfID), detail: detail, sentence: placed(notice.text))
         }
         detail["service"] = .bool(true)
-        // Sentences of the core name the service or go on from its name.
-        let isWhole = notice.text.hasPrefix("this node ") || notice.text.hasPrefix("its ")
-        let place = "on \(name(selfID))"
-        let sentence = isWhole ? "\(service) \(place): \(notice.text)" : "\(service) \(notice.text) (\(place))"
+        // Sentences of the core go on from the service's name, or say what becomes of this node, the lease or a part of it.
+        let text = placed(notice.text)
+        let goesOn = ["runs", "stops", "restarts", "could", "has"].contains { text.hasPrefix("\($0) ") }
+        let sentence =
+            if notice.kind == .acquired {
+                text
+            } else if text.hasPrefix("nothing of it ") {
+                text.replacing("nothing of it", with: "nothing of \(service)", maxReplacements: 1)
+            } else {
+                goesOn ? "\(service) \(text)" : "\(service): \(text)"
+            }
         return EventDraft(type: type, subject: service.description, detail: detail, sentence: sentence)
+    }
+
+    /// Whoever reads it may ask another node: “here” needs a name.
+    func placed(_ text: String) -> String {
+        let own = name(selfID)
+        return text.replacing("this node", with: own).replacing("stops here", with: "stops on \(own)")
+            .replacing("reach it here", with: "reach it on \(own)").replacing("started here", with: "started on \(own)")
     }
 
     private func tell(_ notice: LeaseNotice) -> EventDraft? {

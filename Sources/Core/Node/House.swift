@@ -98,7 +98,7 @@ extension NodeCore {
         // The copy is the only one while it is changed.
         self.house = nil
         let effects = body(&house)
-        if !effects.isEmpty { house.mayReportsDiffer = true }
+        if effects.contains(where: \.isNews) { house.mayReportsDiffer = true }
         self.house = house
         return effects.isEmpty ? [] : carryOut(effects, now)
     }
@@ -283,5 +283,16 @@ extension NodeCore {
             standing: house.core.services.standing, guarantee: house.core.leases.guarantee,
             voters: house.core.leases.voters, term: timing.term, takeover: timing.takeover, at: now,
             ranking: house.core.services.placement, reach: house.reach, isReady: house.isReady)
+    }
+}
+
+extension ServiceCore.Effect {
+    /// It may change how services stand: whatever is not the daily round of leases.
+    fileprivate var isNews: Bool {
+        switch self {
+        case .send, .persist, .probeReach: false
+        case .machine(let order): if case .renewGate = order.action { false } else { true }
+        case .persistOrders, .fence, .service, .lease, .other, .finishedStopping: true
+        }
     }
 }

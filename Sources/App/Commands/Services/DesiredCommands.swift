@@ -24,13 +24,29 @@ enum DesiredCommands {
     }
 
     static let plan = Command(
-        asking: "plan", "Show what a document would change, and change nothing", section: .look,
+        asking: "plan", "Show what a document would change, and change nothing",
+        details: "Without -f: where each service runs, or would be started, and why.", section: .look,
         accepts: [file, prune, Shared.json], examples: ["bramble plan -f services.yaml"]
     ) { input, console, api in
+        guard input[file] != nil else { return try await showPlaces(input, console, api) }
         let request = try request(input, dryRun: true, command: "plan")
         let answer = try await api.apply(request)
         if input[Shared.json] { return try console.printJSON(answer) }
         show(answer, console, nothing: "Nothing would change.")
+    }
+
+    /// Where each service is, or would be started, and why.
+    private static func showPlaces(_ input: Input, _ console: Console, _ api: BrambleClient) async throws {
+        let services = try await api.services()
+        if input[Shared.json] { return try console.printJSON(services) }
+        guard !services.isEmpty else { return console.say("Nothing is to run: no services yet.") }
+        for service in services {
+            let why = try await api.why(service.name)
+            console.print(Text.oneLine(why.answer))
+            for reason in why.because where reason.text.hasPrefix("it would be run by") {
+                console.print("    " + Text.oneLine(reason.text))
+            }
+        }
     }
 
     static let export = Command(

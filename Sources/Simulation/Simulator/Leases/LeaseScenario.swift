@@ -35,6 +35,8 @@ struct LeaseOrder: Sendable {
         case isolate(Duration)
         /// Cut off, and all others restart at once: what they forgot has to be dead before they speak.
         case amnesia(Duration)
+        /// As many others as are no majority are cut off together: none of them may become a second holder.
+        case corner(Duration)
     }
     var at: TrueTime
     var order: Order
@@ -43,7 +45,7 @@ struct LeaseOrder: Sendable {
 extension LeaseScenario {
     package static func named(_ name: String) -> LeaseScenario? { all.first { $0.name == name } }
     package static let all: [LeaseScenario] = [
-        majority, witness, twoNodes, voters, strikes, moves,
+        majority, witness, twoNodes, voters, strikes, corners, moves,
     ]
 
     package static let majority = LeaseScenario(
@@ -140,6 +142,23 @@ extension LeaseScenario {
                 default: .amnesia(length)
                 }
             orders.append(LeaseOrder(at: moment, order: .strike(strike, lease: draft.chance.below(3))))
+        }
+    }
+
+    static let corners = LeaseScenario(
+        name: "leases-corners",
+        summary: "a minority without the holder is cut off for longer than a term, on a network that doubles packets",
+        nodes: 5, range: 5...9, profile: { _ in .fast }
+    ) { draft, orders in
+        for node in 0..<draft.nodes { draft.add(.clockRate(node, draft.rate()), at: draft.start) }
+        var weather = Weather()
+        weather.delay = 100 + draft.chance.below(5000)
+        weather.jitter = 50 + draft.chance.below(5000)
+        weather.duplication = 0.3 + draft.chance.unit() * 0.6
+        draft.add(.weather(weather), at: draft.start)
+        for moment in draft.moments(every: .seconds(3), to: .seconds(5)) {
+            let length = draft.duration(.seconds(1), .seconds(3))
+            orders.append(LeaseOrder(at: moment, order: .strike(.corner(length), lease: draft.chance.below(3))))
         }
     }
 

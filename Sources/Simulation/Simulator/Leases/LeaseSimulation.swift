@@ -306,6 +306,11 @@ package final class LeaseSimulation {
             guard let number = machines.indices.first(where: { machines[$0].gates[lease] != nil }) else { return }
             switch strike {
             case .pause(let length): happen(.fault(.pause(number, for: length, .stopped)))
+            case .corner(let length):
+                let others = machines.indices.filter { $0 != number && !machines[$0].isWitness }
+                let cut = Set(others.prefix((machines.count - 1) / 2))
+                happen(.fault(.partition(machines.indices.map { cut.contains($0) ? 1 : 0 })))
+                queue.schedule(.fault(.merge), at: now + length)
             case .isolate(let length), .amnesia(let length):
                 happen(.fault(.partition(machines.indices.map { $0 == number ? 1 : 0 })))
                 queue.schedule(.fault(.merge), at: now + length)
