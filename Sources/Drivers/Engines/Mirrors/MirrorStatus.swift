@@ -56,6 +56,13 @@ package struct MirrorStatus: Equatable, Sendable {
         /// Since the last whole push to it began; nil before the first. Whole milliseconds.
         package var behind: UInt64?
         package var failures: UInt16
+
+        package init(node: NodeID, isRunning: Bool, behind: UInt64?, failures: UInt16) {
+            self.node = node
+            self.isRunning = isRunning
+            self.behind = behind
+            self.failures = failures
+        }
     }
     package var mirror: ServiceName
     /// The epoch with which it is the source; none when it is not.

@@ -228,4 +228,18 @@ package struct ParkedEntry: Equatable, Sendable {
     package var epoch: Epoch
     /// Where it is now; empty on other nodes.
     package var file: String
+
+    package init(
+        id: String, mirror: ServiceName, path: String, at: Int64, changed: Int64, bytes: UInt64, epoch: Epoch,
+        file: String
+    ) {
+        self.id = id
+        self.mirror = mirror
+        self.path = path
+        self.at = at
+        self.changed = changed
+        self.bytes = bytes
+        self.epoch = epoch
+        self.file = file
+    }
 }
