@@ -165,8 +165,8 @@ let databaseNotes = [
         + "a protocol between, and not synced one by one.",
     "“seen” runs from the moment the write is sent to one node until a stream of changes of another node shows it.",
     "etcd reads are “serializable”, of the node's own copy.",
-    "Partition: Bramble's ten overwritten rows were written on both sides. Mnesia is told net_ticktime 8, so that it notices within "
-        + "the partition at all.",
+    "Partition: Bramble's ten overwritten rows were written on both sides. Mnesia is told net_ticktime 8, so that it notices soon, "
+        + "and is cut off for as long as its writes take only: it does not heal after any length.",
     "“one of two is killed”: Bramble's writes ask for `one`, and say that they reached `local` afterwards.",
 ]
 
