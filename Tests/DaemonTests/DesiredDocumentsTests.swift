@@ -45,7 +45,7 @@ struct DesiredDocumentsTests {
     func flow() throws {
         let text = #"""
             services:
-              - {name: "web", addresses: ["192.168.1.50/24", "fd00::50/64"], run: "exec:[/usr/bin/x, \"a\\b\"]", check: "tcp:445", every: "10s", prefer: ["serv1"]}
+              - {name: "web", addresses: ["192.168.1.50/24", "fd00::50/64"], run: "exec:[/usr/bin/x, \"a\\\\b\"]", check: "tcp:445", every: "10s", prefer: ["serv1"]}
             mirrors:
               - {name: "samba", paths: ["/srv/a b/", "/etc/x\u007f"], every: "on-change", to: ["serv1"]}
             """#
