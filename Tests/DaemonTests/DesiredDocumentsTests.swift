@@ -68,7 +68,8 @@ struct DesiredDocumentsTests {
         }
         #expect(try remove("services/b") == [.init(key: "desired/services/b", value: nil)])
         for (object, word) in [
-            ("mirrors/m", "a in services would not fit any more: there is no mirror “m”"), ("services/c", "there is no “c”"), ("services", "nothing that can be removed"),
+            ("mirrors/m", "a in services would not fit any more: there is no mirror “m”"),
+            ("services/c", "there is no “c”"), ("services", "nothing that can be removed"),
             ("reach/x", "nothing that can be removed"), ("services/", "there is no “”"),
             ("", "nothing that can be removed"),
         ] {
