@@ -45,7 +45,7 @@ struct DesiredDocumentsTests {
     func flow() throws {
         let text = #"""
             services:
-              - {name: "web", addresses: ["192.168.1.50/24", "fd00::50/64"], run: "exec:[/usr/bin/x, \"a\\b\"]", check: "tcp:445", every: "10s", prefer: ["serv1"]}
+              - {name: "web", addresses: ["192.168.1.50/24", "fd00::50/64"], run: "exec:[/usr/bin/x, \"a\\\\b\"]", check: "tcp:445", every: "10s", prefer: ["serv1"]}
             mirrors:
               - {name: "samba", paths: ["/srv/a b/", "/etc/x\u007f"], every: "on-change", to: ["serv1"]}
             """#
@@ -68,7 +68,8 @@ struct DesiredDocumentsTests {
         }
         #expect(try remove("services/b") == [.init(key: "desired/services/b", value: nil)])
         for (object, word) in [
-            ("mirrors/m", "a in services would not fit any more: there is no mirror “m”"), ("services/c", "there is no “c”"), ("services", "nothing that can be removed"),
+            ("mirrors/m", "a in services would not fit any more: there is no mirror “m”"),
+            ("services/c", "there is no “c”"), ("services", "nothing that can be removed"),
             ("reach/x", "nothing that can be removed"), ("services/", "there is no “”"),
             ("", "nothing that can be removed"),
         ] {

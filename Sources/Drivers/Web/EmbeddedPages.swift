@@ -1128,7 +1128,7 @@ function differences(answer, stays) {
 }
 
 """####),
-        Asset(path: "pages/events.js", type: "text/javascript; charset=utf-8", tag: "aaf016b7397dc0f5", content: ####"""
+        Asset(path: "pages/events.js", type: "text/javascript; charset=utf-8", tag: "b3f13adb43993451", content: ####"""
 // The event log, newest first, with a filter.
 import { get } from "/assets/api.js";
 import { h, setText } from "/assets/dom.js";
@@ -1143,7 +1143,7 @@ export function open(main) {
     let all = store.events.slice();
     let room = step;
     const word = h("input", { type: "search", class: "filter", placeholder: "Find: a name, a word, a kind", "aria-label": "Find events", oninput: () => { room = step; render(); } });
-    const kinds = [["all", "All"], ["problems", "Problems"], ["services", "Services"], ["changes", "Joins and leaves"]];
+    const kinds = [["all", "All"], ["problems", "Problems"], ["services", "Services"], ["changes", "Members"]];
     const group = h("fieldset", { class: "segments" }, h("legend", { class: "hidden-text", text: "Show" }),
         ...kinds.map(([value, text], index) => h("label", {}, h("input", { type: "radio", name: "kind", value, checked: index === 0, onchange: () => { room = step; render(); } }), h("span", { text }))));
     const count = h("p", { class: "quiet", role: "status" });
@@ -1662,7 +1662,7 @@ function chart() {
 }
 
 """####),
-        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "d0068241df028ad3", content: ####"""
+        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "66131c0cf49bdb5b", content: ####"""
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
 import { addMachine, addWaiting } from "/assets/pages/membership.js";
@@ -1790,7 +1790,9 @@ function nodeRow(node) {
     const duty = h("span", { class: "tag tag-warn" });
     const services = h("span", { class: "node-services" });
     const change = h("button", { type: "button", class: "plain duty", "aria-label": `Duty of ${node.name}`, title: "Hold, drain or resume it", onclick: () => openDuty(shown) }, "Duty…");
-    const place = h("span", { class: "address" });
+    const where = h("span", {});
+    const version = h("span", { class: "version" });
+    const place = h("span", { class: "address" }, where, " ", version);
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
     const suspicion = suspicionBar();
@@ -1820,7 +1822,8 @@ function nodeRow(node) {
                 services.replaceChildren(...held.slice(0, 6).map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service })), ...(held.length > 6 ? [h("a", { class: "quiet", href: "#/services", text: `and ${held.length - 6} more` })] : held.length ? [] : [h("span", { class: "quiet", text: "none" })]));
             }
             change.hidden = node.state === "left" || node.state === "down" && !node.duty;
-            setText(place, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}${node.version ? `\u00a0· ${node.version}` : ""}`);
+            setText(where, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}`);
+            setText(version, node.version ? `v${node.version}` : "");
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);
             cpu.update(node.load?.cpu);
@@ -2552,7 +2555,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "b59dd52005a213fc", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "1aafaea1c163c7eb", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -2700,7 +2703,7 @@ main { padding: 24px 28px 40px; display: grid; grid-template-columns: minmax(0, 
 .columns { display: flex; gap: 16px; align-items: stretch; }
 .column { display: flex; flex-direction: column; gap: 16px; min-width: 0; }
 .columns .grow { flex: 1 1 0; }
-.columns .watch { flex: 0 0 364px; align-self: start; position: sticky; top: 24px; }
+.columns .watch { flex: 0 0 344px; align-self: start; position: sticky; top: 24px; }
 .columns .narrow { flex: 0 0 340px; }
 .page-head { display: flex; align-items: center; gap: 10px 12px; flex-wrap: wrap; }
 .page-head button { margin-left: auto; }
@@ -2754,8 +2757,8 @@ main { padding: 24px 28px 40px; display: grid; grid-template-columns: minmax(0, 
 /* Nodes */
 table { border-collapse: collapse; width: 100%; }
 th { text-align: left; font-weight: inherit; }
-.nodes thead th { font-size: 12px; font-weight: 550; color: var(--ink-faint); padding: 0 8px 6px; border-bottom: 1px solid var(--line); white-space: nowrap; }
-.nodes td, .nodes tbody th { padding: 8px; border-bottom: 1px solid var(--line); vertical-align: middle; white-space: nowrap; }
+.nodes thead th { font-size: 12px; font-weight: 550; color: var(--ink-faint); padding: 0 6px 6px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+.nodes td, .nodes tbody th { padding: 8px 6px; border-bottom: 1px solid var(--line); vertical-align: middle; white-space: nowrap; }
 .nodes tbody tr:last-child > * { border-bottom: 0; padding-bottom: 2px; }
 .nodes tr > :first-child { padding-left: 0; }
 .nodes tr > :last-child { padding-right: 0; }
@@ -2764,6 +2767,7 @@ th { text-align: left; font-weight: inherit; }
 .node-name { font-weight: 620; font-size: 14.5px; color: var(--ink); text-decoration: none; overflow: hidden; text-overflow: ellipsis; max-width: 22ch; }
 .node-name:hover { text-decoration: underline; }
 .address { display: block; font-size: 12px; color: var(--ink-faint); overflow-wrap: anywhere; white-space: normal; max-width: 34ch; }
+.version { display: inline-block; margin-left: 2px; white-space: nowrap; }
 .cell-state .since { display: block; font-size: 12px; padding: 2px 0 0 6px; }
 .nodes tr[data-state="down"] > * { background: color-mix(in srgb, var(--bad-soft) 55%, transparent); }
 .nodes tr[data-state="down"] > :first-child { box-shadow: -16px 0 0 color-mix(in srgb, var(--bad-soft) 55%, transparent), inset 0 0 0 0 transparent; }

@@ -12,7 +12,7 @@ export function open(main) {
     let all = store.events.slice();
     let room = step;
     const word = h("input", { type: "search", class: "filter", placeholder: "Find: a name, a word, a kind", "aria-label": "Find events", oninput: () => { room = step; render(); } });
-    const kinds = [["all", "All"], ["problems", "Problems"], ["services", "Services"], ["changes", "Joins and leaves"]];
+    const kinds = [["all", "All"], ["problems", "Problems"], ["services", "Services"], ["changes", "Members"]];
     const group = h("fieldset", { class: "segments" }, h("legend", { class: "hidden-text", text: "Show" }),
         ...kinds.map(([value, text], index) => h("label", {}, h("input", { type: "radio", name: "kind", value, checked: index === 0, onchange: () => { room = step; render(); } }), h("span", { text }))));
     const count = h("p", { class: "quiet", role: "status" });

@@ -125,7 +125,9 @@ function nodeRow(node) {
     const duty = h("span", { class: "tag tag-warn" });
     const services = h("span", { class: "node-services" });
     const change = h("button", { type: "button", class: "plain duty", "aria-label": `Duty of ${node.name}`, title: "Hold, drain or resume it", onclick: () => openDuty(shown) }, "Duty…");
-    const place = h("span", { class: "address" });
+    const where = h("span", {});
+    const version = h("span", { class: "version" });
+    const place = h("span", { class: "address" }, where, " ", version);
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
     const suspicion = suspicionBar();
@@ -155,7 +157,8 @@ function nodeRow(node) {
                 services.replaceChildren(...held.slice(0, 6).map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service })), ...(held.length > 6 ? [h("a", { class: "quiet", href: "#/services", text: `and ${held.length - 6} more` })] : held.length ? [] : [h("span", { class: "quiet", text: "none" })]));
             }
             change.hidden = node.state === "left" || node.state === "down" && !node.duty;
-            setText(place, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}${node.version ? `\u00a0· ${node.version}` : ""}`);
+            setText(where, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}`);
+            setText(version, node.version ? `v${node.version}` : "");
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);
             cpu.update(node.load?.cpu);
