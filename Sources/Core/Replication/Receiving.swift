@@ -106,7 +106,9 @@ extension Replicator {
             vector.advance(record.origin, to: record.sequence)
             times[record.origin] = max(times[record.origin] ?? .zero, record.time)
             newest = max(newest, record.time)
-            if let stuck = unreadable[record.origin], stuck.sequence <= record.sequence { unreadable[record.origin] = nil }
+            if let stuck = unreadable[record.origin], stuck.sequence <= record.sequence {
+                unreadable[record.origin] = nil
+            }
             if isFlooding { enqueue(record, except: peer) }
         }
         let isRefused = all.contains { $0.sequence > vector[$0.origin] && unreadable[$0.origin] == nil }
