@@ -39,6 +39,8 @@ final class DiskPlaces {
     let base: String
     init() throws {
         let parent = absolute(".build")
+        // What a run that was killed has left.
+        _ = shell("find '\(parent)' -maxdepth 1 -name 'bench.??????' -mmin +60 -exec rm -rf {} +")
         guard let made = shell("mktemp -d '\(parent)/bench.XXXXXX'")?.split(separator: "\n").first else {
             throw LabError("no directory for the databases in \(parent)")
         }
