@@ -260,8 +260,9 @@ struct MirrorTests {
         try a.write("more", "passwd")
         let push = PushRequest(mirror: web, path: b.path("printcap"), epoch: Epoch(1), run: 1)
         let request = TransferRequest(push: push, options: [], capabilities: ".iLsfxCIvu")
-        guard case .accept(let socket) = await b.engine.requested(by: a.id, request.encoded) else {
-            Issue.record("refused")
+        let answer = await b.engine.requested(by: a.id, request.encoded)
+        guard case .accept(let socket) = answer else {
+            Issue.record("\(answer)")
             return
         }
         // Rsync as a bad member would run it: two files, of other names, to whoever asked for one.

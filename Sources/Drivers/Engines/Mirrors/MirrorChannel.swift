@@ -16,7 +16,7 @@ package enum MirrorChannel {
         guard !words.isEmpty, words.count <= longest,
             words.withUnsafeBytes({ clinux_send_pair(descriptor, $0.baseAddress, $0.count, 0, 1) }) == 0
         else {
-            let text = "`bramble mirror-channel` is started by rsync for the daemon; there is nothing for people here\n"
+            let text = "this is started by rsync for the daemon; there is nothing for people here\n"
             _ = text.withCString { write(STDERR_FILENO, $0, strlen($0)) }
             return 2
         }
