@@ -28,6 +28,8 @@ final class SimulatedDatabase {
         var config = ReplicatorConfig()
         config.plantedBug = bug?.inReplication
         let store = try Store(.memory(image: image), options)
+        // A file's new life is on the disk before its first write: see `Store.startLife`.
+        image = try store.image()
         replica = Replica(
             id: id, store: store, config: config, chance: SeededGenerator(seed: chance.next()), now: now, wall: wall)
     }
