@@ -30,7 +30,8 @@ struct ArchitectureTests {
         "BrambleAPI": ["Primitives"],
         "Daemon": [
             "Primitives", "Wire", "Membership", "Leases", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
-            "Discovery", "Machine", "Runners", "Engines", "Mirrors", "Processes", "Web", "BrambleAPI", "Replication", "Storage", "Services",
+            "Discovery", "Machine", "Runners", "Engines", "Mirrors", "Processes", "Web", "BrambleAPI", "Replication",
+            "Storage", "Services",
         ],
         "Importers": ["Primitives", "Services"],
         "Commands": ["Primitives", "BrambleAPI", "Importers"],

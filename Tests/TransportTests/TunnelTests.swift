@@ -162,7 +162,8 @@ struct TunnelTests {
         let dead = Endpoint(loopback, port: 1)
         let (tunnel, program) = socketPair()
         shutdown(program, Int32(SHUT_WR))
-        let traffic = try await a.tunnels.run(to: b.id, endpoints: [dead, b.endpoint], request: [], ends: Tunnels.Ends(tunnel))
+        let traffic = try await a.tunnels.run(
+            to: b.id, endpoints: [dead, b.endpoint], request: [], ends: Tunnels.Ends(tunnel))
         #expect(traffic == Tunnels.Traffic())
         close(program)
         let (second, other) = socketPair()
