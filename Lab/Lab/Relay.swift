@@ -1,4 +1,5 @@
 import CLab
+import CLinux
 import Glibc
 import Reactor
 
