@@ -59,6 +59,7 @@ actor Pulse {
     /// Sealed and on their way out: sent when the socket is not being read.
     private var outbound: [(bytes: [UInt8], to: Endpoint)] = []
     private var nextTickAt: Instant
+    private var timer: EventLoop.Registration?
     private var isStopped = false
     private var watches: [EventLoop.Registration] = []
     /// Events on their way here from other threads.
@@ -185,7 +186,8 @@ actor Pulse {
         counters.turns += 1
         let isDrained = drain()
         let now = SystemClock.now
-        guard now >= nextTickAt else { return }
+        // Whoever is up for a packet and has a tick to do soon does it now, rather than sleep and wake again for it.
+        guard now >= nextTickAt - core.tickInterval * 2 / 5 else { return }
         counters.worstLatenessMs = max(counters.worstLatenessMs, (now - nextTickAt).milliseconds)
         carryOut(core.tick(now: now, drained: isDrained))
         // The generation, too, grows when the others remember a later life than our disk does.
@@ -198,8 +200,10 @@ actor Pulse {
         settle(stamp: now)
         transmit()
         guard !isStopped else { return }
-        nextTickAt = max(nextTickAt + core.tickInterval, now + core.tickInterval / 2)
-        loop.schedule(at: nextTickAt) { [weak self] in self?.assumeIsolated { $0.turn() } }
+        // Early or on time: a whole interval from now. Late: so that the rhythm is kept, but never two at once.
+        nextTickAt = max(min(nextTickAt, now) + core.tickInterval, now + core.tickInterval / 2)
+        if let timer { loop.cancel(timer) }
+        timer = loop.schedule(at: nextTickAt) { [weak self] in self?.assumeIsolated { $0.turn() } }
     }
 
     /// True when the socket is empty.

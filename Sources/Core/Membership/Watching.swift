@@ -54,8 +54,12 @@ extension Membership {
                 open(peer, isWatched: true)
             }
         }
+        // Each node at a moment of its own, so that not everybody sends at once. In a full mesh to all of its peers
+        // together: the machine wakes once for them. In large clusters spread over the interval, against bursts.
+        let own = Int64(id.low % UInt64(interval))
         for (number, peer) in wanted.enumerated() {
-            links[edgeIndex(of: peer)!].phase = interval * Int64(number) / Int64(wanted.count)
+            links[edgeIndex(of: peer)!].phase =
+                (own + (isMesh ? 0 : interval * Int64(number) / Int64(wanted.count))) % interval
         }
     }
 

@@ -59,7 +59,7 @@ struct House: Sendable {
             me: id, generation: generation, pair: Self.judged(settings.pair, by: settings.reach),
             votes: settings.votes, memory: settings.memory, chance: chance, now: now)
         core = ServiceCore(leases: leases, services: ServiceSupervisor(node: id))
-        for node in facts.removedNodes { _ = core.handle(.removed(node), now: now) }
+        for node in facts.removed.sorted() { _ = core.handle(.removed(node), now: now) }
     }
 
     /// Two nodes ask the reach list; without one there is nobody but the other node itself.
@@ -94,13 +94,12 @@ extension NodeCore {
 
     /// Lets the house handle something, and carries out what it says.
     mutating func inHouse(_ now: Instant, _ body: (inout House) -> [ServiceCore.Effect]) -> [NodeEffect] {
-        guard var house else { return [] }
-        // The copy is the only one while it is changed.
-        self.house = nil
-        let effects = body(&house)
-        if effects.contains(where: \.isNews) { house.mayReportsDiffer = true }
-        self.house = house
-        return effects.isEmpty ? [] : carryOut(effects, now)
+        // Changed where it is: a copy would be most of what a quiet round of the pulse costs.
+        guard house != nil else { return [] }
+        let effects = body(&house!)
+        guard !effects.isEmpty else { return [] }
+        if effects.contains(where: \.isNews) { house!.mayReportsDiffer = true }
+        return carryOut(effects, now)
     }
 
     private mutating func carryOut(_ effects: [ServiceCore.Effect], _ now: Instant) -> [NodeEffect] {
@@ -143,7 +142,7 @@ extension NodeCore {
         house?.nextLook = now + House.lookEvery
         guard let known = house else { return [] }
         var effects: [NodeEffect] = []
-        let shown = membership.members.filter { $0.rank != .removed && facts[FactKey.removed($0.id)] == nil }
+        let shown = membership.members.filter { $0.rank != .removed && !facts.removed.contains($0.id) }
         // Who left is still a member: a restart of the machine must not change who votes, or how strictly.
         let members = shown.map(\.id)
         if members != known.members {
@@ -176,7 +175,7 @@ extension NodeCore {
     /// Services may be taken once the voters are agreed and what operators ordered meanwhile is known, as far as anybody
     /// who could tell it is there.
     private mutating func becomeReady(_ now: Instant) -> [NodeEffect] {
-        guard let known = house, !known.isReady else { return [] }
+        guard house?.isReady == false, let known = house else { return [] }
         if known.metAt == nil, !isAlone { house?.metAt = now }
         guard known.core.leases.voters.number > 0 else { return [] }
         let hasLearnt = known.metAt.map { now >= $0 + House.settling } ?? false
@@ -189,7 +188,7 @@ extension NodeCore {
 
     /// At once when something changed, and every second for those who missed it.
     private mutating func report(_ now: Instant) -> [NodeEffect] {
-        guard let known = house, known.mayReportsDiffer || now >= known.nextReport else { return [] }
+        guard house?.mayReportsDiffer == true || now >= house?.nextReport ?? now, let known = house else { return [] }
         house?.mayReportsDiffer = false
         guard !known.core.services.desired.services.isEmpty || !known.reports.isEmpty else {
             house?.nextReport = now + House.reportEvery

@@ -38,7 +38,7 @@ package struct NodeCore: Sendable {
             id: id, version: version, profile: profile, known: members, config: config.membership,
             chance: chance.fork("membership"), now: now)
         // The member list does not name the removed: the facts do, and a peer that missed it may still tell of them.
-        for node in facts.removedNodes { _ = membership.handle(.removed(node), now: now) }
+        for node in facts.removed.sorted() { _ = membership.handle(.removed(node), now: now) }
         names = NameTable(membership.records)
         _ = membership.handle(.factsHash(facts.digest), now: now)
         if let settings = config.house {
@@ -96,11 +96,11 @@ package struct NodeCore: Sendable {
 
     /// Whom the database may talk to, where that has changed.
     private mutating func tellDatabase() -> [NodeEffect] {
-        let reachable = reachablePeers.sorted()
+        let reachable = reachablePeers
         guard reachable != toldReachable || haveMembersChanged else { return [] }
         toldReachable = reachable
         haveMembersChanged = false
-        let members = membership.records.filter { $0.rank != .removed && facts[FactKey.removed($0.id)] == nil }
+        let members = membership.records.filter { $0.rank != .removed && !facts.removed.contains($0.id) }
         return [.databasePeers(members: members.map(\.id), reachable: reachable)]
     }
     package var tickInterval: Duration { membership.tickInterval }
@@ -115,7 +115,7 @@ package struct NodeCore: Sendable {
 
     /// Asked by the transport in the middle of a handshake, before the peer learns anything.
     package func admission(of peer: NodeID, keyVersion: UInt32) -> Admission {
-        if facts[FactKey.removed(peer)] != nil { return .refuseRemoved }
+        if facts.removed.contains(peer) { return .refuseRemoved }
         if isMember(peer) { return .accept }
         // A copied card must carry the key of today; members that were away get the new one after they are let in.
         if keyVersion < currentKeyVersion { return .refuseOldKey }
@@ -184,7 +184,7 @@ package struct NodeCore: Sendable {
     ) throws(Refusal) -> [NodeEffect] {
         guard node != id else { throw .isSelf }
         // Membership forgets who was away for a month; the database does not, and waits for it.
-        guard isMember(node) || facts[FactKey.member(node)] != nil, facts[FactKey.removed(node)] == nil else {
+        guard isMember(node) || facts[FactKey.member(node)] != nil, !facts.removed.contains(node) else {
             throw .unknownNode
         }
         let notice = isMember(node) ? [removalNotice(to: node, note)] : []
@@ -302,7 +302,7 @@ package struct NodeCore: Sendable {
         }
         guard !changed.isEmpty else { return effects }
         effects += tellDigest(now: now) + [.persistFacts(facts)] + tell(changed)
-        for node in facts.removedNodes where changed.contains(FactKey.removed(node)) {
+        for node in facts.removed.sorted() where changed.contains(FactKey.removed(node)) {
             if node == id { return effects + leaveForGood(by: facts.entries[FactKey.removed(id)]!.origin) }
             // Also where we never heard of it: somebody may tell us of it yet.
             effects += expel(node, now: now)
@@ -331,7 +331,7 @@ package struct NodeCore: Sendable {
         return reachablePeers.filter { $0 != sender }.map { .sendReliably(message, to: $0) }
     }
 
-    var reachablePeers: [NodeID] { membership.reachablePeers.filter { facts[FactKey.removed($0)] == nil } }
+    var reachablePeers: [NodeID] { membership.reachablePeers.filter { !facts.removed.contains($0) } }
 
     private mutating func expel(_ node: NodeID, now: Instant) -> [NodeEffect] {
         applicants.removeAll { $0.record.id == node }

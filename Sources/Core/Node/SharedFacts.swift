@@ -45,6 +45,8 @@ package struct SharedFacts: Equatable, Sendable {
     package private(set) var stored: [String: [UInt8]] = [:]
     /// Of the trust facts. Equal on two nodes when their facts are; kept up to date by each change. Not against forgers: peers are authenticated.
     package private(set) var digest: UInt64 = 0
+    /// Everybody who was ever removed: asked on each round of the pulse, so not looked up by key there.
+    package private(set) var removed: Set<NodeID> = []
 
     package init() {}
 
@@ -114,6 +116,8 @@ package struct SharedFacts: Equatable, Sendable {
         bytes += size - oldSize
         newestStamp = max(newestStamp, entry.stamp)
         entries[key] = entry
+        guard key.hasPrefix(FactKey.removals), let node = NodeID(key.dropFirst(FactKey.removals.count)) else { return }
+        if entry.value.isEmpty { removed.remove(node) } else { removed.insert(node) }
     }
 
     /// FNV-1a over everything that is compared, finished by SplitMix64's mixer so that XOR of many spreads well.

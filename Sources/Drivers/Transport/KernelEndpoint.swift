@@ -4,7 +4,17 @@ package import Primitives
 
 extension Endpoint {
     init?(_ kernel: clinux_endpoint) {
-        let address = withUnsafeBytes(of: kernel.address) { IPAddress(bytes: $0.prefix(Int(kernel.length))) }
+        // For every datagram: no generic code.
+        let address = withUnsafeBytes(of: kernel.address) { bytes -> IPAddress? in
+            switch kernel.length {
+            case 4: .v4(UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
+            case 16:
+                .v6(
+                    high: UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)),
+                    low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+            default: nil
+            }
+        }
         guard let address else { return nil }
         self.init(address, port: kernel.port)
     }

@@ -155,6 +155,8 @@ package actor MirrorEngine {
         guard !isStopped else { return }
         if !specs.isEmpty { handle(.tick) }
         share()
+        // Where nothing is mirrored there is nothing to wake for: `use` starts it again.
+        guard !specs.isEmpty || !sharedSignature.isEmpty else { return }
         timer = loop.schedule(after: .milliseconds(100)) { [weak self] in self?.assumeIsolated { $0.tick() } }
     }
 
@@ -167,6 +169,7 @@ package actor MirrorEngine {
             receiver.run.map { spawner.abort($0) }
         }
         handle(.desired(mirrors))
+        if timer == nil, watch != nil { tick() }
     }
 
     package func use(_ peers: [MirrorPeer], isIsolated: Bool) {

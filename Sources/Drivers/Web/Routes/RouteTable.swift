@@ -122,6 +122,10 @@ enum RouteTable {
             about: change
         ) { call in try await call.web.service.remove(call.parameter("name")) },
         Route(
+            "POST", "/v1/nodes/{name}/labels", "Label a node, and take labels from it", takes: LabelRequest.self,
+            gives: NodeChange.self, about: change
+        ) { call, body in try await call.web.service.label(call.parameter("name"), body) },
+        Route(
             "POST", "/v1/probe", "Look for a node at a host name or address, and add it where the rules allow it",
             takes: HostRequest.self, gives: NodeChange.self, about: change
         ) { call, body in try await call.web.service.probe(body.host) },
