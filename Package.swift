@@ -91,7 +91,8 @@ let package = Package(
                 "Storage",
             ], path: "Sources/App/Daemon"),
         library("Importers", ["Primitives", "Services"], path: "Sources/App/Importers"),
-        library("Commands", ["Primitives", "BrambleAPI", "Importers"], path: "Sources/App/Commands"),
+        library("Inventory", ["Primitives", "BrambleAPI", "YAML"], path: "Sources/App/Inventory"),
+        library("Commands", ["Primitives", "BrambleAPI", "Importers", "Inventory"], path: "Sources/App/Commands"),
         tool("bramble", ["Commands", "Daemon", "BrambleAPI", "Primitives"], path: "Sources/App/bramble"),
 
         library(
@@ -139,6 +140,7 @@ let package = Package(
         tests("ReplicationTests", ["Replication", "Primitives", "Wire"]),
         tests("StorageTests", ["Storage", "Replication", "Primitives", "Wire"]),
         tests("ImportersTests", ["Importers", "Services", "Primitives", "YAML"], excluding: ["Golden"]),
+        tests("InventoryTests", ["Inventory", "BrambleAPI", "Primitives"]),
         tests("ServicesTests", ["Services", "Primitives", "YAML"], excluding: ["Scenarios"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(

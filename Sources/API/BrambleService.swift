@@ -13,6 +13,7 @@ public protocol BrambleService: Sendable {
     /// Gives a waiting machine the cluster key, or approves it. `name` is its name, ID or code.
     func add(_ name: String) async throws(APIError) -> NodeChange
     func remove(_ name: String) async throws(APIError) -> NodeChange
+    func label(_ name: String, _ change: LabelRequest) async throws(APIError) -> NodeChange
     /// Looks for a node at a host name or address; adds it where the operator's rules allow it.
     func probe(_ host: String) async throws(APIError) -> NodeChange
     func doctor() async -> [DoctorCheck]

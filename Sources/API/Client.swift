@@ -112,6 +112,12 @@ extension BrambleClient {
     public func remove(_ name: String) async throws(ClientError) -> NodeChange {
         try await send("DELETE", "/v1/nodes/" + escaped(name), nil)
     }
+    public func label(_ name: String, _ change: LabelRequest) async throws(ClientError) -> NodeChange {
+        // Texts always encode.
+        let body = Array(try! JSONEncoder().encode(change))
+        let request = HTTPRequest(method: "POST", path: "/v1/nodes/" + escaped(name) + "/labels", body: body)
+        return try decode(try await ask(request, timeout: changeTimeout))
+    }
     /// Looks for a node at a host name or address; adds it where the operator's rules allow it.
     public func probe(_ host: String) async throws(ClientError) -> NodeChange {
         try await send("POST", "/v1/probe", ["host": host])

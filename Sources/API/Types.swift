@@ -24,17 +24,19 @@ public struct NodeInfo: Codable, Equatable, Sendable {
     public var load: NodeLoad?
     /// What an operator ordered: `held` runs nothing, `drained` takes nothing new. Null without an order.
     public var duty: Standby?
+    /// What operators call it: `role` is `web`, `rack` is `a`.
+    public var labels: [String: String]
 
     public enum Standby: String, Codable, CaseIterable, Sendable { case held, drained }
 
     enum CodingKeys: String, CodingKey {
-        case name, id, address, port, addresses, state, phi, threshold, incarnation, since, version, load, duty
+        case name, id, address, port, addresses, state, phi, threshold, incarnation, since, version, load, duty, labels
         case isSelf = "self"
     }
     public init(
         name: String, id: String, address: String, port: Int, addresses: [String], state: NodeState, phi: Double?,
         threshold: Double, incarnation: UInt64, since: String, isSelf: Bool, version: String, load: NodeLoad?,
-        duty: Standby? = nil
+        duty: Standby? = nil, labels: [String: String] = [:]
     ) {
         self.name = name
         self.id = id
@@ -50,6 +52,26 @@ public struct NodeInfo: Codable, Equatable, Sendable {
         self.version = version
         self.load = load
         self.duty = duty
+        self.labels = labels
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        name = try container.decode(String.self, forKey: .name)
+        id = try container.decode(String.self, forKey: .id)
+        address = try container.decode(String.self, forKey: .address)
+        port = try container.decode(Int.self, forKey: .port)
+        addresses = try container.decode([String].self, forKey: .addresses)
+        state = try container.decode(NodeState.self, forKey: .state)
+        phi = try container.decodeIfPresent(Double.self, forKey: .phi)
+        threshold = try container.decode(Double.self, forKey: .threshold)
+        incarnation = try container.decode(UInt64.self, forKey: .incarnation)
+        since = try container.decode(String.self, forKey: .since)
+        isSelf = try container.decode(Bool.self, forKey: .isSelf)
+        version = try container.decode(String.self, forKey: .version)
+        load = try container.decodeIfPresent(NodeLoad.self, forKey: .load)
+        duty = try container.decodeIfPresent(Standby.self, forKey: .duty)
+        labels = try container.decodeIfPresent([String: String].self, forKey: .labels) ?? [:]
     }
 }
 
@@ -291,6 +313,17 @@ public struct NodeChange: Codable, Equatable, Sendable {
     }
 }
 
+/// Labels that an operator gives a node, and takes from it.
+public struct LabelRequest: Codable, Equatable, Sendable {
+    public var set: [String: String]
+    /// Keys.
+    public var remove: [String]
+    public init(set: [String: String], remove: [String] = []) {
+        self.set = set
+        self.remove = remove
+    }
+}
+
 /// An error as the CLI prints it and HTTP answers it: `{"error":{"problem","remedy","kind"}}`.
 public struct APIError: Error, Codable, Equatable, Sendable {
     /// What sort of refusal it is; decides the HTTP status.
@@ -346,6 +379,7 @@ extension NodeInfo {
         try container.encode(version, forKey: .version)
         try container.encode(load, forKey: .load)
         try container.encode(duty, forKey: .duty)
+        try container.encode(labels, forKey: .labels)
     }
 }
 

@@ -96,6 +96,16 @@ extension FakeCluster {
         }
         return try answer.get()
     }
+    package func label(_ name: String, _ change: LabelRequest) async throws(APIError) -> NodeChange {
+        guard self.change({ $0.nodes.contains { $0.name == name } }) else { throw Self.noSuch("node", name) }
+        self.change { state in
+            for index in state.nodes.indices where state.nodes[index].name == name {
+                state.nodes[index].labels.merge(change.set) { _, new in new }
+                for key in change.remove { state.nodes[index].labels[key] = nil }
+            }
+        }
+        return NodeChange(name: name, done: "labelled")
+    }
     package func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange {
         guard change({ $0.nodes.contains { $0.name == name } }) else { throw Self.noSuch("node", name) }
         change { state in

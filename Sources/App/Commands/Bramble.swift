@@ -82,7 +82,7 @@ package enum Bramble {
             Command(
                 group: "node", "Decide which machines belong to the cluster",
                 [
-                    NodeCommands.waiting, NodeCommands.add, NodeCommands.remove, ServiceCommands.hold,
+                    NodeCommands.waiting, NodeCommands.add, NodeCommands.remove, NodeCommands.label, ServiceCommands.hold,
                     ServiceCommands.resume, ServiceCommands.drain,
                 ]),
             Command(
@@ -101,6 +101,7 @@ package enum Bramble {
             Command(
                 group: "peer", "The same in GlusterFS's words",
                 [PeerCommands.probe, PeerCommands.status, PeerCommands.detach]),
+            InventoryCommands.inventory, InventoryCommands.launch,
             SetUpCommands.initialise, SetUpCommands.start, DesiredCommands.importing,
             Command(
                 group: "token", "Decide which scripts may use the HTTP API",

@@ -61,7 +61,9 @@ final class ClusterService: BrambleService {
 
     func nodes() async -> [NodeInfo] {
         guard let member else { return [] }
-        return await Presentation(member.pulse.snapshot).nodes
+        let (snapshot, facts) = await (member.pulse.snapshot, member.pulse.facts)
+        let standing = await member.pulse.house?.standing ?? StandingOrders()
+        return Presentation(snapshot, standing: standing, labels: NodeLabels.all(in: facts)).nodes
     }
 
     func edges() async -> [WatchEdge] {
@@ -216,6 +218,18 @@ final class ClusterService: BrambleService {
             if id.description == name || id.code == name || facts[key]?.elementsEqual(name.utf8) == true { return id }
         }
         return nil
+    }
+
+    func label(_ name: String, _ change: LabelRequest) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        let snapshot = await member.pulse.snapshot
+        guard let id = snapshot.names.id(of: name) else { throw unknown(name, snapshot) }
+        let shown = snapshot.names.name(of: id)?.description ?? name
+        let labels = try NodeLabels.changed(NodeLabels.all(in: await member.pulse.facts)[id] ?? [:], by: change)
+        let note = try await member.database.remember([FactEdit(FactKey.labels(id), NodeLabels.encoded(labels))])
+        let list = labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ", ")
+        return NodeChange(
+            name: shown, done: list.isEmpty ? "\(shown) has no labels" : "\(shown) is labelled \(list)", note: note)
     }
 
     func probe(_ host: String) async throws(APIError) -> NodeChange { try await (try needMember()).probe(host) }

@@ -2,15 +2,23 @@ import BrambleAPI
 import Membership
 import Node
 import Primitives
+import Services
 
 /// The cores' values as the JSON people see. Pure: everything it needs comes in.
 struct Presentation: Sendable {
     let snapshot: NodeSnapshot
     /// The moment the snapshot was made, and its wall-clock time.
     let storyteller: Storyteller
+    private let standing: StandingOrders
+    private let labels: [NodeID: [String: String]]
 
-    init(_ snapshot: NodeSnapshot) {
+    /// `standing` and `labels` are of nodes: what an operator ordered, and what they are called.
+    init(
+        _ snapshot: NodeSnapshot, standing: StandingOrders = StandingOrders(), labels: [NodeID: [String: String]] = [:]
+    ) {
         self.snapshot = snapshot
+        self.standing = standing
+        self.labels = labels
         storyteller = Storyteller(names: snapshot.names, selfID: snapshot.id)
     }
 
@@ -47,7 +55,16 @@ struct Presentation: Sendable {
             state: state(member.rank), phi: isSelf ? 0 : member.phi.map { rounded($0) },
             threshold: snapshot.reportThreshold,
             incarnation: UInt64(member.record.version.incarnation), since: Timestamp.of(member.since), isSelf: isSelf,
-            version: profile.software, load: LoadFacts(encoded: member.load).map(load))
+            version: profile.software, load: LoadFacts(encoded: member.load).map(load), duty: duty(of: member.id),
+            labels: labels[member.id] ?? [:])
+    }
+
+    private func duty(of node: NodeID) -> NodeInfo.Standby? {
+        switch standing.standby(of: node) {
+        case .no: nil
+        case .hold: .held
+        case .drain: .drained
+        }
     }
 
     private func load(_ facts: LoadFacts) -> NodeLoad {

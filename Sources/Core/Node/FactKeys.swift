@@ -20,6 +20,9 @@ package enum FactKey {
     /// A member by its row in the database, however long it has been away. Value: its name.
     package static func member(_ id: NodeID) -> String { "\(members)\(id)" }
     package static let members = "member/"
+    /// What operators call a node. Value: a JSON object of texts.
+    package static func labels(_ id: NodeID) -> String { "\(labels)\(id)" }
+    package static let labels = "label/"
     /// Cluster keys by version; the value is the key as `cluster.key` has it. The highest version is current.
     package static func clusterKey(version: UInt32) -> String {
         let digits = String(version)
@@ -34,11 +37,4 @@ package enum FactKey {
     package static let tokens = "token/"
     /// What people ask for, and orders that last: a JSON object for each service, mirror … (`DesiredRow`).
     package static let desired = DesiredRow.prefix
-}
-
-extension SharedFacts {
-    /// Everybody who was ever removed, in order.
-    var removedNodes: [NodeID] {
-        keys(prefix: FactKey.removals).compactMap { NodeID($0.dropFirst(FactKey.removals.count)) }
-    }
 }

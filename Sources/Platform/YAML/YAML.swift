@@ -14,6 +14,8 @@ package enum YAML {
         package var depth = 24
         /// Values read, an alias counted each time it is used. Default 20,000.
         package var values = 20_000
+        /// Whether type tags (`!vault`) are read over. In our own files they mean nothing, so they are a mistake.
+        package var takesTags = false
         package init() {}
     }
 

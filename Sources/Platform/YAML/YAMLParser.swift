@@ -182,7 +182,7 @@ private struct Builder {
     }
 
     private func refuseTag(_ tag: OpaquePointer?, _ mark: Mark) throws(YAMLError) {
-        guard tag != nil else { return }
+        guard tag != nil, !limits.takesTags else { return }
         throw YAMLError(name, mark, "a type tag (`!`) means nothing here", remedy: "remove it, or quote the text")
     }
 

@@ -4,7 +4,10 @@ enum Usage {
         var parts = ["bramble"] + path
         if command.isGroup { parts.append("COMMAND") }
         if !command.options.isEmpty || command.asksDaemon { parts.append("[OPTIONS]") }
-        parts += command.arguments.map { $0.role == .argument(required: true) ? $0.name : "[\($0.name)]" }
+        parts += command.arguments.map { argument in
+            let name = argument.takesRest ? "\(argument.name)..." : argument.name
+            return argument.role == .argument(required: true) ? name : "[\(name)]"
+        }
         return parts.joined(separator: " ")
     }
 

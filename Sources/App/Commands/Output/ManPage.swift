@@ -100,7 +100,8 @@ struct ManPage {
         let words = path.map { "Cm \($0)" }.joined(separator: " ")
         let options = command.options.isEmpty ? "" : " Oo Ar options Oc"
         let arguments = command.arguments.map { argument in
-            argument.role == .argument(required: true) ? " Ar \(argument.name)" : " Oo Ar \(argument.name) Oc"
+            let name = argument.name + (argument.takesRest ? " ..." : "")
+            return argument.role == .argument(required: true) ? " Ar \(name)" : " Oo Ar \(name) Oc"
         }.joined()
         return ".Nm\n.\(words)\(options)\(arguments)\n"
     }

@@ -21,6 +21,9 @@ struct ParameterSpec: Sendable {
     var completion = Completion.nothing
     var accepts: @Sendable (String) -> Bool = { _ in true }
 
+    /// An argument that takes all words that are left; only the last one can.
+    var takesRest = false
+
     var isRepeatable: Bool { role == .option(repeats: true) }
     var takesValue: Bool { if case .option = role { true } else { false } }
     var isArgument: Bool { if case .argument = role { true } else { false } }
@@ -68,6 +71,17 @@ struct Argument<Value: Sendable>: Parameter {
     }
 }
 
+/// The words at the end: the command in `bramble lock NAME -- COMMAND`. Behind `--` they may look like options.
+struct Words: Parameter {
+    let spec: ParameterSpec
+    init(_ name: String, required: Bool = true, _ help: String) {
+        var spec = ParameterSpec(
+            role: .argument(required: required), name: name, placeholder: name, help: help, allowed: "words")
+        spec.takesRest = true
+        self.spec = spec
+    }
+}
+
 /// The checked values of one command line.
 struct Input: Sendable {
     /// By parameter name, in the order given.
@@ -82,6 +96,7 @@ struct Input: Sendable {
     subscript<Value>(argument: Argument<Value>) -> Value? {
         values[argument.spec.name]?.last.flatMap(argument.kind.parse)
     }
+    subscript(words: Words) -> [String] { values[words.spec.name] ?? [] }
     /// An argument that the parser has insisted on.
     subscript<Value>(required argument: Argument<Value>) -> Value { self[argument]! }
 }

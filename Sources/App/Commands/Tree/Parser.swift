@@ -66,7 +66,8 @@ struct Parser {
 
     private mutating func take(_ word: String) throws(UsageError) {
         guard result.command.isGroup else {
-            guard arguments.count < result.command.arguments.count else {
+            let wanted = result.command.arguments
+            guard arguments.count < wanted.count || wanted.last?.takesRest == true else {
                 throw UsageError(
                     problem: "“\(word)” is one word too many for \(subject)",
                     remedy: "it is written: \(Usage.line(result.command, path: result.path))")
@@ -173,6 +174,9 @@ struct Parser {
         for (spec, value) in zip(command.arguments, arguments) {
             try check(spec, spec.name, value)
             result.input.values[spec.name] = [value]
+        }
+        if let last = command.arguments.last, last.takesRest, arguments.count >= command.arguments.count {
+            result.input.values[last.name] = Array(arguments[(command.arguments.count - 1)...])
         }
         if let missing = command.arguments.dropFirst(arguments.count).first(where: {
             $0.role == .argument(required: true)

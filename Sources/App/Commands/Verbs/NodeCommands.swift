@@ -101,6 +101,47 @@ enum NodeCommands {
         try console.report(try await api.remove(name), input)
     }
 
+    private static let labels = Words(
+        "LABEL", required: false, "KEY=VALUE gives the node a label, KEY- takes it away; none shows what it has")
+
+    static let label = Command(
+        asking: "label", "Label a node, and take labels from it",
+        details: """
+            Labels say what a machine is for. bramble inventory makes groups for Ansible of them: role=web puts the node into \
+            the group role_web, and fills a playbook's group “web” with it.
+            """,
+        section: .change, accepts: [member, labels, Shared.json],
+        examples: ["bramble node label serv3 role=web rack=a", "bramble node label serv3 rack-"]
+    ) { input, console, api in
+        let name = input[required: member]
+        let words = input[labels]
+        guard !words.isEmpty else {
+            let nodes = try await api.nodes()
+            guard let node = nodes.first(where: { $0.name == name.lowercased() || $0.id == name }) else {
+                throw CommandFailure(
+                    problem: "no node is called “\(name)”",
+                    remedy: Suggestion.sentence(Suggestion.nearest(to: name, among: nodes.map(\.name)))
+                        ?? "see which ones there are: bramble nodes")
+            }
+            if input[Shared.json] { return try console.printJSON(node.labels) }
+            for (key, value) in node.labels.sorted(by: { $0.key < $1.key }) { console.print("\(key)=\(value)") }
+            if node.labels.isEmpty { console.say("\(node.name) has no labels.") }
+            return
+        }
+        var change = LabelRequest(set: [:])
+        for word in words {
+            if let equals = word.firstIndex(of: "=") {
+                change.set[String(word[..<equals])] = String(word[word.index(after: equals)...])
+            } else if word.count > 1, word.last == "-" {
+                change.remove.append(String(word.dropLast()))
+            } else {
+                throw UsageError(
+                    problem: "“\(word)” is no label", remedy: "write KEY=VALUE to set it, KEY- to take it away")
+            }
+        }
+        try console.report(try await api.label(name, change), input)
+    }
+
     static func confirmRemoval(
         of name: String, command: String, _ input: Input, _ console: Console, _ api: BrambleClient
     ) async throws {
@@ -146,6 +187,8 @@ enum NodeCommands {
 extension Console {
     /// What a change did.
     func report(_ change: NodeChange, _ input: Input) throws {
-        if input[Shared.json] { try printJSON(change) } else { print(Text.oneLine(change.done)) }
+        if input[Shared.json] { return try printJSON(change) }
+        print(Text.oneLine(change.done))
+        if let note = change.note { self.note(note) }
     }
 }
