@@ -62,6 +62,14 @@ public protocol BrambleService: Sendable {
     /// Puts a parked file back to its place on the node that counts; what was there is parked instead.
     func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange
 
+    // Locks.
+
+    func locks() async throws(APIError) -> [LockInfo]
+    /// Wants a lock for as long as the stream is held. Nil waits for ever.
+    func hold(lock name: String, wait: Duration?) async throws(APIError) -> AsyncStream<LockNews>
+    /// What it protected has ended.
+    func release(lock name: String, epoch: UInt64) async throws(APIError) -> LockInfo
+
     /// True when this is the password of this user. Takes as long for a user who does not exist.
     func authenticate(user: String, password: String) async -> Bool
     /// The note says why fewer nodes than asked for have it yet; empty when it is as safe as a write should be.

@@ -133,6 +133,23 @@ extension BrambleClient {
     }
     public func export() async throws(ClientError) -> DesiredDocument { try await get("/v1/export") }
 
+    // Locks.
+
+    public func locks() async throws(ClientError) -> [LockInfo] { try await get("/v1/locks") }
+    /// Wants a lock of this machine's node for as long as the stream is read.
+    public func hold(lock name: String, wait: Int?) -> AsyncThrowingStream<LockNews, any Error> {
+        let path = "/v1/locks/" + escaped(name) + "/hold" + (wait.map { "?wait=\($0)" } ?? "")
+        return stream(path, remedy: "see who holds it: bramble lock") { (message) throws(ClientError) in
+            try decode(Array(message.data.utf8))
+        }
+    }
+    public func release(lock name: String, epoch: UInt64) async throws(ClientError) -> LockInfo {
+        // A number always encodes.
+        let body = Array(try! JSONEncoder().encode(LockRelease(epoch: epoch)))
+        let request = HTTPRequest(method: "POST", path: "/v1/locks/" + escaped(name) + "/release", body: body)
+        return try decode(try await ask(request, timeout: changeTimeout))
+    }
+
     // The database.
 
     /// Carries out the statements in one transaction: all or none.

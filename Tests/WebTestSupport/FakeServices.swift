@@ -96,6 +96,20 @@ extension FakeCluster {
         }
         return try answer.get()
     }
+    package func locks() async throws(APIError) -> [LockInfo] {
+        [LockInfo(name: "nightly", node: "serv1", epoch: 3, waiting: 1)]
+    }
+    /// Held at once, until it is released.
+    package func hold(lock name: String, wait: Duration?) async throws(APIError) -> AsyncStream<LockNews> {
+        AsyncStream { continuation in
+            continuation.yield(LockNews(state: .held, epoch: 4, untilNs: 1))
+            continuation.yield(LockNews(state: .lost, epoch: 4, untilNs: 1, reason: "the example is over"))
+            continuation.finish()
+        }
+    }
+    package func release(lock name: String, epoch: UInt64) async throws(APIError) -> LockInfo {
+        LockInfo(name: name, node: nil, epoch: epoch, waiting: 0)
+    }
     package func label(_ name: String, _ change: LabelRequest) async throws(APIError) -> NodeChange {
         guard self.change({ $0.nodes.contains { $0.name == name } }) else { throw Self.noSuch("node", name) }
         self.change { state in

@@ -262,6 +262,16 @@ final class ClusterService: BrambleService {
         }
     }
 
+    // MARK: Locks
+
+    func locks() async throws(APIError) -> [LockInfo] { await (try needMember()).locks() }
+    func hold(lock name: String, wait: Duration?) async throws(APIError) -> AsyncStream<LockNews> {
+        try await (try needMember()).hold(lock: name, wait: wait)
+    }
+    func release(lock name: String, epoch: UInt64) async throws(APIError) -> LockInfo {
+        try await (try needMember()).release(lock: name, epoch: epoch)
+    }
+
     // MARK: Accounts
 
     func authenticate(user: String, password: String) async -> Bool {

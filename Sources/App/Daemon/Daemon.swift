@@ -18,6 +18,8 @@ package enum Daemon {
     /// `bramble guard`, which the daemon starts beside itself: ends services at their deadlines whatever becomes of the
     /// daemon. Before anything else of the program: it should have no thread, and little memory.
     package static func guardServices(_ arguments: [String]) -> Int32 { GuardProcess.run(arguments) }
+    /// What `bramble lock` starts. Blocks until the command has ended.
+    package static func keepCommand(_ arguments: [String]) -> Int32 { KeptCommand.run(arguments) }
     /// What rsync starts for the mirrors. Blocks.
     package static func mirrorChannel(_ arguments: [String]) -> Int32 { MirrorChannel.run(arguments) }
 

@@ -38,6 +38,7 @@ final class Member: Sendable {
     let mirrors: Mirroring
     private let finder: Finder?
     let services: ServiceDriver
+    let leases: NamedLeases
     /// What was measured at ordered moves.
     let lastGaps = Locked<[ServiceName: Double]>([:])
     var meterLoop: EventLoop { loop }
@@ -164,6 +165,9 @@ final class Member: Sendable {
             ownAddresses: { network.current.addresses.map(\.address) },
             post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.services = services
+        let leases = NamedLeases(
+            me: home.identity.id, loop: worker, post: { event in reached.withLock { $0 }?.pulse.post(event) })
+        self.leases = leases
         pulseLoop = EventLoop(name: "pulse")
         pulse = Pulse(
             on: pulseLoop, core: core, sessions: sessions, socket: socket,
@@ -196,7 +200,9 @@ final class Member: Sendable {
                     mirrors.peersChanged($1)
                 },
                 databaseDiffers: { database.differs($0) },
-                service: { services.carryOut($0) },
+                service: { effect in
+                    if case .other(let news) = effect { leases.take(news) } else { services.carryOut(effect) }
+                },
                 reachHosts: { services.use(reach: $0) },
                 foreignCluster: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }))
         databaseStreams.withLock { $0 = streams }

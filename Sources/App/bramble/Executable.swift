@@ -14,6 +14,9 @@ enum Executable {
         if CommandLine.arguments.dropFirst().first == "mirror-channel" {
             exit(Daemon.mirrorChannel(Array(CommandLine.arguments.dropFirst(2))))
         }
+        if CommandLine.arguments.dropFirst().first == "lock-run" {
+            exit(Daemon.keepCommand(Array(CommandLine.arguments.dropFirst(2))))
+        }
         // Before there is any other thread, so that all of them inherit it.
         if CommandLine.arguments.dropFirst().first == "start" { Daemon.takeSignals() }
         Task.detached { exit(await run()) }

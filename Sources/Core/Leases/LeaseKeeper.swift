@@ -227,7 +227,10 @@ package struct LeaseKeeper: Sendable {
             guard let term = entries[lease]?.bidder.held else { return }
             _ = entries[lease]?.bidder.end()
             entries[lease]?.quietFrom = max(term.until, now) + config.enforcement
-            effects.append(.notify(.lost(lease, term.epoch, because: "this node plays dead, as ordered")))
+            let reason =
+                lease.kind == .service
+                ? "this node plays dead, as ordered" : "whoever held it is gone and did not give it back"
+            effects.append(.notify(.lost(lease, term.epoch, because: reason)))
             setHolder(lease, nil, term.epoch)
         case .handOver(let node):
             entries[lease]?.rank = nil

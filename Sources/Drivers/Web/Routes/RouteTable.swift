@@ -31,7 +31,7 @@ enum RouteTable {
     /// Who `bramble init` makes the first password for.
     static let defaultUser = "admin"
 
-    static let all: [Route] = pages + reading + changing + database + services + desired + access
+    static let all: [Route] = pages + reading + changing + database + services + locks + desired + access
 
     private static let change = "What was done"
 

@@ -1,0 +1,55 @@
+import BrambleAPI
+import Primitives
+
+extension RouteTable {
+    static let locks: [Route] = [
+        Route("GET", "/v1/locks", "Who holds which lock", gives: [LockInfo].self, about: "The locks") { call in
+            try await call.web.service.locks()
+        },
+        Route(
+            "GET", "/v1/locks/{name}/hold",
+            "Wants a lock for as long as the stream is open, and tells how that goes. Through the socket of this machine "
+                + "only: the moments are of its clock. Ending the stream without giving the lock back leaves it to run out",
+            query: [Route.Parameter(name: "wait", about: "Give up after so many seconds", schema: .whole)],
+            answers: [.other("text/event-stream", about: "One LockNews a message")]
+        ) { call in try await Streams.hold(call) },
+        Route(
+            "POST", "/v1/locks/{name}/release", "Give a lock back, once what it protected has ended",
+            takes: LockRelease.self, gives: LockInfo.self, about: "How it is then"
+        ) { call, body in
+            try await call.web.service.release(lock: call.parameter("name"), epoch: body.epoch)
+        },
+    ]
+}
+
+extension Streams {
+    static func hold(_ call: Call) async throws -> Response {
+        guard call.caller == .local else {
+            throw APIError(
+                problem: "a lock is held by a process of the node's own machine",
+                remedy: "run bramble lock there: it asks through the local socket", kind: .forbidden)
+        }
+        let wait = try call.query("wait").map { text in
+            guard let seconds = Int(text), (0...86_400).contains(seconds) else {
+                throw APIError(
+                    problem: "“wait” must be 0 to 86400 seconds, not “\(text.prefix(40))”",
+                    remedy: "give a whole number",
+                    kind: .invalid)
+            }
+            return seconds
+        }
+        let (web, caller) = (call.web, call.caller)
+        let news = try await web.service.hold(
+            lock: call.parameter("name"), wait: wait.map { .seconds($0) })
+        return Response(
+            status: 200, headers: headers,
+            body: .stream(ByteStream(limit: web.limits.streamBytes)) { stream in
+                stream.send(Message.heartbeat)
+                await watching(stream, caller, web) {
+                    for await message in news {
+                        guard stream.send(Message.make(data: Message.json(message))) else { return }
+                    }
+                }
+            })
+    }
+}
