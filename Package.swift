@@ -57,6 +57,7 @@ let package = Package(
         core("Leases", ["Primitives", "Wire"]),
         core("Mirrors", ["Primitives"]),
         core("Services", ["Primitives"]),
+        core("Balancers", ["Primitives", "Services"]),
         core("Node", ["Primitives", "Wire", "Membership", "Leases", "Services"]),
 
         // Platform: thin Swift over the machine and its C libraries, shared by the drivers.
@@ -72,7 +73,7 @@ let package = Package(
         driver("Storage", ["Primitives", "Wire", "Replication", "Logging", "Reactor", "CSQLite"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "Processes", "CLinux"]),
-        driver("Engines", ["Primitives", "Wire", "Mirrors", "Logging", "Reactor", "Processes", "CLinux"]),
+        driver("Engines", ["Primitives", "Wire", "Mirrors", "Balancers", "Services", "Logging", "Reactor", "Processes", "CLinux"]),
         driver(
             "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
             excluding: ["Pages", "embed-pages"]),
@@ -87,7 +88,7 @@ let package = Package(
                 "YAML",
                 "Transport",
                 "Discovery",
-                "Machine", "Runners", "Engines", "Mirrors", "Processes", "Web", "BrambleAPI", "CLinux", "Replication",
+                "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Processes", "Web", "BrambleAPI", "CLinux", "Replication",
                 "Storage",
             ], path: "Sources/App/Daemon"),
         library("Importers", ["Primitives", "Services"], path: "Sources/App/Importers"),
@@ -141,6 +142,7 @@ let package = Package(
         tests("StorageTests", ["Storage", "Replication", "Primitives", "Wire"]),
         tests("ImportersTests", ["Importers", "Services", "Primitives", "YAML"], excluding: ["Golden"]),
         tests("InventoryTests", ["Inventory", "BrambleAPI", "Primitives"]),
+        tests("BalancersTests", ["Balancers", "Services", "Primitives"]),
         tests("ServicesTests", ["Services", "Primitives", "YAML"], excluding: ["Scenarios"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(

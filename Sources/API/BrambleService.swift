@@ -55,6 +55,8 @@ public protocol BrambleService: Sendable {
     func order(_ action: ServiceAction, service name: String, to node: String?) async throws(APIError) -> ServiceChange
     func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange
     func mirrors() async throws(APIError) -> [MirrorInfo]
+    /// By name; as this node carries them out.
+    func balancers() async throws(APIError) -> [BalancerInfo]
     /// Runs a mirror now; answers when it is done.
     func runMirror(_ name: String) async throws(APIError) -> MirrorInfo
     /// Newest first; of one mirror or of all.

@@ -133,6 +133,8 @@ extension BrambleClient {
     }
     public func export() async throws(ClientError) -> DesiredDocument { try await get("/v1/export") }
 
+    public func balancers() async throws(ClientError) -> [BalancerInfo] { try await get("/v1/balancers") }
+
     // Locks.
 
     public func locks() async throws(ClientError) -> [LockInfo] { try await get("/v1/locks") }

@@ -25,12 +25,16 @@ struct ArchitectureTests {
         "Storage": ["Primitives", "Wire", "Replication", "Logging", "Reactor"],
         "Machine": ["Primitives", "Logging", "Reactor", "Crypto"],
         "Runners": ["Primitives", "Services", "Logging", "Reactor", "Processes"],
-        "Engines": ["Primitives", "Wire", "Mirrors", "Logging", "Reactor", "Processes"],
+        "Balancers": ["Primitives", "Services"],
+        "Engines": [
+            "Primitives", "Wire", "Mirrors", "Balancers", "Services", "Logging", "Reactor", "Processes",
+        ],
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
             "Primitives", "Wire", "Membership", "Leases", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
-            "Discovery", "Machine", "Runners", "Engines", "Mirrors", "Processes", "Web", "BrambleAPI", "Replication",
+            "Discovery", "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Processes", "Web", "BrambleAPI",
+            "Replication",
             "Storage", "Services",
         ],
         "Importers": ["Primitives", "Services"],
@@ -41,7 +45,7 @@ struct ArchitectureTests {
         "bramble-sim": ["Simulator", "Leases", "Primitives"],
     ]
     static let core: Set<String> = [
-        "Primitives", "Wire", "Membership", "Replication", "Leases", "Mirrors", "Services", "Node",
+        "Primitives", "Wire", "Membership", "Replication", "Leases", "Mirrors", "Services", "Balancers", "Node",
     ]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [

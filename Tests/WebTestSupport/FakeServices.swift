@@ -96,6 +96,16 @@ extension FakeCluster {
         }
         return try answer.get()
     }
+    package func balancers() async throws(APIError) -> [BalancerInfo] {
+        [
+            BalancerInfo(
+                name: "web", transport: .http, listen: ":80",
+                backends: [
+                    .init(node: "serv1", address: "192.168.1.11:8080", state: .up),
+                    .init(node: "serv2", address: "192.168.1.12:8080", state: .failing, reason: "nobody listens there"),
+                ], sticky: .source)
+        ]
+    }
     package func locks() async throws(APIError) -> [LockInfo] {
         [LockInfo(name: "nightly", node: "serv1", epoch: 3, waiting: 1)]
     }

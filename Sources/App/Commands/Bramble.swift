@@ -82,7 +82,8 @@ package enum Bramble {
             Command(
                 group: "node", "Decide which machines belong to the cluster",
                 [
-                    NodeCommands.waiting, NodeCommands.add, NodeCommands.remove, NodeCommands.label, ServiceCommands.hold,
+                    NodeCommands.waiting, NodeCommands.add, NodeCommands.remove, NodeCommands.label,
+                    ServiceCommands.hold,
                     ServiceCommands.resume, ServiceCommands.drain,
                 ]),
             Command(
@@ -98,6 +99,9 @@ package enum Bramble {
                     MirrorCommands.list, DesiredEdits.addMirror, DesiredEdits.removeMirror, MirrorCommands.run,
                     MirrorCommands.conflicts, MirrorCommands.restore,
                 ]),
+            Command(
+                group: "balance", "One place for clients, many nodes behind it",
+                [DesiredEdits.listBalancers, DesiredEdits.addBalancer, DesiredEdits.removeBalancer]),
             Command(
                 group: "peer", "The same in GlusterFS's words",
                 [PeerCommands.probe, PeerCommands.status, PeerCommands.detach]),

@@ -380,6 +380,10 @@ final class ClusterService: BrambleService {
     func order(_ duty: NodeDuty, node name: String) async throws(APIError) -> NodeChange {
         try await needMember().order(duty, node: name)
     }
+    func balancers() async throws(APIError) -> [BalancerInfo] {
+        let member = try needMember()
+        return member.balancing.infos(await member.pulse.house?.desired.balancers ?? [])
+    }
     func mirrors() async throws(APIError) -> [MirrorInfo] {
         let member = try needMember()
         return await member.mirrors.infos(await teller(member))

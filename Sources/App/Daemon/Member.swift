@@ -39,6 +39,7 @@ final class Member: Sendable {
     private let finder: Finder?
     let services: ServiceDriver
     let leases: NamedLeases
+    let balancing: Balancing
     /// What was measured at ordered moves.
     let lastGaps = Locked<[ServiceName: Double]>([:])
     var meterLoop: EventLoop { loop }
@@ -137,6 +138,7 @@ final class Member: Sendable {
                     guard let member = reached.withLock({ $0 }) else { return }
                     member.pulse.learn(facts, isWhole: isWhole)
                     member.mirrors.refresh()
+                    member.balancing.refresh()
                 },
                 trust: { encoded in reached.withLock { $0 }?.pulse.post(.trustStored(encoded)) },
                 tookOver: { reached.withLock { $0 }?.tookOver() }))
@@ -144,6 +146,7 @@ final class Member: Sendable {
         let isAllowed: @Sendable (NodeID) -> Bool = { id in members.withLock { $0.contains(id) } }
         let mirrors = Mirroring(home: home, journal: journal, isAllowed: isAllowed)
         self.mirrors = mirrors
+        balancing = Balancing(directory: home.directory.path, journal: journal)
         streams = try StreamTransport(
             identity: home.identity, loop: loop, port: port, addresses: configuration.addresses,
             software: Version.current, tunnels: mirrors.tunnels, isAllowed: isAllowed,
@@ -222,6 +225,7 @@ final class Member: Sendable {
         }
         await pulse.start()
         mirrors.start(streams: streams, pulse: pulse)
+        balancing.start(pulse)
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
         state.withLock { state in
@@ -260,6 +264,7 @@ final class Member: Sendable {
         await finder?.stop()
         await pulse.stop()
         await services.close(isOrderly: isOrderly)
+        await balancing.stop()
         await mirrors.stop()
         await database.close()
         await streams.stop()
@@ -324,6 +329,7 @@ final class Member: Sendable {
         if let draft = storyteller.tell(notice) { Task { await journal.record(draft) } }
         if case .membership = notice { updateHosts() }
         mirrors.refresh()
+        balancing.refresh()
         if case .nameConflict = notice { updateHosts() }
     }
 

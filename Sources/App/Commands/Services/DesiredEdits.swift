@@ -74,6 +74,95 @@ enum DesiredEdits {
         try await add(object, part: "mirrors", name: input[required: mirror], input, console, api)
     }
 
+    private static let balancer = Argument("NAME", name("balancer"), "The balancer's name")
+    private static let listen = Option(
+        "listen", .text("WHERE", allowed: ":PORT or ADDRESS:PORT"),
+        "Where clients come: :PORT on every node, or ADDRESS:PORT")
+    private static let transport = Option(
+        "protocol", Kind<BalancerInfo.Transport>.choice(),
+        "http (by nginx), tcp or udp (by the kernel); http without it")
+    private static let backendPort = Option("to", Kind<UInt16>.port, "The port of the backends")
+    private static let sticky = Option(
+        "sticky", Kind<BalancerInfo.Stickiness>.choice(), "source: a client stays on its backend; none without it")
+    private static let attached = Option(
+        "service", name("service"), "Answer at this service's addresses alone, so that it moves with them")
+    private static let health = Option(
+        "check", .text("PATH", allowed: "a path like /health"),
+        "A path that each backend has to answer with a good status; without it, accepting a connection is enough")
+    private static let backends = Option(
+        "node", Kind<String>.node, repeats: true, "A node that is a backend; repeat it for more; all without it")
+
+    static let addBalancer = Command(
+        asking: "add", "Add a balancer: one place for clients, many nodes behind it",
+        details: """
+            Every node balances, so any of them may be asked; with a service's floating address clients have one address that \
+            stays. HTTP goes through an nginx of Bramble's own, TCP and UDP through rules of the kernel's.
+            """,
+        section: .change,
+        accepts: [balancer, listen, transport, backendPort, sticky, attached, health, backends, Shared.json],
+        examples: [
+            "bramble balance add web --listen :80 --protocol http --to 8080 --sticky source",
+            "bramble balance add lora --listen :1700 --protocol udp --to 1701 --service gateway --sticky source",
+        ]
+    ) { input, console, api in
+        for (option, given) in [("--listen", input[listen] != nil), ("--to", input[backendPort] != nil)] where !given {
+            throw UsageError(
+                problem: "“balance add” needs \(option)",
+                remedy: "for example: bramble balance add web --listen :80 --to 8080")
+        }
+        var object = FlowObject()
+        object.add("name", input[required: balancer])
+        object.add("listen", input[listen])
+        object.add("protocol", input[transport]?.rawValue)
+        object.add("to", number: input[backendPort].map { Int($0) })
+        object.add("sticky", input[sticky]?.rawValue)
+        object.add("service", input[attached])
+        object.add("check", input[health])
+        object.add("nodes", input[all: backends])
+        try await add(object, part: "balancers", name: input[required: balancer], input, console, api)
+    }
+
+    static let removeBalancer = Command(
+        asking: "remove", "Remove a balancer; its backends go on", section: .change,
+        accepts: [balancer, Shared.yes, Shared.json]
+    ) { input, console, api in
+        let name = input[required: balancer]
+        try console.confirm(
+            ["No node answers at “\(name)” any more. What listens on its backends goes on."],
+            question: "Remove it?", command: "balance remove", input: input)
+        try await remove("balancers", name, input, console, api)
+    }
+
+    static let listBalancers = Command(
+        asking: "list", "List the balancers, and which backends get something", section: .look, accepts: [Shared.json]
+    ) { input, console, api in
+        let balancers = try await api.balancers()
+        if input[Shared.json] { return try console.printJSON(balancers) }
+        guard !balancers.isEmpty else {
+            return console.say("There is no balancer. Add one: bramble balance add --help")
+        }
+        for balancer in balancers {
+            let sticky = balancer.sticky == .source ? ", sticky by source" : ""
+            let service = balancer.service.map { ", at the addresses of \($0)" } ?? ""
+            console.print(
+                console.terminal.paint(balancer.name, .strong)
+                    + "  \(balancer.transport.rawValue) \(balancer.listen)\(service)\(sticky)")
+            if !balancer.reason.isEmpty { console.say("  " + Text.oneLine(balancer.reason)) }
+            for backend in balancer.backends {
+                let colour: Colour =
+                    switch backend.state {
+                    case .up: .green
+                    case .draining, .unchecked: .yellow
+                    case .down, .failing: .red
+                    }
+                let reason = backend.reason.isEmpty ? "" : "  \(Text.oneLine(backend.reason))"
+                console.print(
+                    "  " + console.terminal.paint(Text.padded(backend.state.rawValue, to: 9), colour)
+                        + "  \(Text.oneLine(backend.node))  \(backend.address)\(reason)")
+            }
+        }
+    }
+
     static let removeService = Command(
         asking: "remove", "Remove a service: it stops, and nobody runs it any more", section: .change,
         accepts: [service, Shared.yes, Shared.json]
@@ -133,6 +222,9 @@ private struct FlowObject {
 
     mutating func add(_ key: String, _ value: String?) {
         if let value { fields.append("\(key): \(Self.quoted(value))") }
+    }
+    mutating func add(_ key: String, number: Int?) {
+        if let number { fields.append("\(key): \(number)") }
     }
     mutating func add(_ key: String, _ values: [String]) {
         if !values.isEmpty { fields.append("\(key): [\(values.map(Self.quoted).joined(separator: ", "))]") }

@@ -61,7 +61,7 @@ package struct Volume: Equatable, Sendable {
     }
 }
 
-/// Spreads connections over the nodes, by nginx.
+/// Spreads connections over the nodes: HTTP by nginx, TCP and UDP by the kernel.
 package struct Balancer: Equatable, Sendable {
     package enum Transport: String, CaseIterable, Sendable { case http, tcp, udp }
     package enum Stickiness: String, CaseIterable, Sendable { case none, source }
@@ -72,6 +72,10 @@ package struct Balancer: Equatable, Sendable {
     /// The port on every backend.
     package var to: UInt16
     package var sticky = Stickiness.none
+    /// It answers at this service's addresses alone, so that it moves with them; nil for all addresses of every node.
+    package var service: ServiceName?
+    /// The path that a backend has to answer with a good status; nil where accepting a connection is enough.
+    package var check: String?
     /// The backends; all nodes without.
     package var nodes: [NodeName] = []
 

@@ -211,7 +211,9 @@ extension Volume: Decodable {
 }
 
 extension Balancer: Decodable {
-    private enum Key: String, CodingKey { case name, listen, protocolName = "protocol", to, sticky, nodes }
+    private enum Key: String, CodingKey {
+        case name, listen, protocolName = "protocol", to, sticky, service, check, nodes
+    }
 
     package init(from decoder: any Decoder) throws {
         let keys = try decoder.container(keyedBy: Key.self)
@@ -234,7 +236,30 @@ extension Balancer: Decodable {
         listenAddress = address
         transport = try keys.oneOf(.protocolName) ?? .http
         sticky = try keys.oneOf(.sticky) ?? .none
+        service = try keys.word(.service) { text throws(Refusal) in
+            guard let name = ServiceName(text) else {
+                throw Refusal("“\(text)” is not a name", remedy: "use \(ServiceName.rule)")
+            }
+            return name
+        }
+        check = try keys.word(.check) { text throws(Refusal) in try Balancer.checkPath(text) }
+        if check != nil, transport != .http {
+            throw keys.error(.check, Refusal("only HTTP has paths to check", remedy: "leave check out"))
+        }
+        if service != nil, listenAddress != nil {
+            throw keys.error(
+                .service,
+                Refusal("it cannot listen at an address and at a service's", remedy: "write listen: \":\(port)\""))
+        }
         nodes = try keys.nodes(.nodes)
+    }
+
+    /// `/path` that a status from 200 to 399 is expected of.
+    static func checkPath(_ text: String) throws(Refusal) -> String {
+        guard text.hasPrefix("/"), text.utf8.count <= 1000, text.utf8.allSatisfy({ $0 > 32 && $0 < 127 }) else {
+            throw Refusal("“\(text.prefix(80))” is no path to check", remedy: "write it like /health")
+        }
+        return text
     }
 }
 

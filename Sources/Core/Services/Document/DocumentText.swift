@@ -72,6 +72,8 @@ package enum DocumentText {
         var lines = ["name: \(scalar(balancer.name.description))", "listen: \"\(balancer.listenText)\""]
         lines += ["protocol: \(balancer.transport.rawValue)", "to: \(balancer.to)"]
         if balancer.sticky != .none { lines.append("sticky: \(balancer.sticky.rawValue)") }
+        if let service = balancer.service { lines.append("service: \(scalar(service.description))") }
+        if let check = balancer.check { lines.append("check: \(scalar(check))") }
         if !balancer.nodes.isEmpty { lines.append("nodes: \(list(balancer.nodes.map(\.description)))") }
         return lines
     }

@@ -228,6 +228,7 @@ extension Balancer {
                 ("name", .text(name.description)), ("listen", .text(listenText)),
                 ("protocol", .text(transport.rawValue)),
                 ("to", .integer(Int64(to))), ("sticky", sticky == .none ? .null : .text(sticky.rawValue)),
+                ("service", .optional(service?.description)), ("check", .optional(check)),
                 ("nodes", .list(nodes.map(\.description))),
             ])
     }
@@ -247,6 +248,8 @@ extension Balancer {
         }
         transport = try row.oneOf("protocol") ?? .http
         sticky = try row.oneOf("sticky") ?? .none
+        service = row.optional("service").flatMap { ServiceName($0) }
+        if let path = row.optional("check") { check = try Balancer.checkPath(path) }
         nodes = try row.nodes("nodes")
     }
 }

@@ -24,6 +24,10 @@ extension RouteTable {
                 try await call.web.service.order(.move, service: call.parameter("name"), to: body.to)
             }.waiting(patience),
             Route(
+                "GET", "/v1/balancers", "The balancers, and which of their backends get something",
+                gives: [BalancerInfo].self, about: "The balancers"
+            ) { call in try await call.web.service.balancers() },
+            Route(
                 "GET", "/v1/mirrors", "The mirrors, and how far behind each is", gives: [MirrorInfo].self,
                 about: "The mirrors"
             ) { call in try await call.web.service.mirrors() },

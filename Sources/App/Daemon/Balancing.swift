@@ -1,0 +1,240 @@
+import Balancers
+import BrambleAPI
+import Engines
+import Logging
+import Membership
+import Node
+import Primitives
+import Processes
+import Reactor
+import Runners
+import Services
+
+/// Balancers in the daemon: asks the backends, hears who is alive, and lets nginx and the kernel have what follows.
+///
+/// Nothing of it exists, no thread and no file, until the cluster has its first balancer.
+final class Balancing: Sendable {
+    private struct State {
+        var keeper = BackendKeeper()
+        var views: [BalancerView] = []
+        var troubles: [ServiceName: String] = [:]
+        var loop: Task<Void, Never>?
+        var isStopped = false
+        /// Ends the pause between two rounds.
+        var wake: CheckedContinuation<Void, Never>?
+        var isDue = false
+        var engines: Engines?
+    }
+    private struct Engines {
+        let loop: EventLoop
+        let nginx: NginxEngine
+        let kernel: KernelBalancer
+    }
+    /// Between two rounds of questions, and how long an answer may take: a backend that is dead gets nothing more within a
+    /// second.
+    private static let every = Duration.milliseconds(500)
+    private static let patience = Duration.milliseconds(400)
+
+    private let directory: String
+    private let journal: EventJournal
+    private let pulse = Locked<Pulse?>(nil)
+    private let state = Locked(State())
+
+    init(directory: String, journal: EventJournal) {
+        self.directory = directory
+        self.journal = journal
+    }
+
+    func start(_ pulse: Pulse) {
+        self.pulse.withLock { $0 = pulse }
+        refresh()
+    }
+
+    /// A member, an order or what should be may have changed. From any thread, as often as anybody likes.
+    func refresh() {
+        let wake = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            guard !state.isStopped else { return nil }
+            state.isDue = true
+            if state.loop == nil { state.loop = Task { await self.run() } }
+            return state.wake.take()
+        }
+        wake?.resume()
+    }
+
+    /// Requests that are under way may end; nothing of ours stays.
+    func stop() async {
+        let (task, wake) = state.withLock { state in
+            state.isStopped = true
+            return (state.loop, state.wake.take())
+        }
+        wake?.resume()
+        await task?.value
+        guard let engines = state.withLock({ $0.engines.take() }) else { return }
+        await engines.nginx.stop()
+        await engines.kernel.stop()
+        engines.loop.stop()
+        pulse.withLock { $0 = nil }
+    }
+
+    // MARK: Rounds
+
+    private func run() async {
+        while !state.withLock({ $0.isStopped }) {
+            state.withLock { $0.isDue = false }
+            let isNeeded = await look()
+            let isOver = state.withLock { state -> Bool in
+                guard !isNeeded, !state.isDue else { return false }
+                state.loop = nil
+                return true
+            }
+            if isOver { return }
+            await pause()
+        }
+    }
+
+    private func pause() async {
+        guard let engines = state.withLock({ $0.engines }) else { return }
+        let timer = engines.loop.schedule(after: Self.every) { [weak self] in
+            self?.state.withLock { $0.wake.take() }?.resume()
+        }
+        await withCheckedContinuation { continuation in
+            let isDue = state.withLock { state in
+                if state.isDue || state.isStopped { return true }
+                state.wake = continuation
+                return false
+            }
+            if isDue { continuation.resume() }
+        }
+        engines.loop.cancel(timer)
+    }
+
+    /// One round; false when there is no balancer.
+    private func look() async -> Bool {
+        guard let pulse = pulse.withLock({ $0 }), let house = await pulse.house else { return false }
+        let balancers = house.desired.balancers
+        let wereThere = state.withLock { !$0.views.isEmpty }
+        guard !balancers.isEmpty || wereThere else { return false }
+        let snapshot = await pulse.snapshot
+        let members = snapshot.members.compactMap { Self.member($0, snapshot, house) }
+        let questions = state.withLock { state in
+            state.keeper.use(balancers, services: house.desired.services)
+            state.keeper.use(members)
+            return state.keeper.questions
+        }
+        let engines = made()
+        // Who fell is out before the others were asked: that may take as long as patience.
+        await apply(engines)
+        let checks = Dictionary(balancers.map { ($0.name, $0.check) }) { first, _ in first }
+        await withTaskGroup(of: Void.self) { group in
+            for (key, endpoint) in questions {
+                let path = checks[key.balancer] ?? nil
+                group.addTask {
+                    let cause =
+                        if let path {
+                            await CheckProbe.http(
+                                endpoint, host: endpoint.address.description, path: path, within: Self.patience,
+                                on: engines.loop)
+                        } else { await CheckProbe.tcp(endpoint, within: Self.patience, on: engines.loop) }
+                    self.state.withLock {
+                        $0.keeper.answered(key, cause: cause, isRefusal: cause?.hasPrefix("nothing listens") ?? false)
+                    }
+                }
+            }
+        }
+        await apply(engines)
+        return !balancers.isEmpty
+    }
+
+    private static func member(
+        _ member: MemberView, _ snapshot: NodeSnapshot, _ house: HouseSnapshot
+    ) -> BalancerMember? {
+        guard member.rank != .removed, let name = snapshot.names.name(of: member.id),
+            let address = member.record.profile.addresses.first?.address
+        else { return nil }
+        let state: BalancerMember.State =
+            switch member.rank {
+            case .alive: .alive
+            case .suspect: .suspect
+            case .failed, .left, .removed: .down
+            }
+        return BalancerMember(
+            name: name, address: address, state: state, isLeaving: house.standing.standby(of: member.id) != .no)
+    }
+
+    private func made() -> Engines {
+        state.withLock { state in
+            if let engines = state.engines { return engines }
+            let loop = EventLoop(name: "balancers")
+            let spawner = Spawner(on: loop)
+            let engines = Engines(
+                loop: loop, nginx: NginxEngine(prefix: "\(directory)/balance", spawner: spawner),
+                kernel: KernelBalancer(directory: directory, spawner: spawner))
+            state.engines = engines
+            return engines
+        }
+    }
+
+    private func apply(_ engines: Engines) async {
+        let views = state.withLock { $0.keeper.views }
+        var troubles: [ServiceName: String] = [:]
+        func all(_ transports: Set<Balancer.Transport>, _ failure: EngineFailure) {
+            for view in views where transports.contains(view.balancer.transport) {
+                troubles[view.balancer.name] = "\(failure.problem); \(failure.remedy)"
+            }
+        }
+        do throws(EngineFailure) { troubles = try await engines.nginx.use(views) } catch { all([.http], error) }
+        do throws(EngineFailure) { try await engines.kernel.use(views) } catch { all([.tcp, .udp], error) }
+        let before = state.withLock { state in
+            defer { (state.views, state.troubles) = (views, troubles) }
+            return (state.views, state.troubles)
+        }
+        tell(before.0, views)
+        for (name, trouble) in troubles where before.1[name] != trouble {
+            record("failed", name, "the balancer \(name) does not work on this node: \(trouble)")
+        }
+    }
+
+    private func tell(_ before: [BalancerView], _ views: [BalancerView]) {
+        for view in views {
+            guard let old = before.first(where: { $0.balancer.name == view.balancer.name }) else { continue }
+            for backend in view.backends {
+                guard let former = old.backends.first(where: { $0.node == backend.node }),
+                    former.state != backend.state,
+                    former.state != .unchecked
+                else { continue }
+                let name = view.balancer.name
+                if backend.state == .up {
+                    record("started", name, "\(backend.node) gets requests of the balancer \(name) again")
+                } else if former.state == .up {
+                    record("stopped", name, "\(backend.node) gets no more of the balancer \(name): \(backend.reason)")
+                }
+            }
+        }
+    }
+    private func record(_ type: String, _ name: ServiceName, _ sentence: String) {
+        let draft = EventDraft(type: type, subject: name.description, sentence: sentence)
+        Task { await journal.record(draft) }
+    }
+
+    // MARK: For people
+
+    /// Also those that this node has not looked at yet.
+    func infos(_ desired: [Balancer]) -> [BalancerInfo] {
+        let (views, troubles) = state.withLock { ($0.views, $0.troubles) }
+        return desired.sorted { $0.name < $1.name }.map { balancer in
+            let view = views.first { $0.balancer == balancer }
+            return BalancerInfo(
+                name: balancer.name.description,
+                transport: BalancerInfo.Transport(rawValue: balancer.transport.rawValue) ?? .http,
+                listen: balancer.listenText,
+                backends: (view?.backends ?? []).map { backend in
+                    BalancerInfo.Backend(
+                        node: backend.node.description, address: backend.endpoint.description,
+                        state: BalancerInfo.Backend.State(rawValue: backend.state.rawValue) ?? .unchecked,
+                        reason: backend.reason)
+                },
+                sticky: BalancerInfo.Stickiness(rawValue: balancer.sticky.rawValue) ?? .none,
+                service: balancer.service?.description, reason: troubles[balancer.name] ?? "")
+        }
+    }
+}

@@ -1,0 +1,195 @@
+package import Primitives
+package import Services
+
+/// A node as a balancer sees it.
+package struct BalancerMember: Equatable, Sendable {
+    package enum State: Equatable, Sendable { case alive, suspect, down }
+    package var name: NodeName
+    package var address: IPAddress
+    package var state: State
+    /// An operator drains it or holds it: what it serves now goes on, nothing new goes there.
+    package var isLeaving: Bool
+
+    package init(name: NodeName, address: IPAddress, state: State, isLeaving: Bool = false) {
+        self.name = name
+        self.address = address
+        self.state = state
+        self.isLeaving = isLeaving
+    }
+}
+
+/// One node of one balancer, and whether it gets anything.
+package struct Backend: Equatable, Sendable {
+    package enum State: String, Equatable, Sendable {
+        case up
+        /// The node is down: nothing is asked of it.
+        case down
+        /// The node lives, and the port does not answer.
+        case failing
+        /// It finishes what it has.
+        case draining
+        /// Not asked yet.
+        case unchecked
+    }
+    package var node: NodeName
+    package var endpoint: Endpoint
+    package var state: State
+    /// Why it gets nothing; empty where it does.
+    package var reason: String
+
+    package init(node: NodeName, endpoint: Endpoint, state: State, reason: String = "") {
+        self.node = node
+        self.endpoint = endpoint
+        self.state = state
+        self.reason = reason
+    }
+}
+
+/// One balancer with its backends as they are now.
+package struct BalancerView: Equatable, Sendable {
+    package var balancer: Balancer
+    /// By name of the node.
+    package var backends: [Backend]
+    /// Addresses it answers at; empty for all of the machine's.
+    package var addresses: [IPAddress] = []
+
+    package init(_ balancer: Balancer, backends: [Backend], addresses: [IPAddress] = []) {
+        self.balancer = balancer
+        self.backends = backends
+        self.addresses = addresses
+    }
+    package var live: [Backend] { backends.filter { $0.state == .up } }
+}
+
+/// Knows which backends get something: what should be, who is alive, and what checks found. One value; the daemon carries
+/// out what it says.
+package struct BackendKeeper: Equatable, Sendable {
+    package struct Key: Hashable, Sendable {
+        package let balancer: ServiceName
+        package let node: NodeName
+    }
+    private struct Health: Equatable {
+        var isUp: Bool?
+        var goodInARow = 0
+        var badInARow = 0
+        var reason = ""
+    }
+
+    /// So many good answers bring a backend back; so many missing ones put it out. A refusal does at once: who refuses is
+    /// there and says that nobody listens.
+    package static let rise = 2
+    package static let fall = 2
+
+    private var balancers: [Balancer] = []
+    private var members: [BalancerMember] = []
+    private var services: [Service] = []
+    private var health: [Key: Health] = [:]
+
+    package init() {}
+
+    package mutating func use(_ balancers: [Balancer], services: [Service]) {
+        self.balancers = balancers.sorted { $0.name < $1.name }
+        self.services = services
+        forget()
+    }
+    package mutating func use(_ members: [BalancerMember]) {
+        // What a node answered in a former life says nothing about this one.
+        let wasDown = Set(self.members.filter { $0.state == .down }.map(\.name))
+        self.members = members.sorted { $0.name < $1.name }
+        for member in members where member.state == .down || wasDown.contains(member.name) {
+            for balancer in balancers where member.state == .down {
+                health[Key(balancer: balancer.name, node: member.name)] = nil
+            }
+        }
+        forget()
+    }
+
+    /// Whom to ask now: every backend whose node is not known to be down. UDP has no question that every server answers.
+    package var questions: [(key: Key, endpoint: Endpoint)] {
+        balancers.filter { $0.transport != .udp }.flatMap { balancer in
+            nodes(of: balancer).filter { $0.state != .down }.map {
+                (Key(balancer: balancer.name, node: $0.name), Endpoint($0.address, port: balancer.to))
+            }
+        }
+    }
+
+    /// - Parameter cause: nil where it answered.
+    /// - Parameter isRefusal: the machine answered that nobody is there.
+    package mutating func answered(_ key: Key, cause: String?, isRefusal: Bool = false) {
+        guard balancers.contains(where: { $0.name == key.balancer }) else { return }
+        var known = health[key] ?? Health()
+        if let cause {
+            known.goodInARow = 0
+            known.badInARow += 1
+            known.reason = cause
+            if isRefusal || known.badInARow >= Self.fall || known.isUp == nil { known.isUp = false }
+        } else {
+            known.badInARow = 0
+            known.goodInARow += 1
+            if known.goodInARow >= Self.rise || known.isUp == nil {
+                known.isUp = true
+                known.reason = ""
+            }
+        }
+        health[key] = known
+    }
+
+    package var views: [BalancerView] {
+        balancers.map { balancer in
+            let addresses = balancer.service.flatMap { name in
+                services.first { $0.name == name }?.addresses.map(\.address)
+            }
+            return BalancerView(
+                balancer, backends: nodes(of: balancer).map { backend($0, balancer) },
+                addresses: balancer.listenAddress.map { [$0] } ?? addresses ?? [])
+        }
+    }
+
+    private func nodes(of balancer: Balancer) -> [BalancerMember] {
+        balancer.nodes.isEmpty ? members : members.filter { balancer.nodes.contains($0.name) }
+    }
+    private func backend(_ member: BalancerMember, _ balancer: Balancer) -> Backend {
+        let endpoint = Endpoint(member.address, port: balancer.to)
+        func backend(_ state: Backend.State, _ reason: String = "") -> Backend {
+            Backend(node: member.name, endpoint: endpoint, state: state, reason: reason)
+        }
+        if member.state == .down { return backend(.down, "the node is down") }
+        if member.isLeaving { return backend(.draining, "an operator drains the node") }
+        if balancer.transport == .udp { return backend(.up) }
+        let known = health[Key(balancer: balancer.name, node: member.name)]
+        switch known?.isUp {
+        case true?: return backend(.up)
+        case false?: return backend(.failing, known?.reason ?? "")
+        case nil: return backend(.unchecked, "not asked yet")
+        }
+    }
+    private mutating func forget() {
+        let names = Set(balancers.map(\.name))
+        let nodes = Set(members.map(\.name))
+        health = health.filter { names.contains($0.key.balancer) && nodes.contains($0.key.node) }
+    }
+}
+
+/// Who of the live backends gets which share of the sources. By rendezvous: where one goes, only its own share moves, over
+/// all others; where it returns, just that comes back. The same on every node, without a word between them.
+///
+/// Source: Thaler and Ravishankar, “Using name-based mappings to increase hit rates”, IEEE/ACM Transactions on Networking,
+/// 1998.
+package enum Slots {
+    package static let count = 256
+
+    /// The backend of each slot, as an index into `names`; empty for no names.
+    package static func owners(_ names: [String]) -> [Int] {
+        guard !names.isEmpty else { return [] }
+        return (0..<count).map { slot in
+            names.indices.max { (weight(slot, names[$0]), names[$0]) < (weight(slot, names[$1]), names[$1]) }!
+        }
+    }
+    /// FNV-1a over name and slot, finished by SplitMix64's mixer.
+    private static func weight(_ slot: Int, _ name: String) -> UInt64 {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        var mixed = SeededGenerator(seed: hash ^ UInt64(slot) &* 0x9E37_79B9_7F4A_7C15)
+        return mixed.next()
+    }
+}

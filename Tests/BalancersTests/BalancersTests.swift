@@ -1,0 +1,176 @@
+import Balancers
+import Primitives
+import Services
+import Testing
+
+private func member(_ name: String, _ state: BalancerMember.State = .alive, leaving: Bool = false) -> BalancerMember {
+    BalancerMember(
+        name: NodeName(name)!, address: IPAddress("10.0.0.\(name.utf8.last! - 48)")!, state: state, isLeaving: leaving)
+}
+private func balancer(_ transport: Balancer.Transport = .http, sticky: Balancer.Stickiness = .none) -> Balancer {
+    var balancer = Balancer(name: ServiceName("web")!, listenPort: 80, to: 8080)
+    balancer.transport = transport
+    balancer.sticky = sticky
+    return balancer
+}
+
+@Suite("which backends of a balancer get something")
+struct BackendKeeperTests {
+    private func states(_ keeper: BackendKeeper) -> [String] {
+        keeper.views[0].backends.map { "\($0.node) \($0.state.rawValue)" }
+    }
+    private func key(_ keeper: BackendKeeper, _ name: String) -> BackendKeeper.Key {
+        keeper.questions.first { $0.key.node == NodeName(name)! }!.key
+    }
+    private func keeper(_ members: [BalancerMember], _ balancer: Balancer = balancer()) -> BackendKeeper {
+        var keeper = BackendKeeper()
+        keeper.use([balancer], services: [])
+        keeper.use(members)
+        return keeper
+    }
+
+    @Test("the first answer decides; later ones only when two agree, so that one lost packet moves nobody")
+    func riseAndFall() {
+        var keeper = keeper([member("n1"), member("n2")])
+        #expect(states(keeper) == ["n1 unchecked", "n2 unchecked"])
+        let n1 = key(keeper, "n1")
+        keeper.answered(n1, cause: nil)
+        keeper.answered(key(keeper, "n2"), cause: "nothing listens")
+        #expect(states(keeper) == ["n1 up", "n2 failing"])
+        keeper.answered(n1, cause: "no answer")
+        #expect(states(keeper)[0] == "n1 up")
+        keeper.answered(n1, cause: "no answer")
+        #expect(states(keeper)[0] == "n1 failing")
+        keeper.answered(n1, cause: nil)
+        #expect(states(keeper)[0] == "n1 failing")
+        keeper.answered(n1, cause: nil)
+        #expect(states(keeper)[0] == "n1 up")
+    }
+
+    @Test("a refusal counts at once: who refuses is there, and says that nobody listens")
+    func refusal() {
+        var keeper = keeper([member("n1")])
+        let n1 = key(keeper, "n1")
+        keeper.answered(n1, cause: nil)
+        keeper.answered(n1, cause: "nothing listens", isRefusal: true)
+        #expect(states(keeper) == ["n1 failing"])
+    }
+
+    @Test("a node that is down is out and is not asked; after its return the first answer decides again")
+    func down() {
+        var keeper = keeper([member("n1")])
+        keeper.answered(key(keeper, "n1"), cause: nil)
+        keeper.use([member("n1", .down)])
+        #expect(states(keeper) == ["n1 down"])
+        #expect(keeper.questions.isEmpty)
+        keeper.use([member("n1")])
+        #expect(states(keeper) == ["n1 unchecked"])
+    }
+
+    @Test("a suspicion moves nobody")
+    func suspect() {
+        var keeper = keeper([member("n1")])
+        keeper.answered(key(keeper, "n1"), cause: nil)
+        keeper.use([member("n1", .suspect)])
+        #expect(states(keeper) == ["n1 up"])
+    }
+
+    @Test("a drained node gets nothing new, whatever it answers")
+    func draining() {
+        var keeper = keeper([member("n1", leaving: true)])
+        keeper.answered(key(keeper, "n1"), cause: nil)
+        #expect(states(keeper) == ["n1 draining"])
+    }
+
+    @Test("UDP has no question that every server answers: membership decides alone")
+    func datagrams() {
+        let keeper = keeper([member("n1"), member("n2", .down)], balancer(.udp))
+        #expect(keeper.questions.isEmpty)
+        #expect(states(keeper) == ["n1 up", "n2 down"])
+    }
+
+    @Test("only the nodes it names are backends")
+    func named() {
+        var balancer = balancer()
+        balancer.nodes = [NodeName("n2")!]
+        #expect(keeper([member("n1"), member("n2")], balancer).questions.map(\.key.node) == [NodeName("n2")!])
+    }
+}
+
+@Suite("who gets which share")
+struct SlotsTests {
+    @Test("shares are about equal", arguments: 2...20)
+    func fair(count: Int) {
+        let owners = Slots.owners((1...count).map { "n\($0)" })
+        for index in 0..<count {
+            let share = owners.count { $0 == index }
+            #expect(share > 0 && share < Slots.count / count * 3, "n\(index + 1) has \(share) of \(Slots.count)")
+        }
+    }
+
+    @Test("where one goes only its own share moves, and comes back with it", arguments: 2...12)
+    func minimalMovement(count: Int) {
+        let names = (1...count).map { "node-\($0)" }
+        let before = Slots.owners(names).map { names[$0] }
+        for gone in names {
+            let left = names.filter { $0 != gone }
+            let after = Slots.owners(left).map { left[$0] }
+            for slot in 0..<Slots.count where before[slot] != gone { #expect(after[slot] == before[slot]) }
+        }
+    }
+
+    @Test("nobody has nothing")
+    func nobody() { #expect(Slots.owners([]).isEmpty) }
+}
+
+@Suite("what nginx and the kernel are told")
+struct EngineTextTests {
+    private func view(_ balancer: Balancer, _ states: [Backend.State]) -> BalancerView {
+        BalancerView(
+            balancer,
+            backends: states.enumerated().map {
+                Backend(
+                    node: NodeName("n\($0 + 1)")!, endpoint: Endpoint(IPAddress("10.0.0.\($0 + 1)")!, port: 8080),
+                    state: $1)
+            })
+    }
+
+    @Test("nginx keeps those that are out in its list, marked, so that the others' places do not move")
+    func nginx() {
+        let text = NginxText.make(
+            [view(balancer(sticky: .source), [.up, .failing])], prefix: "/p", user: "u", hasIPv6: false)
+        #expect(text.contains("server 10.0.0.1:8080 max_fails=1"))
+        #expect(text.contains("server 10.0.0.2:8080 down;"))
+        #expect(text.contains("hash $remote_addr consistent;"))
+        #expect(text.contains("listen 80;") && !text.contains("[::]"))
+        #expect(text.contains("pid /p/nginx.pid;"))
+    }
+
+    @Test("the kernel's map has all slots, each once, and live backends alone")
+    func kernel() throws {
+        let text = NftablesText.make([view(balancer(.udp, sticky: .source), [.up, .down, .up])])
+        #expect(!text.contains("10.0.0.2"))
+        let map = try #require(text.split(separator: "\n").first { $0.contains("udp dport 80") })
+        let inner = try #require(map.split(separator: "{").last).dropLast(2)
+        var covered: [Int] = []
+        for part in inner.split(separator: ",") {
+            let range = part.split(separator: ":")[0].filter { $0 != " " }.split(separator: "-").compactMap { Int($0) }
+            covered += Array(range.first!...range.last!)
+        }
+        #expect(covered == Array(0..<Slots.count))
+    }
+
+    @Test("at a service's addresses it matches those alone")
+    func service() {
+        var view = view(balancer(.tcp), [.up])
+        view.addresses = [IPAddress("10.0.0.50")!]
+        let text = NftablesText.make([view])
+        #expect(text.contains("ip daddr { 10.0.0.50 } tcp dport 80"))
+        #expect(!text.contains("fib daddr"))
+    }
+
+    @Test("without balancers the table is taken away")
+    func nothing() {
+        #expect(NftablesText.make(nil) == "table inet bramble_balance\ndelete table inet bramble_balance\n")
+    }
+}

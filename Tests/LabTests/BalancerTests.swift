@@ -1,0 +1,169 @@
+import BrambleAPI
+import Lab
+import Testing
+
+/// Clients and backends of balancers, as programs in the hosts of a lab.
+private enum Traffic {
+    /// Answers each request with the name of its host.
+    static func web(_ name: String, port: Int) -> [String] {
+        [
+            "python3", "-c",
+            """
+            import http.server
+            class H(http.server.BaseHTTPRequestHandler):
+                protocol_version = "HTTP/1.1"; wbufsize = 8192  # one packet: half an answer cannot be asked for again
+                def do_GET(self):
+                    body = b"\(name)"
+                    self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+                    self.wfile.write(body)
+                def log_message(self, *a): pass
+            class S(http.server.ThreadingHTTPServer):
+                request_queue_size = 512
+            S(("0.0.0.0", \(port)), H).serve_forever()
+            """,
+        ]
+    }
+    /// Answers each datagram with the name of its host and what came.
+    static func echo(_ name: String, port: Int) -> [String] {
+        [
+            "python3", "-c",
+            """
+            import socket
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", \(port)))
+            while True:
+                data, who = s.recvfrom(2048)
+                s.sendto(b"\(name) " + data, who)
+            """,
+        ]
+    }
+    /// Asks again and again for so long; prints a line each: seconds since it began, and who answered or what went wrong.
+    static func client(_ address: String, port: Int, seconds: Double) -> [String] {
+        [
+            "python3", "-u", "-c",
+            """
+            import http.client, time
+            begin = time.monotonic()
+            while time.monotonic() - begin < \(seconds):
+                try:
+                    c = http.client.HTTPConnection("\(address)", \(port), timeout=5)
+                    c.request("GET", "/"); r = c.getresponse(); who = r.read().decode() if r.status == 200 else str(r.status)
+                    c.close()
+                except Exception as e:
+                    who = "error " + type(e).__name__
+                print("%.3f %s" % (time.monotonic() - begin, who))
+            """,
+        ]
+    }
+    /// One datagram from each source port, twice; prints who answered each.
+    static func sources(_ address: String, port: Int, ports: Range<Int>) -> [String] {
+        [
+            "python3", "-c",
+            """
+            import socket
+            for port in range(\(ports.lowerBound), \(ports.upperBound)):
+                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2); s.bind(("0.0.0.0", port))
+                s.sendto(b"x", ("\(address)", \(port)))
+                try: print(s.recv(100).decode().split()[0])
+                except Exception: print("lost")
+                s.close()
+            """,
+        ]
+    }
+}
+
+@Suite("balancers", .serialized, .enabled(if: Lab.isAvailable, "no lab: \(Lab.obstacle ?? "")"))
+@LabThread
+struct BalancerTests {
+    private func up(_ node: BrambleNode, _ name: String) -> [String] {
+        let all = (try? node.get("/v1/balancers", as: [BalancerInfo].self)) ?? []
+        return all.first { $0.name == name }?.backends.filter { $0.state == .up }.map(\.node) ?? []
+    }
+
+    @Test(
+        "HTTP: requests reach every backend; one that dies, and a whole node that dies, lose no request, and get nothing more"
+    )
+    func http() throws {
+        let cluster = try Cluster(names: ["n1", "n2", "n3"], others: ["client"])
+        let client = cluster.lab["client"]
+        var servers: [String: LabProcess] = [:]
+        for node in cluster.nodes { servers[node.name] = try node.host.spawn(Traffic.web(node.name, port: 8000)) }
+        let added = try cluster["n1"].cli("balance", "add", "web", "--listen", ":80", "--to", "8000")
+        #expect(added.succeeded, "\(added)")
+        for node in cluster.nodes {
+            let all = eventually(within: .seconds(15)) { up(node, "web") == ["n1", "n2", "n3"] ? true : nil }
+            #expect(all == true, "\(node.name): \(up(node, "web"))\n\(cluster.logs)")
+        }
+        let run = try client.spawn(Traffic.client(cluster["n1"].host.address, port: 80, seconds: 9))
+        pause(.seconds(2))
+        servers["n2"]?.kill()
+        pause(.seconds(3))
+        try cluster.lab.powerOff(cluster["n3"].host)
+        _ = run.wait(.seconds(30))
+        let lines = run.output.split(separator: "\n").compactMap { line -> (at: Double, who: String)? in
+            let words = line.split(separator: " ", maxSplits: 1)
+            return words.count == 2 ? Double(words[0]).map { ($0, String(words[1])) } : nil
+        }
+        #expect(lines.count > 200, "\(lines.count) requests\n\(run.output.suffix(500))")
+        #expect(lines.filter { !$0.who.hasPrefix("n") }.isEmpty, "\(lines.filter { !$0.who.hasPrefix("n") }.prefix(5))")
+        let first = Set(lines.filter { $0.at < 1.8 }.map(\.who))
+        #expect(first == ["n1", "n2", "n3"])
+        #expect(Set(lines.filter { $0.at > 3.2 && $0.at < 4.8 }.map(\.who)) == ["n1", "n3"])
+        #expect(Set(lines.filter { $0.at > 6.5 }.map(\.who)) == ["n1"])
+        // And it goes when it is taken away.
+        #expect(try cluster["n1"].cli("balance", "remove", "web", "--yes").succeeded)
+        let isGone = eventually(within: .seconds(10)) {
+            (try? client.connect(to: cluster["n1"].host.address, port: 80, limit: .milliseconds(300))) == nil
+                ? true : nil
+        }
+        #expect(isGone == true, "nginx still listens")
+    }
+
+    @Test("a port that somebody else has is said, and theirs goes on")
+    func portInUse() throws {
+        let cluster = try Cluster("n1")
+        let theirs = try cluster["n1"].host.spawn(Traffic.web("theirs", port: 80))
+        let listens = eventually(within: .seconds(10)) {
+            (try? cluster["n1"].host.connect(to: "127.0.0.1", port: 80, limit: .milliseconds(300))) == nil ? nil : true
+        }
+        #expect(listens == true)
+        #expect(try cluster["n1"].cli("balance", "add", "web", "--listen", ":80", "--to", "8000").succeeded)
+        let said = eventually(within: .seconds(10)) {
+            ((try? cluster["n1"].cli("balance", "list"))?.output).flatMap {
+                $0.contains("in use by another") ? $0 : nil
+            }
+        }
+        #expect(said != nil, "\(cluster.logs)")
+        #expect(theirs.isRunning)
+    }
+
+    @Test("UDP: a source stays on its backend, also through another node; of a dead backend only its own sources move")
+    func datagrams() throws {
+        let cluster = try Cluster(names: ["n1", "n2", "n3"], others: ["client"])
+        let client = cluster.lab["client"]
+        for node in cluster.nodes { _ = try node.host.spawn(Traffic.echo(node.name, port: 9000)) }
+        let document = """
+            balancers:
+              - {name: lora, listen: ":1700", protocol: udp, to: 9000}
+            """
+        try cluster["n1"].apply(document)
+        for node in cluster.nodes {
+            let all = eventually(within: .seconds(15)) { up(node, "lora") == ["n1", "n2", "n3"] ? true : nil }
+            #expect(all == true, "\(node.name): \(up(node, "lora"))\n\(cluster.logs)")
+        }
+        func ask(_ node: String) throws -> [String] {
+            let words = Traffic.sources(cluster[node].host.address, port: 1700, ports: 20_000..<20_200)
+            let result = try client.run(words, within: .seconds(60))
+            return result.output.split(separator: "\n").map { String($0) }
+        }
+        let before = try ask("n1")
+        #expect(before.count == 200 && !before.contains("lost"), "\(before)\n\(cluster.logs)")
+        #expect(Set(before) == ["n1", "n2", "n3"])
+        #expect(try ask("n2") == before, "every node places a source on the same backend")
+        try cluster.lab.powerOff(cluster["n3"].host)
+        let out = eventually(within: .seconds(10)) { up(cluster["n1"], "lora") == ["n1", "n2"] ? true : nil }
+        #expect(out == true, "\(cluster.logs)")
+        let after = try ask("n1")
+        #expect(!after.contains("lost") && !after.contains("n3"), "\(after)")
+        for (old, new) in zip(before, after) where old != "n3" { #expect(old == new) }
+    }
+}
