@@ -64,6 +64,13 @@ public protocol BrambleService: Sendable {
     /// Puts a parked file back to its place on the node that counts; what was there is parked instead.
     func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange
 
+    // Clocks.
+
+    /// Asks every node that can be reached. With a limit it waits until all clocks are within it, errors included, and is
+    /// refused when they are not in time.
+    func clocks(within limit: Double?, wait: Duration) async throws(APIError) -> [ClockInfo]
+    func keepClocks(_ request: ClockRequest) async throws(APIError) -> NodeChange
+
     // Locks.
 
     func locks() async throws(APIError) -> [LockInfo]

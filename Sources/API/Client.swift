@@ -135,6 +135,17 @@ extension BrambleClient {
 
     public func balancers() async throws(ClientError) -> [BalancerInfo] { try await get("/v1/balancers") }
 
+    public func clocks(within limit: Double? = nil, wait: Int = 0) async throws(ClientError) -> [ClockInfo] {
+        let query = limit.map { "?within=\($0)&wait=\(wait)" } ?? ""
+        return try await get("/v1/clock" + query, timeout: max(timeout, .seconds(wait + 10)))
+    }
+    public func keepClocks(_ isOn: Bool) async throws(ClientError) -> NodeChange {
+        // A truth value always encodes.
+        let body = Array(try! JSONEncoder().encode(ClockRequest(on: isOn)))
+        return try decode(
+            try await ask(HTTPRequest(method: "POST", path: "/v1/clock", body: body), timeout: changeTimeout))
+    }
+
     // Locks.
 
     public func locks() async throws(ClientError) -> [LockInfo] { try await get("/v1/locks") }

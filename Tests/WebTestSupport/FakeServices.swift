@@ -96,6 +96,16 @@ extension FakeCluster {
         }
         return try answer.get()
     }
+    package func clocks(within limit: Double?, wait: Duration) async throws(APIError) -> [ClockInfo] {
+        [
+            ClockInfo(node: "serv1", offsetMs: 0, errorMs: 0, source: "192.53.103.108", synchronized: true, serves: true),
+            ClockInfo(node: "serv2", offsetMs: -0.21, errorMs: 0.4, source: "192.168.1.11", synchronized: true),
+            ClockInfo(node: "serv4", offsetMs: nil, errorMs: nil, source: nil, synchronized: false),
+        ]
+    }
+    package func keepClocks(_ request: ClockRequest) async throws(APIError) -> NodeChange {
+        NodeChange(name: "clock", done: request.on ? "kept" : "left alone")
+    }
     package func balancers() async throws(APIError) -> [BalancerInfo] {
         [
             BalancerInfo(

@@ -105,7 +105,7 @@ package enum Bramble {
             Command(
                 group: "peer", "The same in GlusterFS's words",
                 [PeerCommands.probe, PeerCommands.status, PeerCommands.detach]),
-            LockCommand.command, InventoryCommands.inventory, InventoryCommands.launch,
+            ClockCommand.command, LockCommand.command, InventoryCommands.inventory, InventoryCommands.launch,
             SetUpCommands.initialise, SetUpCommands.start, DesiredCommands.importing,
             Command(
                 group: "token", "Decide which scripts may use the HTTP API",

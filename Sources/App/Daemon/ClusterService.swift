@@ -384,6 +384,37 @@ final class ClusterService: BrambleService {
         let member = try needMember()
         return member.balancing.infos(await member.pulse.house?.desired.balancers ?? [])
     }
+    func clocks(within limit: Double?, wait: Duration) async throws(APIError) -> [ClockInfo] {
+        let member = try needMember()
+        let deadline = SystemClock.now + wait
+        while true {
+            let all = await member.clocks.readings(await teller(member))
+            guard let limit else { return all }
+            let spread = all.spreadMs
+            if let spread, spread <= limit { return all }
+            guard SystemClock.now < deadline, await member.pause(.milliseconds(500)) else {
+                let silent = all.filter { $0.offsetMs == nil }.map(\.node).joined(separator: ", ")
+                throw APIError(
+                    problem: spread.map {
+                        "the clocks may differ by \(($0 * 1000).rounded() / 1000) ms, more than \(limit) ms"
+                    }
+                        ?? "not every clock is known: \(silent) did not answer",
+                    remedy: member.clocks.isOn
+                        ? "see each: bramble clock; they come together within a minute"
+                        : "let chrony keep them: bramble clock on",
+                    kind: .refused)
+            }
+        }
+    }
+    func keepClocks(_ request: ClockRequest) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        let note = try await member.database.remember([FactEdit(FactKey.clock, request.on ? Array("on".utf8) : nil)])
+        return NodeChange(
+            name: "clock",
+            done: request.on
+                ? "chrony keeps the clocks of all nodes together; one of them serves the time"
+                : "the clocks are left to each machine; what was written for chrony is taken away", note: note)
+    }
     func mirrors() async throws(APIError) -> [MirrorInfo] {
         let member = try needMember()
         return await member.mirrors.infos(await teller(member))

@@ -40,6 +40,7 @@ final class Member: Sendable {
     let services: ServiceDriver
     let leases: NamedLeases
     let balancing: Balancing
+    let clocks: Clocks
     /// What was measured at ordered moves.
     let lastGaps = Locked<[ServiceName: Double]>([:])
     var meterLoop: EventLoop { loop }
@@ -139,6 +140,7 @@ final class Member: Sendable {
                     member.pulse.learn(facts, isWhole: isWhole)
                     member.mirrors.refresh()
                     member.balancing.refresh()
+                    member.clockChanged(facts)
                 },
                 trust: { encoded in reached.withLock { $0 }?.pulse.post(.trustStored(encoded)) },
                 tookOver: { reached.withLock { $0 }?.tookOver() }))
@@ -153,6 +155,10 @@ final class Member: Sendable {
             received: { peer, frame in
                 if frame.kind == Frame.Kind.replication.rawValue { return database.received(frame.payload, from: peer) }
                 if frame.kind == Frame.Kind.mirror.rawValue { return mirrors.received(frame.payload, from: peer) }
+                if frame.kind == Frame.Kind.clock.rawValue {
+                    reached.withLock { $0 }?.clocks.received(frame.payload, from: peer)
+                    return
+                }
                 guard frame.kind == Frame.Kind.core.rawValue else { return }
                 reached.withLock { $0 }?.pulse.post(.receivedReliably(bytes: frame.payload, from: peer))
             })
@@ -171,6 +177,12 @@ final class Member: Sendable {
         let leases = NamedLeases(
             me: home.identity.id, loop: worker, post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.leases = leases
+        let clocks = Clocks(
+            id: home.identity.id, loop: worker, leases: leases, journal: journal,
+            send: { frame, peer, endpoints in
+                databaseStreams.withLock { $0 }?.send(frame, to: peer, endpoints: endpoints)
+            })
+        self.clocks = clocks
         pulseLoop = EventLoop(name: "pulse")
         pulse = Pulse(
             on: pulseLoop, core: core, sessions: sessions, socket: socket,
@@ -201,6 +213,7 @@ final class Member: Sendable {
                 databasePeers: {
                     database.peersChanged(members: $0, reachable: $1)
                     mirrors.peersChanged($1)
+                    clocks.peersChanged($1)
                 },
                 databaseDiffers: { database.differs($0) },
                 service: { effect in
@@ -265,6 +278,7 @@ final class Member: Sendable {
         await pulse.stop()
         await services.close(isOrderly: isOrderly)
         await balancing.stop()
+        await clocks.stop()
         await mirrors.stop()
         await database.close()
         await streams.stop()
@@ -324,6 +338,12 @@ final class Member: Sendable {
     func streamCounters() async -> StreamCounters { await streams.counters }
 
     // MARK: What the pulse says
+
+    /// What the database says of facts, as far as it is about the clocks.
+    private func clockChanged(_ facts: [StoredFact]) {
+        guard let fact = facts.last(where: { $0.key == FactKey.clock }) else { return }
+        clocks.use(isOn: fact.value.elementsEqual("on".utf8))
+    }
 
     private func noticed(_ notice: ClusterNotice, _ storyteller: Storyteller) {
         if let draft = storyteller.tell(notice) { Task { await journal.record(draft) } }

@@ -166,6 +166,21 @@ extension Member {
                 trouble?.problem ?? "machines on this network are found by multicast DNS", trouble?.remedy ?? "")
         }
 
+        let clocks = await self.clocks.readings(presentation.storyteller)
+        if let trouble = self.clocks.trouble {
+            add("clocks", .warn, "this node's clock is not kept: \(trouble)", "bramble clock")
+        } else if clocks.count > 1 {
+            let far = clocks.filter { abs($0.offsetMs ?? 0) > max(10, $0.errorMs ?? 0) }
+            add(
+                "clocks", far.isEmpty ? .ok : .warn,
+                far.isEmpty
+                    ? "the clocks of \(clocks.count) nodes are within 10 ms of each other, as far as can be measured"
+                    : far.map { "\($0.node)'s clock is off by \(Int($0.offsetMs!.rounded())) ms" }.joined(
+                        separator: ", "),
+                far.isEmpty
+                    ? "" : self.clocks.isOn ? "see chronyc sources there" : "let chrony keep them: bramble clock on")
+        }
+
         checks += await examineMachine()
 
         let figures = await pulse.figures()

@@ -31,6 +31,8 @@ package enum FactKey {
     package static let clusterKeys = "key/"
     /// `approve` or `key`: whether the cluster key alone admits a new node.
     package static let admission = "setting/admit"
+    /// `on`: chrony keeps the clocks of all nodes together.
+    package static let clock = "setting/clock"
     package static func user(_ name: String) -> String { "user/\(name)" }
     package static let users = "user/"
     package static func token(_ name: String) -> String { "token/\(name)" }

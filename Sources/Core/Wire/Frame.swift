@@ -23,6 +23,8 @@ package struct Frame: Equatable, Sendable {
         case tunnelEnd = 9
         /// How the sender's mirrors stand.
         case mirror = 10
+        /// A question about the receiver's clock, or the answer.
+        case clock = 11
     }
     /// Kinds that this version does not know are kept as numbers, and skipped: a newer peer may send them.
     package var kind: UInt16

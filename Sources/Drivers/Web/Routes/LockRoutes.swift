@@ -2,10 +2,43 @@ import BrambleAPI
 import Primitives
 
 extension RouteTable {
+    /// Locks, and the clock.
     static let locks: [Route] = [
         Route("GET", "/v1/locks", "Who holds which lock", gives: [LockInfo].self, about: "The locks") { call in
             try await call.web.service.locks()
         },
+        Route(
+            "GET", "/v1/clock",
+            "The clock of each node, measured now. With “within” it waits until all are within so many milliseconds of each "
+                + "other, and is refused when they are not in time",
+            query: [
+                Route.Parameter(name: "within", about: "Milliseconds", schema: .number),
+                Route.Parameter(name: "wait", about: "Seconds at most, 0 unless said otherwise", schema: .whole),
+            ], answers: [.json(.of([ClockInfo].self), about: "The clocks")]
+        ) { call in
+            let limit = try call.query("within").map { text in
+                guard let limit = Double(text), limit > 0, limit <= 3_600_000 else {
+                    throw APIError(
+                        problem: "“within” must be a number of milliseconds, not “\(text.prefix(40))”",
+                        remedy: "give one like 5", kind: .invalid)
+                }
+                return limit
+            }
+            let wait = try call.query("wait").map { text in
+                guard let seconds = Int(text), (0...600).contains(seconds) else {
+                    throw APIError(
+                        problem: "“wait” must be 0 to 600 seconds, not “\(text.prefix(40))”",
+                        remedy: "give a whole number",
+                        kind: .invalid)
+                }
+                return seconds
+            }
+            return .json(try await call.web.service.clocks(within: limit, wait: .seconds(wait ?? 0)))
+        }.waiting(.seconds(610)),
+        Route(
+            "POST", "/v1/clock", "Let chrony keep the clocks of all nodes together, or leave them alone",
+            takes: ClockRequest.self, gives: NodeChange.self, about: "What was done"
+        ) { call, body in try await call.web.service.keepClocks(body) },
         Route(
             "GET", "/v1/locks/{name}/hold",
             "Wants a lock for as long as the stream is open, and tells how that goes. Through the socket of this machine "

@@ -1,0 +1,156 @@
+import Glibc
+import Logging
+package import Primitives
+package import Processes
+import Reactor
+
+/// chrony, as Debian configures it: two drop-in files of ours, and its own tool to tell it at once. Nothing of the
+/// machine's own configuration is changed; without our files it is as it was.
+package actor ChronyEngine {
+    package enum Role: Equatable, Sendable {
+        /// Gives the others the time: that of its own sources, else of its own clock.
+        case serves
+        case follows(IPAddress)
+        /// Nobody serves now: what there was goes on.
+        case waits
+    }
+    /// What chrony says of itself.
+    package struct Reading: Equatable, Sendable {
+        /// Whom it follows: an address, a name or `local`; nil for nobody.
+        package var source: String?
+        /// The most that it may be wrong, by its own reckoning. Unit: seconds.
+        package var error: Double
+        package var isSynchronized: Bool
+    }
+
+    private let root: String
+    private let spawner: Spawner
+    private let tool = EngineProgram("chronyc", package: "chrony", purpose: "clocks are kept by it")
+    private var applied: (role: Role, members: [IPAddress])?
+
+    /// - Parameter root: `/etc/chrony`, or a directory in its place.
+    package init(root: String = "/etc/chrony", spawner: Spawner) {
+        self.root = root
+        self.spawner = spawner
+    }
+
+    /// Serves at this stratum where there is no source: above all that real sources have, so that those win.
+    private static let orphanStratum = 10
+    private static let mark = "# Written by Bramble: bramble clock off takes it away. Changes here are lost."
+    private var access: String { "\(root)/conf.d/bramble.conf" }
+    private var sources: String { "\(root)/sources.d/bramble.sources" }
+
+    package var isInstalled: Bool { tool.path != nil && Glibc.access("\(root)/conf.d", F_OK) == 0 }
+
+    package func use(_ role: Role, members: [IPAddress]) async throws(EngineFailure) {
+        guard tool.path != nil else { throw tool.missing }
+        guard isInstalled else {
+            throw EngineFailure(
+                problem: "\(root)/conf.d is not there, so chrony would not read what is written there",
+                remedy: "apt install chrony, and keep the line confdir of its chrony.conf")
+        }
+        let members = members.sorted { $0.description < $1.description }
+        guard applied?.role != role || applied?.members != members else { return }
+        var lines = [Self.mark] + members.map { "allow \($0)" }
+        if role == .serves { lines.append("local stratum \(Self.orphanStratum) orphan") }
+        let isAccessNew = try write(lines, to: access)
+        var isSourceNew = false
+        switch role {
+        case .follows(let server):
+            isSourceNew = try write(
+                [Self.mark, "server \(server) iburst minpoll 2 maxpoll 6 prefer"], to: sources)
+        case .serves: isSourceNew = try remove(sources)
+        case .waits: break
+        }
+        // The files are for its next start; a chronyd that runs is told.
+        if isAccessNew {
+            for address in members { await tell(["allow", "\(address)"]) }
+            await tell(role == .serves ? ["local", "stratum", "\(Self.orphanStratum)", "orphan"] : ["local", "off"])
+        }
+        if isSourceNew { await tell(["reload", "sources"]) }
+        applied = (role, members)
+    }
+
+    /// As it was before; a chronyd that runs reads its own configuration again.
+    package func leave() async {
+        applied = nil
+        let hadAccess = (try? remove(access)) ?? false
+        let hadSources = (try? remove(sources)) ?? false
+        guard hadAccess || hadSources else { return }
+        await tell(["reload", "sources"])
+        let manager = EngineProgram("systemctl", package: "systemd", purpose: "chrony is started again with it")
+        do throws(EngineFailure) {
+            _ = try await manager.run(["try-restart", "chrony"], on: spawner)
+        } catch {
+            Log.warning("chrony serves the time until it is started again: systemctl restart chrony")
+        }
+    }
+
+    private func tell(_ words: [String]) async {
+        do throws(EngineFailure) {
+            _ = try await tool.run(words, on: spawner, within: .seconds(5))
+        } catch { Log.warning("chrony was not told at once: \(error.problem). Is it running? systemctl status chrony") }
+    }
+
+    /// Nil where chrony is not there or does not answer.
+    package func reading() async -> Reading? {
+        guard let bytes = try? await tool.run(["-c", "-n", "tracking"], on: spawner, within: .seconds(2)) else {
+            return nil
+        }
+        return Self.reading(of: String(decoding: bytes, as: UTF8.self))
+    }
+
+    /// A line of `chronyc -c tracking`: reference, its name, stratum, time, offset now, last, RMS, frequency, residual, skew,
+    /// root delay, root dispersion, interval, leap status.
+    package static func reading(of line: String) -> Reading? {
+        let fields = line.split(separator: "\n").first?.split(separator: ",", omittingEmptySubsequences: false) ?? []
+        guard fields.count >= 14, let offset = Double(fields[4]), let delay = Double(fields[10]),
+            let dispersion = Double(fields[11])
+        else { return nil }
+        let isSynchronized = fields[13] == "Normal" || fields[13] == "Insert second" || fields[13] == "Delete second"
+        let name = fields[1].isEmpty ? String(fields[0]) : String(fields[1])
+        return Reading(
+            source: !isSynchronized ? nil : fields[0] == "7F7F0101" ? "local" : name,
+            error: abs(offset) + delay / 2 + dispersion, isSynchronized: isSynchronized)
+    }
+
+    // MARK: Files
+
+    /// True when something is different now. What somebody else wrote is left alone.
+    private func write(_ lines: [String], to path: String) throws(EngineFailure) -> Bool {
+        let text = lines.joined(separator: "\n") + "\n"
+        if let there = read(path) {
+            guard there.hasPrefix(Self.mark) else { throw Self.foreign(path) }
+            if there == text { return false }
+        }
+        let new = "\(path).new"
+        let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        let bytes = Array(text.utf8)
+        let isWritten = descriptor >= 0 && Glibc.write(descriptor, bytes, bytes.count) == bytes.count
+        let code = errno
+        if descriptor >= 0 { close(descriptor) }
+        guard isWritten, rename(new, path) == 0 else {
+            throw EngineFailure(
+                problem: "cannot write \(path): \(String(cString: strerror(isWritten ? errno : code)))",
+                remedy: "let systemd start bramble, which may write there, or look at the disk")
+        }
+        return true
+    }
+    private func remove(_ path: String) throws(EngineFailure) -> Bool {
+        guard let there = read(path) else { return false }
+        guard there.hasPrefix(Self.mark) else { throw Self.foreign(path) }
+        return unlink(path) == 0
+    }
+    private static func foreign(_ path: String) -> EngineFailure {
+        EngineFailure(
+            problem: "\(path) was not written by Bramble, so it is left alone", remedy: "give it another name")
+    }
+    private func read(_ path: String) -> String? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 16_384)
+        let count = Glibc.read(descriptor, &bytes, bytes.count)
+        return String(decoding: bytes[..<max(0, count)], as: UTF8.self)
+    }
+}
