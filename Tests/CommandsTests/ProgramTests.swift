@@ -78,7 +78,7 @@ struct ProgramTests {
     /// A line as typed so far, its last word perhaps empty, and what the shell must offer.
     static let lines: [(words: [String], offers: [String])] = [
         (["no"], ["nodes", "node"]),
-        (["node", ""], ["waiting", "add", "remove", "hold", "resume", "drain", "--help"]),
+        (["node", ""], ["waiting", "add", "remove", "label", "hold", "resume", "drain", "--help"]),
         (["nodes", "--sta"], ["--state"]),
         (["nodes", "--state", "su"], ["suspect"]),
         (["nodes", "--state", "=", "a"], ["alive"]),

@@ -1,0 +1,78 @@
+import BrambleAPI
+import Lab
+import Testing
+
+@Suite("clocks", .serialized, .enabled(if: Lab.isAvailable, "no lab: \(Lab.obstacle ?? "")"))
+@LabThread
+struct ClockTests {
+    /// chronyd as Debian configures it, but it never touches this machine's clock.
+    private func startChrony(_ node: BrambleNode) throws {
+        try node.host.require("mkdir", "-m", "750", "-p", "/run/chrony")
+        _ = try node.host.spawn(["chronyd", "-x", "-d", "-u", "root"])
+    }
+    private func clocks(_ node: BrambleNode) -> [ClockInfo] {
+        (try? node.get("/v1/clock", as: [ClockInfo].self)) ?? []
+    }
+
+    @Test("one node serves the time by its lease, the others follow it, and what was written is taken away again")
+    func kept() throws {
+        let cluster = try Cluster("n1", "n2", "n3")
+        for node in cluster.nodes { try startChrony(node) }
+        #expect(try cluster["n2"].cli("clock", "on").succeeded)
+        let sources = "/etc/chrony/sources.d/bramble.sources"
+        let access = "/etc/chrony/conf.d/bramble.conf"
+        let servers = eventually(within: .seconds(20)) { () -> [BrambleNode]? in
+            let serving = cluster.nodes.filter { $0.host.read(access)?.contains("local stratum") ?? false }
+            let following = cluster.nodes.filter { $0.host.read(sources)?.contains("server ") ?? false }
+            return serving.count == 1 && following.count == 2 ? serving : nil
+        }
+        let server = try #require(servers?.first, "\(cluster.logs)")
+        let address = server.host.address
+        for node in cluster.nodes where node !== server {
+            let follows = eventually(within: .seconds(40)) {
+                (try? node.host.run("chronyc", "-c", "-n", "tracking").output)?.contains(address) == true ? true : nil
+            }
+            #expect(follows == true, "\(node.name)\n\(cluster.logs)")
+        }
+        let all = clocks(cluster["n1"])
+        #expect(all.count == 3 && all.filter(\.serves).map(\.node) == [server.name], "\(all)")
+        #expect(all.allSatisfy { abs($0.offsetMs ?? 1000) <= max(5, $0.errorMs ?? 0) }, "one kernel, one clock: \(all)")
+        let within = try cluster["n1"].cli(["clock", "--within", "200", "--wait", "10"], within: .seconds(20))
+        #expect(within.succeeded, "\(within)")
+        #expect(try cluster["n3"].cli("clock", "off").succeeded)
+        let isGone = eventually(within: .seconds(15)) {
+            cluster.nodes.allSatisfy { !$0.host.exists(sources) && !$0.host.exists(access) } ? true : nil
+        }
+        #expect(isGone == true, "\(cluster.logs)")
+    }
+
+    @Test("a clock that is off by seconds is measured as such, and a workload that waits for equal clocks is refused")
+    func shifted() throws {
+        let cluster = try Cluster("n1", "n2", started: false)
+        try cluster["n1"].start()
+        try cluster["n2"].start(
+            environment: ["LD_PRELOAD": BrambleNode.clockShifter, "LAB_CLOCK_SHIFT": "3"])
+        #expect(cluster.agree(alive: ["n1", "n2"]))
+        let seen = eventually(within: .seconds(10)) {
+            clocks(cluster["n1"]).first { $0.node == "n2" && $0.offsetMs != nil }
+        }
+        let offset = try #require(seen?.offsetMs, "\(cluster.logs)")
+        #expect(abs(offset - 3000) < 200, "\(offset)")
+        let refused = try cluster["n1"].cli("clock", "--within", "100")
+        #expect(refused.status == 1 && refused.errors.contains("may differ by"), "\(refused)")
+        let doctor = try cluster["n1"].cli("doctor")
+        #expect(doctor.output.contains("n2's clock is off by"), "\(doctor)")
+    }
+
+    @Test("a file of somebody else's in our place is left alone, and said")
+    func foreign() throws {
+        let cluster = try Cluster("n1")
+        try cluster["n1"].host.write("# mine\n", to: "/etc/chrony/conf.d/bramble.conf")
+        #expect(try cluster["n1"].cli("clock", "on").succeeded)
+        let said = eventually(within: .seconds(10)) {
+            cluster["n1"].event("failed", "clock").flatMap { $0.text.contains("left alone") ? $0 : nil }
+        }
+        #expect(said != nil, "\(cluster.logs)")
+        #expect(cluster["n1"].host.read("/etc/chrony/conf.d/bramble.conf") == "# mine\n")
+    }
+}
