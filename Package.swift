@@ -73,7 +73,9 @@ let package = Package(
         driver("Storage", ["Primitives", "Wire", "Replication", "Logging", "Reactor", "CSQLite"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "Processes", "CLinux"]),
-        driver("Engines", ["Primitives", "Wire", "Mirrors", "Balancers", "Services", "Logging", "Reactor", "Processes", "CLinux"]),
+        driver(
+            "Engines",
+            ["Primitives", "Wire", "Mirrors", "Balancers", "Services", "Logging", "Reactor", "Processes", "CLinux"]),
         driver(
             "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
             excluding: ["Pages", "embed-pages"]),
@@ -88,7 +90,8 @@ let package = Package(
                 "YAML",
                 "Transport",
                 "Discovery",
-                "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Processes", "Web", "BrambleAPI", "CLinux", "Replication",
+                "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Processes", "Web", "BrambleAPI", "CLinux",
+                "Replication",
                 "Storage",
             ], path: "Sources/App/Daemon"),
         library("Importers", ["Primitives", "Services"], path: "Sources/App/Importers"),

@@ -10,7 +10,8 @@ struct AnsibleTests {
     )
     func launch() throws {
         let cluster = try Cluster("n1", "n2")
-        #expect(try cluster["n2"].cli("node", "label", "n1", "role=web", "rack=a").succeeded)
+        let label = try cluster["n2"].cli("node", "label", "n1", "role=web", "rack=a")
+        #expect(label.succeeded, "\(label)")
         let labelled = eventually(within: .seconds(10)) {
             (try? cluster["n1"].nodes())?.first { $0.name == "n1" && $0.labels["role"] == "web" }
         }

@@ -98,7 +98,8 @@ extension FakeCluster {
     }
     package func clocks(within limit: Double?, wait: Duration) async throws(APIError) -> [ClockInfo] {
         [
-            ClockInfo(node: "serv1", offsetMs: 0, errorMs: 0, source: "192.53.103.108", synchronized: true, serves: true),
+            ClockInfo(
+                node: "serv1", offsetMs: 0, errorMs: 0, source: "192.53.103.108", synchronized: true, serves: true),
             ClockInfo(node: "serv2", offsetMs: -0.21, errorMs: 0.4, source: "192.168.1.11", synchronized: true),
             ClockInfo(node: "serv4", offsetMs: nil, errorMs: nil, source: nil, synchronized: false),
         ]

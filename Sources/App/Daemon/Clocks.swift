@@ -24,6 +24,9 @@ final class Clocks: Sendable {
         var server: NodeID?
         var trouble: String?
         var tools: (loop: EventLoop, engine: ChronyEngine)?
+        /// What chrony said last, and since when it is not asked again.
+        var reading: ChronyEngine.Reading?
+        var readAt = Instant.zero
     }
     /// How long an answer may take; a node on the same network has answered after a millisecond.
     private static let patience = Duration.seconds(1)
@@ -72,20 +75,21 @@ final class Clocks: Sendable {
         }
         message.came = now
         let addresses = state.withLock { $0.addresses[peer] ?? [] }
-        Task {
-            let own = await self.own()
-            message.source = own.source ?? ""
-            message.error = own.error.map { Int64($0 * 1e9) }
-            message.isSynchronized = own.isSynchronized
-            message.went = SystemClock.wallNanoseconds
-            self.send(Frame(.clock, payload: message.encoded), peer, addresses)
-        }
+        // At once, with what chrony said last: the time that passes here is not counted, but it is waited for.
+        let own = own()
+        message.source = own.source ?? ""
+        message.error = own.error.map { Int64(($0 * 1e9).rounded()) }
+        message.isSynchronized = own.isSynchronized
+        message.went = SystemClock.wallNanoseconds
+        send(Frame(.clock, payload: message.encoded), peer, addresses)
+        askChrony()
     }
 
     /// Of every node that can be reached, and ours; the others ask nobody and are known as such.
     func readings(_ storyteller: Storyteller) async -> [ClockInfo] {
         let (peers, server) = state.withLock { ($0.addresses, $0.isOn ? $0.server : nil) }
-        let own = await own()
+        await read()
+        let own = own()
         var infos = [
             ClockInfo(
                 node: storyteller.name(id), offsetMs: 0, errorMs: 0, source: own.source,
@@ -154,8 +158,8 @@ final class Clocks: Sendable {
     }
 
     /// By chrony where it answers, else by what the kernel was told.
-    private func own() async -> (source: String?, error: Double?, isSynchronized: Bool) {
-        if let reading = await tools().engine.reading() {
+    private func own() -> (source: String?, error: Double?, isSynchronized: Bool) {
+        if let reading = state.withLock({ $0.reading }) {
             return (reading.source, reading.error, reading.isSynchronized)
         }
         var microseconds = 0
@@ -163,6 +167,21 @@ final class Clocks: Sendable {
         case 1: return ("NTP", Double(microseconds) / 1e6, true)
         default: return (nil, nil, false)
         }
+    }
+
+    /// A program is started for it, so not more often than people look.
+    private static let rereads = Duration.seconds(2)
+    private func askChrony() {
+        let isDue = state.withLock { state in
+            guard !state.isStopped, SystemClock.now >= state.readAt + Self.rereads else { return false }
+            state.readAt = SystemClock.now
+            return true
+        }
+        if isDue { Task { await self.read() } }
+    }
+    private func read() async {
+        let reading = await tools().engine.reading()
+        state.withLock { ($0.reading, $0.readAt) = (reading, SystemClock.now) }
     }
 
     private func tools() -> (loop: EventLoop, engine: ChronyEngine) {

@@ -108,6 +108,7 @@ private final class Recording: Decoder {
         // Types whose own decoding tells nothing, or asks for a value that we cannot invent.
         if type == JSONValue.self { return (JSONValue.null as! T, .anything) }
         if type == [String: JSONValue].self { return ([String: JSONValue]() as! T, .map(.anything)) }
+        if type == [String: String].self { return ([String: String]() as! T, .map(.text(choices: []))) }
         if type == SQLValue.self { return (SQLValue.null as! T, .anything) }
         if type == [String: SQLValue].self { return ([String: SQLValue]() as! T, .map(.anything)) }
         if let cases = type as? any CaseIterable.Type, let (first, names) = choices(cases), let value = first as? T {
