@@ -54,6 +54,6 @@ public struct LockNews: Codable, Equatable, Sendable {
 
 /// Gives a lock back: whatever it protected has ended.
 public struct LockRelease: Codable, Equatable, Sendable {
-    public var epoch: UInt64
-    public init(epoch: UInt64) { self.epoch = epoch }
+    public var epoch: Int64
+    public init(epoch: UInt64) { self.epoch = Int64(clamping: epoch) }
 }

@@ -50,7 +50,7 @@ extension RouteTable {
             "POST", "/v1/locks/{name}/release", "Give a lock back, once what it protected has ended",
             takes: LockRelease.self, gives: LockInfo.self, about: "How it is then"
         ) { call, body in
-            try await call.web.service.release(lock: call.parameter("name"), epoch: body.epoch)
+            try await call.web.service.release(lock: call.parameter("name"), epoch: UInt64(clamping: body.epoch))
         },
     ]
 }
