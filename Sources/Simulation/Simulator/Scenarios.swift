@@ -6,7 +6,8 @@ extension Scenario {
     package static let all: [Scenario] = membership + databases
 
     static let membership: [Scenario] = [
-        steady, crash, massCrash, partition, pauses, awakening, loss, oneWay, flapping, blackHole, restart, churn, clocks,
+        steady, crash, massCrash, partition, pauses, awakening, loss, oneWay, flapping, blackHole, restart, churn,
+        clocks,
         blackout,
         unplugged, everything,
     ]
