@@ -41,12 +41,14 @@ struct PlantedBugTests {
         var seconds: Double
         /// So many seeds may find nothing; the one after must.
         var patience: Int
-        var testDescription: String { "\(bug.rawValue) by \(scenario)" }
+        var testDescription: String { "\(bug.rawValue) by \(scenario), \(nodes) nodes" }
     }
     static let hunts = [
-        // With more nodes, those that did not pause outvote the one that did, and where most paused they take themselves for
-        // cut off at first (docs/decisions/0016-lone-observers.md): about one seed in five finds it with three.
+        // About one seed in five with three nodes; in larger clusters most have to wake at once
+        // (docs/decisions/0037-awakening.md): five of twelve seeds with five nodes, all of twelve with seven.
         Hunt(bug: .noAttendedClock, scenario: "pauses", nodes: 3, seconds: 15, patience: 40),
+        Hunt(bug: .noAttendedClock, scenario: "awakening", nodes: 5, seconds: 60, patience: 25),
+        Hunt(bug: .noAttendedClock, scenario: "awakening", nodes: 7, seconds: 60, patience: 5),
         Hunt(bug: .singleObserverVerdict, scenario: "black-hole", nodes: 4, seconds: 15, patience: 6),
         Hunt(bug: .failedNodesForgotten, scenario: "partition", nodes: 4, seconds: 15, patience: 6),
         Hunt(bug: .incarnationNotMonotone, scenario: "everything", nodes: 5, seconds: 30, patience: 20),

@@ -6,7 +6,8 @@ extension Scenario {
     package static let all: [Scenario] = membership + databases
 
     static let membership: [Scenario] = [
-        steady, crash, massCrash, partition, pauses, loss, oneWay, flapping, blackHole, restart, churn, clocks,
+        steady, crash, massCrash, partition, pauses, awakening, loss, oneWay, flapping, blackHole, restart, churn,
+        clocks,
         blackout,
         unplugged, everything,
     ]
@@ -66,6 +67,31 @@ extension Scenario {
                     let step = draft.duration(.seconds(-3), .seconds(3))
                     draft.add(.wallClockStep(node, step), at: moment + length / 2)
                 }
+            }
+        }
+    }
+
+    /// What a pause must not count for, at its most tempting: most observers wake at one moment and hear each other well again,
+    /// but somebody who ran all the time badly, though well enough.
+    static let awakening = Scenario(
+        name: "awakening",
+        summary: "most nodes stand still and wake together, while a quarter of what the others say and hear is lost",
+        length: .seconds(60)
+    ) { draft in
+        for moment in draft.moments(every: .milliseconds(2500), to: .seconds(4)) {
+            let sleepers = draft.someNodes(draft.nodes / 2 + draft.chance.below(max(1, (draft.nodes - 1) / 2)) + 1)
+                .prefix(draft.nodes - 1)
+            let length = draft.duration(.milliseconds(800), .milliseconds(2200))
+            let pause: Pause = draft.chance.chance(0.5) ? .stopped : .suspended
+            for node in 0..<draft.nodes {
+                guard !sleepers.contains(node) else {
+                    draft.add(.pause(node, for: length + draft.duration(.zero, .milliseconds(20)), pause), at: moment)
+                    continue
+                }
+                let (bad, good) = (Weather.tolerableLoss, 0.0)
+                draft.add(
+                    .loss(ingress: bad, egress: bad, at: node), until: .loss(ingress: good, egress: good, at: node),
+                    at: moment, for: length + .seconds(1))
             }
         }
     }

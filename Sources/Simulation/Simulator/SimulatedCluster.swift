@@ -651,15 +651,24 @@ package final class SimulatedCluster {
         return Set(ours.map(\.newestKey.secret)).count > 1
     }
 
-    /// Never let in before the key changed: it needs the new one carried to it. A node that was removed lets nobody in, also
-    /// where it does not know yet: with the old key it could make as many members as it likes.
-    private func isLockedOut(_ machine: SimulatedMachine) -> Bool {
-        let others = machines.filter {
-            $0.number != machine.number && $0.clusterSecret == machine.clusterSecret && !$0.isRemoved
-        }
-        guard others.contains(where: { $0.newestKey.version > machine.newestKey.version }) else { return false }
-        return !others.contains { other in
-            other.record(of: machine.id) != nil || other.disk.members.contains { $0.id == machine.id }
+    /// Who was never let in before the key changed: it needs the new one carried to it. Whoever has the newest key brings it
+    /// to those that it knows as members, and these to those that they know. A group of newcomers that only know each
+    /// other stays outside as one that knows nobody does. A node that was removed lets nobody in, also where it does not
+    /// know yet: with the old key it could make as many members as it likes.
+    private func settleLockedOut() {
+        for cluster in Dictionary(grouping: machines, by: \.clusterSecret).values {
+            let newest = cluster.lazy.filter { !$0.isRemoved }.map(\.newestKey.version).max() ?? 0
+            var isIn = Set(cluster.lazy.filter { $0.newestKey.version >= newest }.map(\.number))
+            var carriers = cluster.filter { isIn.contains($0.number) && !$0.isRemoved }
+            while let carrier = carriers.popLast() {
+                let known = cluster.filter { machine in
+                    carrier.record(of: machine.id) != nil || carrier.disk.members.contains { $0.id == machine.id }
+                }
+                for machine in known where isIn.insert(machine.number).inserted && !machine.isRemoved {
+                    carriers.append(machine)
+                }
+            }
+            for machine in cluster { machine.isLockedOut = !isIn.contains(machine.number) }
         }
     }
 
@@ -714,7 +723,7 @@ package final class SimulatedCluster {
     private func sample() {
         if scenario.spares > 0, hasHealed {
             settleRemovals()
-            for machine in machines { machine.isLockedOut = isLockedOut(machine) }
+            settleLockedOut()
         }
         for index in checkers.indices { report(checkers[index].claim, checkers[index].sampled(in: self)) }
         let areAllStarted = now.nanoseconds > Self.startsWithin.nanoseconds
