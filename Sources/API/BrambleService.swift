@@ -31,6 +31,8 @@ public protocol BrambleService: Sendable {
 
     /// Carries out the statements in one transaction: all or none.
     func execute(_ request: SQLRequest) async throws(APIError) -> SQLAnswer
+    /// Where `execute` does its work: a task that prefers this executor saves changes of thread. Nil where that gains nothing.
+    func executor(forReading: Bool) -> (any TaskExecutor)?
     /// Changes of one table from now on, or since a token. A reader that falls behind is told to `resync`, and the stream
     /// goes on; it ends when the node stops, or the table can no longer be watched.
     func watch(_ table: String, since token: String?) async throws(APIError) -> AsyncStream<WatchMessage>
@@ -89,4 +91,8 @@ public protocol BrambleService: Sendable {
     func createToken(_ name: String) async throws(APIError) -> NewToken
     /// A note like that of `setPassword`.
     func revokeToken(_ name: String) async throws(APIError) -> String
+}
+
+extension BrambleService {
+    public func executor(forReading: Bool) -> (any TaskExecutor)? { nil }
 }

@@ -445,6 +445,10 @@ final class ClusterService: BrambleService {
     func execute(_ request: SQLRequest) async throws(APIError) -> SQLAnswer {
         try await needMember().database.execute(request)
     }
+    func executor(forReading: Bool) -> (any TaskExecutor)? {
+        guard let database = member?.database else { return nil }
+        return forReading ? database.readLoop : database.loop
+    }
     func watch(_ table: String, since token: String?) async throws(APIError) -> AsyncStream<WatchMessage> {
         try await needMember().database.watch(table, since: token)
     }

@@ -31,6 +31,9 @@ actor Database {
     private static let inboxLimit = 32 << 20
     private static let tickInterval = Duration.milliseconds(100)
     private static let hashInterval = Duration.milliseconds(20)
+    /// A disk that synced so often within so long is not waited for on another thread.
+    private static let quickSync = Duration.milliseconds(2)
+    private static let quickSyncs = 200
     /// Writes that are committed together, at most.
     private static let largestGroup = 128
     /// Writes that wait for their confirmation.
@@ -57,7 +60,10 @@ actor Database {
     /// Reads on a thread of its own, so that a long question holds up nobody who writes.
     let readLoop = EventLoop(name: "database-read")
     nonisolated let reader = Reading()
+    nonisolated let readable = Locked(Readable())
     private var isSyncing = false
+    /// How many syncs in a row were quick.
+    private var quickInARow = 0
     /// Counts openings, so that a sync of an earlier one is not taken for one of this.
     private var life = 0
     private var isTurnScheduled = false
@@ -91,6 +97,12 @@ actor Database {
         var messagesDropped: UInt64 = 0
         /// The worst since the last time anybody asked. Unit: milliseconds.
         var worstSyncMs = 0.0
+    }
+    /// What whoever only reads has to know of this thread.
+    struct Readable {
+        /// The latest change that a reader sees, or one before it; nil when there is nothing to read yet.
+        var token: UInt64?
+        var reads: UInt64 = 0
     }
     private struct Inbox {
         var bytes = 0
@@ -175,6 +187,7 @@ actor Database {
                 try replica.store.close()
             } catch { Log.error("the database was not closed cleanly: \(error.problem). \(error.remedy)") }
         }
+        readable.withLock { $0.token = nil }
         replica = nil
         logSync = nil
         giveUpWaiting()
@@ -194,6 +207,7 @@ actor Database {
 
     /// A snapshot or a backup is in the place of the file now.
     private func fileReplaced() {
+        readable.withLock { $0.token = nil }
         life += 1
         forgetTold()
         isSyncing = false
@@ -211,6 +225,7 @@ actor Database {
     private func reopen(because error: StoreError) {
         guard !isStopped else { return }
         Log.error("the database is opened anew: \(error.problem)")
+        readable.withLock { $0.token = nil }
         replica = nil
         logSync = nil
         closedBecause = error
@@ -308,6 +323,7 @@ actor Database {
         // While the disk is busy writes are collected: one commit, one message to each peer and one sync for all of them.
         let isCollecting = isSyncing && replica.collected < Self.largestGroup
         replica.flush(isCollecting: isCollecting, now: now, wall: wall)
+        tellReaders()
         carryOut(replica.takeOutputs())
         beginSyncIfNeeded()
         if !replica.isJoining, !joining.isEmpty {
@@ -315,6 +331,13 @@ actor Database {
             joining = []
         }
         tellHash()
+    }
+
+    /// Before anybody is answered. What is collected is not committed, and no reader sees it.
+    private func tellReaders() {
+        guard let replica, replica.collected == 0 else { return }
+        let token = replica.isJoining ? nil : replica.store.latestNotice
+        readable.withLock { $0.token = token }
     }
 
     /// Not after every write: heartbeats, which carry it, are far fewer. The tick tells what was left out here.
@@ -359,16 +382,17 @@ actor Database {
     }
 
     private func beginSyncIfNeeded() {
-        guard !isSyncing, let replica, replica.needsSync, let logSync else { return }
+        guard !isSyncing, let replica, replica.isSyncDue(now), let logSync else { return }
         isSyncing = true
         let reached = replica.beginSync()
         let (life, began) = (life, now)
+        // A client alone would pay for two changes of thread, more than the sync itself takes. With more of them the next
+        // group is prepared meanwhile; and a disk that was slow lately must not hold up what peers send.
+        if expected.count <= 1, quickInARow >= Self.quickSyncs {
+            return syncEnded(logSync.result(), reached, life: life, began: began)
+        }
         syncLoop.perform { [weak self] in
-            let result: Result<Void, StoreError>
-            do throws(StoreError) {
-                try logSync.sync()
-                result = .success(())
-            } catch { result = .failure(error) }
+            let result = logSync.result()
             guard let self else { return }
             loop.perform { self.assumeIsolated { $0.syncEnded(result, reached, life: life, began: began) } }
         }
@@ -378,7 +402,9 @@ actor Database {
         guard life == self.life, let replica else { return }
         isSyncing = false
         counters.syncs += 1
-        counters.worstSyncMs = max(counters.worstSyncMs, (now - began).milliseconds)
+        let took = now - began
+        counters.worstSyncMs = max(counters.worstSyncMs, took.milliseconds)
+        quickInARow = took <= Self.quickSync ? quickInARow + 1 : 0
         switch result {
         case .success:
             diskTrouble = nil
@@ -435,6 +461,10 @@ actor Database {
     /// For `/metrics`; reading it starts a new measurement of the worst sync.
     func takeCounters() -> Counters {
         counters.messagesDropped = inbox.withLock { $0.dropped }
+        counters.reads += readable.withLock { readable in
+            defer { readable.reads = 0 }
+            return readable.reads
+        }
         defer { counters.worstSyncMs = 0 }
         return counters
     }

@@ -31,26 +31,42 @@ extension Database {
         return try needReplica()
     }
 
-    func execute(_ request: SQLRequest) async throws(APIError) -> BrambleAPI.SQLAnswer {
-        let replica = try await needComplete()
+    private func waitUntilComplete() async throws(APIError) { _ = try await needComplete() }
+
+    nonisolated func execute(_ request: SQLRequest) async throws(APIError) -> BrambleAPI.SQLAnswer {
         let statements = request.statements.map { Storage.SQLStatement($0.statement, ($0.params ?? []).map(\.stored)) }
-        // Over a connection that only reads, on a thread of its own: a long question holds up nobody who writes. It begins
-        // after whatever was answered before, so a caller reads what it wrote.
-        if request.isReadOnly || Store.onlyReads(statements) {
-            count(reads: 1)
-            let (reader, path, limit) = (reader, path, request.rowLimit)
-            // Of before: what happens while it is read is seen again by a watch, never missed.
-            let token = token
-            let result = await readLoop.run { () -> Result<Storage.SQLAnswer, StoreError> in
-                do throws(StoreError) {
-                    return .success(try reader.query(statements, rowLimit: limit, path: path))
-                } catch { return .failure(error) }
-            }
-            switch result {
-            case .success(let answer): return shown(answer, durability: nil, note: "", token: token)
-            case .failure(let error): throw explained(error)
-            }
+        guard request.isReadOnly || Store.onlyReads(statements) else { return try await write(statements, request) }
+        if readable.withLock({ $0.token }) == nil { try await waitUntilComplete() }
+        // Of before: what happens while it is read is seen again by a watch, never missed.
+        let before = readable.withLock { readable in
+            readable.reads += 1
+            return readable.token ?? 0
         }
+        let token = String(before, radix: 36)
+        switch await read(statements, rowLimit: request.rowLimit) {
+        case .success(let answer): return shown(answer, durability: nil, note: "", token: token)
+        case .failure(let error): throw explained(error)
+        }
+    }
+
+    /// Over a connection that only reads, on a thread of its own: a long question holds up nobody who writes. It begins
+    /// after whatever was answered before, so a caller reads what it wrote.
+    private nonisolated func read(
+        _ statements: [Storage.SQLStatement], rowLimit: Int
+    ) async -> Result<Storage.SQLAnswer, StoreError> {
+        let (reader, path) = (reader, path)
+        let query = { @Sendable () -> Result<Storage.SQLAnswer, StoreError> in
+            do throws(StoreError) {
+                return .success(try reader.query(statements, rowLimit: rowLimit, path: path))
+            } catch { return .failure(error) }
+        }
+        return readLoop.isOnLoop ? query() : await readLoop.run(query)
+    }
+
+    private func write(
+        _ statements: [Storage.SQLStatement], _ request: SQLRequest
+    ) async throws(APIError) -> BrambleAPI.SQLAnswer {
+        let replica = try await needComplete()
         guard !isFull else {
             throw APIError(
                 problem: "too many writes wait for their confirmation", remedy: "try again in a moment", kind: .tooMany)
@@ -93,7 +109,7 @@ extension Database {
         }
     }
 
-    private func shown(
+    private nonisolated func shown(
         _ answer: Storage.SQLAnswer, durability: WriteDurability?, note: String, token: String
     ) -> BrambleAPI.SQLAnswer {
         let results = answer.results.map { result in
@@ -104,7 +120,7 @@ extension Database {
         return BrambleAPI.SQLAnswer(results: results, durability: durability, note: note, token: token)
     }
 
-    func explained(_ error: StoreError) -> APIError {
+    nonisolated func explained(_ error: StoreError) -> APIError {
         let kind: APIError.Kind =
             switch error.kind {
             case .statement, .unusable: .invalid

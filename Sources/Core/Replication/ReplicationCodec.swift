@@ -24,11 +24,11 @@ package enum ReplicationCodec {
             writer.integer(state.wall)
             writer.integer(UInt8(wantsReply ? 1 : 0))
             writer.vector(state.vector)
-        case .records(let records, let epoch, let answer):
+        case .records(let records, let epoch, let answer, let isAwaited):
             writer.integer(Kind.records.rawValue)
             writer.epoch(epoch)
             writer.integer(UInt8(answer.map { $0.isBelowFloor ? 2 : 1 } ?? 0))
-            writer.integer(answer?.number ?? 0)
+            writer.integer(answer?.number ?? (isAwaited ? 0 : 1))
             writer.list(records) { $0.record($1) }
         case .pull(let number, let wants, let budget):
             writer.integer(Kind.pull.rawValue)
@@ -96,13 +96,14 @@ package enum ReplicationCodec {
             let epoch = try reader.epoch()
             let form: UInt8 = try reader.integer()
             let number: UInt32 = try reader.integer()
-            guard form <= 2 else { throw .malformed }
+            guard form <= 2, form > 0 || number <= 1 else { throw .malformed }
             let answer = form == 0 ? nil : PullAnswer(number: number, isBelowFloor: form == 2)
             let records = try reader.list(limit: maximumRecords) {
                 (reader: inout ByteReader) throws(ByteReader.Failure) in
                 try reader.record()
             }
-            message = .records(records, epoch: epoch, answer: answer)
+            message = .records(
+                records, epoch: epoch, answer: answer, isAwaited: form > 0 || number == 0)
         case .pull:
             let number: UInt32 = try reader.integer()
             let budget: UInt32 = try reader.integer()

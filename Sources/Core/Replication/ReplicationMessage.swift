@@ -4,8 +4,9 @@ package import Primitives
 package enum ReplicationMessage: Equatable, Sendable {
     /// "This is what I have." Sent when a peer comes up, when hashes differ, and as an answer.
     case state(ReplicaState, wantsReply: Bool)
-    /// Records right after their commit, or those of an answer to a pull.
-    case records([LogRecord], epoch: DatabaseEpoch, answer: PullAnswer?)
+    /// Records right after their commit, or those of an answer to a pull. Unless somebody waits for them to be on
+    /// another disk (`isAwaited`), the receiver may sync them a little later, with others that come.
+    case records([LogRecord], epoch: DatabaseEpoch, answer: PullAnswer?, isAwaited: Bool = true)
     /// "Send me what follows these, in this order, about so many bytes."
     case pull(number: UInt32, wants: [Want], budget: UInt32)
     /// "These are on my disk": to the node that wrote them, at once after the sync.

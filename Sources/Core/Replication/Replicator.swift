@@ -231,7 +231,7 @@ package struct Replicator: Sendable {
         }
         switch message {
         case .state(let state, let wantsReply): hear(state, from: peer, wantsReply: wantsReply)
-        case .records(let records, let epoch, let answer):
+        case .records(let records, let epoch, let answer, _):
             if isOurs(epoch, peer) { take(records, from: peer, answer: answer) }
         case .pull(let number, let wants, let budget):
             effects.append(
@@ -382,19 +382,21 @@ package struct Replicator: Sendable {
         let batch = outgoing
         outgoing = []
         outgoingBytes = 0
+        let isAwaited = isFlooding || isWaitingForOthers
         for peer in peersInOrder {
             var portion: [LogRecord] = []
             var size = 0
             for (record, except) in batch where except != peer && isForOthers(record, peer) {
                 if size + record.body.count > config.pushBudget, !portion.isEmpty {
-                    send(.records(portion, epoch: epoch, answer: nil), to: peer)
+                    send(.records(portion, epoch: epoch, answer: nil, isAwaited: isAwaited), to: peer)
                     portion = []
                     size = 0
                 }
                 portion.append(record)
                 size += record.body.count + 32
             }
-            if !portion.isEmpty { send(.records(portion, epoch: epoch, answer: nil), to: peer) }
+            guard !portion.isEmpty else { continue }
+            send(.records(portion, epoch: epoch, answer: nil, isAwaited: isAwaited), to: peer)
         }
         return takeEffects()
     }
@@ -438,6 +440,8 @@ package struct ReplicatorConfig: Equatable, Sendable {
     package var farFuture: Duration = .seconds(60)
     /// A write that nobody confirms for so long is answered as what it is by then.
     package var confirmTimeout: Duration = .seconds(5)
+    /// Records of others that nobody waits for are synced after so long: one sync and one acknowledgement for all of them.
+    package var lazySync: Duration = .milliseconds(50)
     /// A new database that finds nobody in this time is complete.
     package var joinPatience: Duration = .seconds(3)
     /// A record that nobody here can read is asked for again after at most so long: an update may have come.

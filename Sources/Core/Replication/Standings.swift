@@ -103,6 +103,11 @@ extension Replicator {
     }
     private var othersForMajority: Int { members.count / 2 }
 
+    /// Somebody waits for another disk than ours. Of records that are passed on it is not known.
+    var isWaitingForOthers: Bool {
+        [.one, .majority].contains { waits[$0].map { !$0.isEmpty } ?? false }
+    }
+
     mutating func settleWaits() {
         guard waits.values.contains(where: { !$0.isEmpty }) else { return }
         let local = config.plantedBug == .acknowledgesBeforeSync ? vector[own] : synced[own]

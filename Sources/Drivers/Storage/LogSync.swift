@@ -24,6 +24,10 @@ package final class LogSync: Sendable {
     }
     deinit { Glibc.close(file) }
 
+    package func result() -> Result<Void, StoreError> {
+        do throws(StoreError) { return .success(try sync()) } catch { return .failure(error) }
+    }
+
     /// After an error nothing is known of what is on the disk: the caller stops and opens the store anew.
     package func sync() throws(StoreError) {
         while fdatasync(file) != 0 {

@@ -27,7 +27,11 @@ package final class Replica {
     private var lastTicket: UInt64
     private var offered: Offered?
     /// Something was committed or applied that no sync has covered.
-    package private(set) var needsSync = false
+    package var needsSync: Bool { syncBy != nil }
+    /// When that has to be on the disk; nil when nothing is left.
+    private var syncBy: Instant?
+    /// Somebody waits for what is being received.
+    private var isAwaited = true
     private var lastDigest: (vector: VersionVector, digest: UInt64)?
     /// Made, and not committed yet.
     private var group: [(record: LogRecord, number: UInt64, durability: Durability)] = []
@@ -53,7 +57,7 @@ package final class Replica {
         replicator = Replicator(
             id: id, origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
             isFresh: store.vector.isEmpty, config: config, chance: chance, now: now, wall: wall)
-        needsSync = !store.vector.isEmpty
+        syncBy = store.vector.isEmpty ? nil : now
     }
 
     package func takeOutputs() -> [Output] {
@@ -115,7 +119,7 @@ package final class Replica {
     private func written(
         _ record: LogRecord, _ number: UInt64, _ durability: Durability, now: Instant, wall: Int64
     ) {
-        needsSync = true
+        syncSoon(now)
         if record.origin != replicator.own {
             carryOut(replicator.originTaken(record.origin, now: now, wall: wall), now, wall)
         }
@@ -136,7 +140,7 @@ package final class Replica {
         endGroup(now, wall)
         try store.restore(from: path, wall: replicator.wallForWriting(wall, now: now))
         offered = nil
-        needsSync = true
+        syncSoon(now)
         outputs.append(.reopened)
         carryOut(
             replicator.restored(
@@ -151,7 +155,9 @@ package final class Replica {
         guard let message = try? ReplicationCodec.decode(bytes) else { return replicator.receivedNonsense() }
         // What others have synced says nothing about what is not committed here yet; it may go on being collected.
         if case .synced = message {} else { endGroup(now, wall) }
+        if case .records(_, _, _, let isAwaited) = message { self.isAwaited = isAwaited }
         carryOut(replicator.received(message, from: peer, now: now, wall: wall), now, wall)
+        isAwaited = true
     }
 
     package func peersChanged(members: [NodeID], reachable: [NodeID], now: Instant, wall: Int64) {
@@ -186,7 +192,7 @@ package final class Replica {
 
     /// What a sync that begins now will make safe.
     package func beginSync() -> VersionVector {
-        needsSync = false
+        syncBy = nil
         return replicator.vector
     }
     package func syncEnded(_ reached: VersionVector, now: Instant, wall: Int64) {
@@ -194,7 +200,9 @@ package final class Replica {
         let known = VersionVector(reached.heads.filter { $0.value <= replicator.vector[$0.key] })
         carryOut(replicator.syncedHere(known, now: now, wall: wall), now, wall)
     }
-    package func syncFailed() { needsSync = true }
+    /// Whether one has to begin: at once for what somebody waits for, within `lazySync` and a tick for the rest.
+    package func isSyncDue(_ now: Instant) -> Bool { syncBy.map { $0 <= now } ?? false }
+    private func syncSoon(_ deadline: Instant) { syncBy = syncBy.map { min($0, deadline) } ?? deadline }
 
     // MARK: Effects
 
@@ -216,7 +224,7 @@ package final class Replica {
             case .renewOrigin:
                 attempt { () throws(StoreError) in
                     try store.takeNewOrigin()
-                    needsSync = true
+                    syncSoon(now)
                 }
                 carryOut(replicator.originTaken(store.origin, now: now, wall: wall), now, wall)
             case .answer(let ticket, let confirmation):
@@ -255,7 +263,7 @@ package final class Replica {
         let after = store.vector
         let applied = records.filter { $0.sequence <= after[$0.origin] && $0.sequence > before[$0.origin] }
         if !applied.isEmpty {
-            needsSync = true
+            syncSoon(isAwaited ? now : now + replicator.config.lazySync)
             outputs.append(.changed)
         }
         carryOut(replicator.applied(applied, of: records, from: peer, now: now, wall: wall), now, wall)
@@ -349,7 +357,7 @@ package final class Replica {
             try store.finishInstall(keepingUnsent: keepsOwn, wall: wall)
         } catch { return failInstall(error, now, wall) }
         offered = nil
-        needsSync = true
+        syncSoon(now)
         outputs.append(.reopened)
         carryOut(
             replicator.installed(

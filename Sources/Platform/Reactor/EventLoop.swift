@@ -59,7 +59,8 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         wakeup = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
         precondition(epoll >= 0 && wakeup >= 0, "the kernel refuses epoll or eventfd: too many open files")
         sem_init(running, 0, 0)
-        var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: 0))
+        // Edge-triggered, and so never read: a wake-up is one call of the kernel less.
+        var event = epoll_event(events: EPOLLIN.rawValue | EPOLLET.rawValue, data: epoll_data_t(u64: 0))
         epoll_ctl(epoll, EPOLL_CTL_ADD, wakeup, &event)
         start()
     }
@@ -185,31 +186,31 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         sem_post(running)
         name.withCString { clinux_name_this_thread($0) }
         var events = [epoll_event](repeating: epoll_event(), count: 64)
+        // Swapped with those that are filled, so that neither is allocated anew each time.
+        var jobs: [UnownedJob] = []
+        var work: [@Sendable () -> Void] = []
         while true {
             let count = Int(epoll_wait(epoll, &events, Int32(events.count), timeout()))
             for index in 0..<max(count, 0) {
                 let number = events[index].data.u64
-                if number == 0 {
-                    var value: UInt64 = 0
-                    _ = read(wakeup, &value, 8)
-                } else if let watch = shared.withLock({ $0.watches[number] }) {
+                if number != 0, let watch = shared.withLock({ $0.watches[number] }) {
                     watch.handler(Self.readiness(events[index].events))
                 }
             }
             let now = SystemClock.now
             while let timer = nextTimer(dueBy: now) { timer.handler() }
-            let (jobs, work, isStopping) = shared.withLock { state in
-                defer {
-                    state.jobs.removeAll()
-                    state.work.removeAll()
-                    state.isWoken = false
-                }
-                return (state.jobs, state.work, state.isStopping)
+            let isStopping = shared.withLock { state in
+                swap(&state.jobs, &jobs)
+                swap(&state.work, &work)
+                state.isWoken = false
+                return state.isStopping
             }
             for one in work { one() }
+            work.removeAll(keepingCapacity: work.count <= 256)
             for job in jobs {
                 job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
             }
+            jobs.removeAll(keepingCapacity: jobs.count <= 256)
             if isStopping { return }
         }
     }
@@ -222,7 +223,9 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
     }
 
     private func timeout() -> Int32 {
-        guard let next = shared.withLock({ $0.timers.last?.deadline }) else { return -1 }
+        let (isWoken, soonest) = shared.withLock { ($0.isWoken, $0.timers.last?.deadline) }
+        if isWoken { return 0 }
+        guard let next = soonest else { return -1 }
         let left = (next - SystemClock.now).nanoseconds
         return left <= 0 ? 0 : Int32(clamping: (left + 999_999) / 1_000_000)
     }
@@ -233,7 +236,8 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
             defer { state.isWoken = true }
             return !state.isWoken
         }
-        guard needsKick else { return }
+        // On the loop it is seen before the next wait.
+        guard needsKick, !isOnLoop else { return }
         var one: UInt64 = 1
         _ = write(wakeup, &one, 8)
     }

@@ -121,7 +121,7 @@ extension SimulatedCluster {
             case .changed, .reopened: break
             }
         }
-        guard replica.needsSync, !database.isSyncing else { return }
+        guard replica.isSyncDue(instant(of: machine)), !database.isSyncing else { return }
         do throws(StoreError) { try database.beginSync() } catch { return trouble(error, at: machine) }
         let isSlow = machine.diskChance.chance(0.05)
         let delay = Duration.milliseconds(2 + machine.diskChance.below(isSlow ? 400 : 20))

@@ -40,6 +40,19 @@ struct SQLCall: Sendable {
     let isTransaction: Bool
     let forJavaScript: Bool
 
+    /// A guess, from the first bytes of a body: its statement is one that reads.
+    static func beginsWithSelect(_ body: [UInt8]) -> Bool {
+        var rest = body.prefix(128)[...]
+        for word in ["{", "\"statement\"", ":", "\"", "select"] {
+            rest = rest.drop { $0 == 0x20 || $0 == 0x0A || $0 == 0x0D || $0 == 0x09 }
+            guard rest.count >= word.utf8.count, zip(rest, word.utf8).allSatisfy({ $0 | 0x20 == $1 | 0x20 }) else {
+                return false
+            }
+            rest = rest.dropFirst(word.utf8.count)
+        }
+        return true
+    }
+
     init(_ body: JSONValue) throws(APIError) {
         guard case .object(let fields) = body else { throw Self.invalid("the body must be an object") }
         switch (fields["statement"] ?? .null, fields["transaction"] ?? .null) {

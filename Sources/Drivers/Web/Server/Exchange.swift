@@ -63,11 +63,11 @@ final class Exchange: @unchecked Sendable {
     }
 
     /// Sets the connection aside and starts the work. libmicrohttpd asks again once `finish` was called.
-    func work(_ operation: @escaping @Sendable () async -> Response) {
+    func work(on executor: (any TaskExecutor)? = nil, _ operation: @escaping @Sendable () async -> Response) {
         isWorking = true
         outcome.withLock { $0 = .working(nil) }
         MHD_suspend_connection(handle)
-        let task = Task { self.finish(await operation()) }
+        let task = Task(executorPreference: executor) { self.finish(await operation()) }
         outcome.withLock { if case .working = $0 { $0 = .working(task) } }
     }
 

@@ -24,6 +24,8 @@ protocol HTTPApplication: Sendable {
     func screen(_ head: RequestHead) -> Screening
     func place(_ head: RequestHead, bytes: Int) async -> Placement
     func respond(to request: Request) async -> Response
+    /// Where `respond` is best begun; nil for anywhere. On libmicrohttpd's thread.
+    func executor(for request: Request) -> (any TaskExecutor)?
     /// Headers that every answer carries.
     var commonHeaders: [(name: String, value: String)] { get }
     func refusal(status: Int, problem: String, remedy: String, kind: String) -> Response
@@ -350,7 +352,7 @@ final class HTTPListener: @unchecked Sendable {
         guard room else { return queue(busy("too many requests at once"), for: exchange) }
         let request = Request(head: exchange.head, body: exchange.body, upload: exchange.upload?.handOver())
         exchange.connection.phase.withLock { $0 = .working(exchange, since: now()) }
-        exchange.work { [application] in
+        exchange.work(on: application.executor(for: request)) { [application] in
             let response = await application.respond(to: request)
             if let path = request.upload { unlink(path) }  // whoever wanted it has moved it
             return response
