@@ -68,7 +68,9 @@ final class ServiceCluster {
     }
     func other(than node: BrambleNode) -> BrambleNode { cluster.others(than: node)[0] }
 
-    func watchAddress() throws { watch = try AddressWatch(Self.address, port: Self.port, from: client) }
+    func watchAddress(_ address: String = ServiceCluster.address) throws {
+        watch = try AddressWatch(address, port: Self.port, from: client)
+    }
     var samples: [AddressWatch.Sample] { watch?.samples ?? [] }
     func endWatch() -> [AddressWatch.Sample] { watch?.stop() ?? [] }
 

@@ -12,7 +12,7 @@ import Testing
 //   service web run=exec:/bin/web addresses=10.0.0.50/24 check=tcp:80 after=db prefer=a,b mirrors=m failback
 //           every=5s startWithin=60s stopWithin=30s failures=2 restarts=3
 //   remove web   ready   alive b   suspect b   down b
-//   peer b web running can|cannot        what b says of it
+//   peer b web running can|cannot|soon   what b says of it
 //   held web b 3                         the lease is known to be there
 //   acquire web 1 1s   renew web 1 1s   lose web 1 1s why …   refuse web why …
 //   done web start   fail web start [here|everywhere] why …   done (all that is asked, until nothing is asked any more)
@@ -192,7 +192,7 @@ struct ServiceScenario {
             let id = Self.id(words[1])
             let report = PeerReport(
                 service: ServiceName(words[2])!, state: ServiceReport.State(rawValue: words[3])!, epoch: .none,
-                canTake: words[4] == "can")
+                canTake: words[4] == "can", isPreparing: words[4] == "soon")
             peers[id, default: []].removeAll { $0.service == report.service }
             peers[id, default: []].append(report)
             feed(.reported(by: id, peers[id]!))

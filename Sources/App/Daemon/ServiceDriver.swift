@@ -366,14 +366,20 @@ final class ServiceDriver: Sendable {
 
     private static func wanted(_ plan: AddressPlan) -> [Machine.FloatingAddress] {
         plan.addresses.map { one in
-            let mode: Machine.FloatingAddress.Mode =
-                switch plan.mac {
-                // A spare interface takes its hardware address from the same number: one address, one hardware address.
-                case .virtual, .takeover: .virtual(virtualNumber(one.address))
-                case .own: .own
-                }
+            let number = virtualNumber(one.address)
+            let mode: Machine.FloatingAddress.Mode
+            var interface = plan.interface
+            switch plan.mac {
+            case .own: mode = .own
+            case .virtual: mode = .virtual(number)
+            case .takeover:
+                // The interface that is named is the spare one; the home is where the address's network is.
+                mode = .takeover(
+                    spare: plan.interface ?? "", Machine.FloatingAddress.virtualHardware(number))
+                interface = nil
+            }
             return Machine.FloatingAddress(
-                one.address, interface: plan.interface, prefixLength: one.prefixLength, mode: mode)
+                one.address, interface: interface, prefixLength: one.prefixLength, mode: mode)
         }
     }
     /// 1 to 255, the same on every node: the last number of the address where that is one.

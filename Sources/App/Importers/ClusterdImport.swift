@@ -61,10 +61,11 @@ enum ClusterdImport {
         if let interface = values["MAIN_INTERFACE"] {
             remarks.append("MAIN_INTERFACE=\(interface): Bramble takes the interface whose network the address is in")
         }
-        if !service.addresses.isEmpty, values["REDUNDANT_INTERFACE"] != nil, values["MAIN_MACADDR"] != nil {
+        if !service.addresses.isEmpty, let spare = values["REDUNDANT_INTERFACE"], values["MAIN_MACADDR"] != nil {
             service.mac = .takeover
+            service.interface = spare
             remarks.append(
-                "mac: takeover moves the MAC as clusterd did; mac: own, the default, is enough for switches and hosts of today"
+                "mac: takeover moves a MAC with the address, on \(spare), which has to be spare on each node; mac: own, the default, is enough for switches and hosts of today"
             )
         }
         if let interface = values["HEARTBEAT_INTERFACE"] {

@@ -40,7 +40,8 @@ enum NodeMessage: Equatable, Sendable {
                 writer.text(report.service.description)
                 writer.integer(UInt8(ServiceReport.State.allCases.firstIndex(of: report.state) ?? 0))
                 writer.integer(report.epoch.number)
-                writer.integer(UInt8(report.canTake ? 1 : 0))
+                // Nodes of before know 1 only, and take 2 for a no, as it was.
+                writer.integer(UInt8(report.canTake ? 1 : report.isPreparing ? 2 : 0))
             }
         case .drill(let service):
             writer.integer(Kind.drill.rawValue)
@@ -76,9 +77,10 @@ enum NodeMessage: Equatable, Sendable {
                     let state = Int(try reader.integer(UInt8.self))
                     guard ServiceReport.State.allCases.indices.contains(state) else { throw .malformed }
                     let epoch = Epoch(try reader.integer(UInt64.self))
+                    let readiness: UInt8 = try reader.integer()
                     return PeerReport(
                         service: name, state: ServiceReport.State.allCases[state], epoch: epoch,
-                        canTake: try reader.integer(UInt8.self) == 1)
+                        canTake: readiness == 1, isPreparing: readiness == 2)
                 })
         case nil: throw .malformed
         }

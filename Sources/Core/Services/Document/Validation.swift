@@ -91,6 +91,11 @@ extension DesiredState {
             if service.mac != .own, service.addresses.isEmpty {
                 add("mac", "there is no address that it could answer for", remedy: "add addresses, or leave mac out")
             }
+            if service.mac == .takeover, service.interface == nil {
+                add(
+                    "mac", "takeover needs a spare interface on each node, and none is named",
+                    remedy: "add interface: eth1, an interface without addresses of its own; or say mac: virtual")
+            }
             if Set(service.prefer).count < service.prefer.count {
                 add("prefer", "a node is named twice", remedy: "name each once, the best first")
             }

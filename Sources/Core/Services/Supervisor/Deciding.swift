@@ -30,7 +30,7 @@ extension ServiceSupervisor {
                 units[name] = nil
                 continue
             }
-            wish(name, decision, ranking[name] ?? [])
+            wish(name, ranking[name] ?? [], now)
             switch (unit.phase, decision) {
             case (.starting(.mirrors), .run), (.starting(.dependencies), .run):
                 if unit.newer != nil { changed(name, now) } else { goOn(name, now) }
@@ -82,14 +82,37 @@ extension ServiceSupervisor {
     }
 
     /// Only while it holds no lease: from a holder, “leave it to others” would mean that everything has stopped.
-    private mutating func wish(_ name: ServiceName, _ decision: Decision, _ ranking: [NodeID]) {
+    private mutating func wish(_ name: ServiceName, _ ranking: [NodeID], _ now: Instant) {
+        let waits = waitsForPreferred(name, ranking, now)
         guard let unit = units[name], unit.lease == nil else { return }
         var wish = LeaseWish.leaveToOthers
-        let mayWant = isReady && !unit.isRemoved && !isShuttingDown && !standing.isStopped(name)
+        let mayWant = isReady && !unit.isRemoved && !isShuttingDown && !standing.isStopped(name) && !waits
         if mayWant, let rank = ranking.firstIndex(of: node) { wish = .want(rank: rank) }
         guard wish != unit.saidWish else { return }
         units[name]?.saidWish = wish
         effects.append(.lease(name, wish))
+    }
+
+    /// The first start of a service waits for the node it prefers while that one says that it will be able in a moment:
+    /// without failback it would stay elsewhere for good, only because another node was quicker. Never in a failover, once
+    /// for each service, and no longer than `firstWait`.
+    private mutating func waitsForPreferred(_ name: ServiceName, _ ranking: [NodeID], _ now: Instant) -> Bool {
+        guard let unit = units[name], !unit.hasWaited else { return false }
+        let better = ranking[..<(ranking.firstIndex(of: node) ?? ranking.count)]
+        let isWorthIt =
+            unit.lease == nil && unit.holderEpoch == .none && !unit.hasRun
+            && better.contains { id in
+                guard let view = nodes.first(where: { $0.id == id }), view.state == .alive else { return false }
+                return unit.spec.prefer.contains(view.name) && peers[id]?[name]?.isPreparing == true
+            }
+        let until = unit.waitsUntil ?? now + config.firstWait
+        if isWorthIt, now < until {
+            units[name]?.waitsUntil = until
+            return true
+        }
+        units[name]?.hasWaited = unit.waitsUntil != nil
+        units[name]?.waitsUntil = nil
+        return false
     }
 
     // MARK: Judging
@@ -136,13 +159,22 @@ extension ServiceSupervisor {
             holders[name] = unit.lease != nil ? node : unit.holder
             pins[name] = standing.pin(of: name)
             var cannot = Set(held)
-            for (peer, reports) in peers where reports[name]?.canTake == false { cannot.insert(peer) }
+            for (peer, reports) in peers {
+                guard let report = reports[name], !report.canTake, !report.isPreparing else { continue }
+                cannot.insert(peer)
+            }
             cannot.remove(node)
             if inability(name) != nil { cannot.insert(node) }
             unable[name] = cannot
         }
         let services = units.values.filter { !$0.isRemoved }.map { $0.newer ?? $0.spec }
         return Placement(services: services, nodes: nodes, holders: holders, pins: pins, unable: unable).ranking()
+    }
+
+    /// This node will be able to take the service in a moment.
+    func isPreparing(_ name: ServiceName) -> Bool {
+        guard let unit = units[name], !isShuttingDown, standing.standby(of: node) == .no else { return false }
+        return unit.phase == .cleaning && unit.bar == nil && unit.pathDetail == nil
     }
 
     /// Why this node would not take the service, in words; nil when it would.

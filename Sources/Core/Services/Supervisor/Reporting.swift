@@ -9,7 +9,7 @@ extension ServiceSupervisor {
             guard let unit = units[name], !unit.isRemoved else { return nil }
             return PeerReport(
                 service: name, state: localState(unit, decision(name, all)), epoch: unit.lease?.epoch ?? .none,
-                canTake: inability(name) == nil)
+                canTake: inability(name) == nil, isPreparing: isPreparing(name))
         }
     }
 

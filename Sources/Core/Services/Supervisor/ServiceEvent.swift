@@ -88,11 +88,16 @@ package struct PeerReport: Equatable, Sendable {
     package var epoch: Epoch
     /// True when it would take the service if asked.
     package var canTake: Bool
+    /// True when it would not take the service yet, but within a moment: what a former run left is being stopped.
+    package var isPreparing: Bool
 
-    package init(service: ServiceName, state: ServiceReport.State, epoch: Epoch, canTake: Bool) {
+    package init(
+        service: ServiceName, state: ServiceReport.State, epoch: Epoch, canTake: Bool, isPreparing: Bool = false
+    ) {
         self.service = service
         self.state = state
         self.epoch = epoch
         self.canTake = canTake
+        self.isPreparing = isPreparing && !canTake
     }
 }

@@ -90,6 +90,7 @@ package struct ServiceSupervisor: Sendable {
             if unit.phase == .idle { consider(unit.retryAt) }
             consider(unit.bar?.until)
             consider(unit.startDeadline)
+            consider(unit.waitsUntil)
         }
         return earliest
     }

@@ -11,6 +11,8 @@ package struct SupervisorConfig: Equatable, Sendable {
     package var barFor: Duration = .seconds(600)
     /// How long a node leaves a service alone that it played dead for. Default 30 s, in which another one has taken it.
     package var deadFor: Duration = .seconds(30)
+    /// How long the first start of a service waits for a preferred node that is not ready yet. Default 3 s.
+    package var firstWait: Duration = .seconds(3)
     /// Restarts older than this are forgotten. Default 10 min.
     package var restartWindow: Duration = .seconds(600)
     /// Between tries: 0, 1, 2, 4 … seconds, up to this. Default 60 s.

@@ -55,6 +55,10 @@ struct Unit: Sendable {
     var holderEpoch = Epoch.none
     var refusal: String?
     var saidWish = LeaseWish.leaveToOthers
+    /// The first start waits for a preferred node that is not ready yet until then.
+    var waitsUntil: Instant?
+    /// Once is enough.
+    var hasWaited = false
 
     var isGateOpen = false
     /// The probe of the first start ever, and after somebody else was seen with the address.

@@ -40,7 +40,7 @@ extension AddressTakeover {
         guard !home.isLoopback, home.hardwareType == 1, let hardware = HardwareAddress(bytes: home.address) else {
             throw .unsuitable(address, "\(home.name) is no Ethernet or Wi-Fi interface")
         }
-        let upper = try upper(one, home, there)
+        let upper = try upper(one, home, there, addresses)
         carriers[home.index] = home.hasCarrier
         var place = Place(
             link: home.index, name: home.name, length: one.length(on: home.index, among: addresses), hardware: hardware,
@@ -73,7 +73,7 @@ extension AddressTakeover {
 
     /// The interface that gives its hardware address up for another; the home itself in the other modes.
     private func upper(
-        _ one: FloatingAddress, _ home: NetworkLink, _ there: [NetworkLink]
+        _ one: FloatingAddress, _ home: NetworkLink, _ there: [NetworkLink], _ addresses: [NetworkAddress]
     ) throws(TakeoverError) -> NetworkLink {
         switch one.mode {
         case .own: return home
@@ -87,6 +87,20 @@ extension AddressTakeover {
             guard link.index != home.index, link.hardwareType == 1, taken.isUsable else {
                 throw .unsuitable(
                     one.address, "a hardware address can be taken over only by an interface that has no other use")
+            }
+            // Heartbeats and connections by this interface would go with its hardware address.
+            let other = addresses.first { $0.link == link.index && !$0.isFloating && !$0.address.isLinkLocal }
+            if let other {
+                throw .unsuitable(
+                    one.address,
+                    "\(spare) has \(other.address) and so other uses; only a spare interface may take over a hardware address"
+                )
+            }
+            guard access("/sys/class/net/\(spare)/phy80211", F_OK) != 0 else {
+                throw .unsuitable(
+                    one.address,
+                    "\(spare) is Wi-Fi, where an access point knows one hardware address for each station; say mac: own"
+                )
             }
             return link
         }

@@ -11,7 +11,7 @@ package struct FloatingAddress: Hashable, Sendable {
         /// One of the service's own, 00:00:5e:00:01 and this number (1 to 255), on whichever node it is: for clients that
         /// do not heed announcements. Not for Wi-Fi, which knows one hardware address for each station.
         case virtual(UInt8)
-        /// That of the peer, taken over by an interface that is there for nothing else, as clusterd did.
+        /// A given one, taken over from the failed node by an interface that is there for nothing else, as clusterd did.
         case takeover(spare: String, HardwareAddress)
     }
     package var address: IPAddress
@@ -31,7 +31,7 @@ package struct FloatingAddress: Hashable, Sendable {
     }
 
     /// RFC 5798, 7.3: kept free for virtual routers, so no card is made with it.
-    static func virtualHardware(_ number: UInt8) -> HardwareAddress {
+    package static func virtualHardware(_ number: UInt8) -> HardwareAddress {
         HardwareAddress(bytes: [0, 0, 0x5E, 0, 1, number])!
     }
 
