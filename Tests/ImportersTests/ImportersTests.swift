@@ -67,6 +67,14 @@ struct ImportersTests {
         OldFile(path: "README", text: "ours"),
     ]
 
+    @Test("clusterd: what cannot be an interface's name is not carried over")
+    func oddInterface() throws {
+        let text = "MAIN_IPADDR=10.0.0.1\nREDUNDANT_INTERFACE=eth³\nMAIN_MACADDR=00:10:4B:63:1C:08\n"
+        let imported = try Imported.read(.clusterd, [OldFile(path: "serv1.conf", text: text)], at: "/etc/cluster.d")
+        #expect(imported.services.first?.value.mac == .own)
+        #expect(!imported.text.contains("eth³"))
+    }
+
     @Test("clusterd: every node's identity becomes a service, its lists become mirrors")
     func clusterd() throws {
         let imported = try Imported.read(.clusterd, Self.clusterd, at: "/etc/cluster.d")

@@ -49,4 +49,15 @@ struct AnsibleTests {
         let none = try cluster["n1"].cli("launch", "9", "/tmp/site.yml")
         #expect(none.status == 1 && none.errors.contains("9 nodes are wanted"), "\(none)")
     }
+
+    @Test("the playbooks that come with Bramble are sound", arguments: ["install", "web", "gluster", "access-point"])
+    func playbooks(name: String) throws {
+        let lab = try Lab(["n1"])
+        let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        let result = try lab.hosts[0].run(
+            ["ansible-playbook", "--syntax-check", "-i", "localhost,", "/\(root)/deploy/ansible/\(name).yaml"],
+            within: .seconds(60))
+        #expect(result.succeeded, "\(result)")
+        withExtendedLifetime(lab) {}
+    }
 }

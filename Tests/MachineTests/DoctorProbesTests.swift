@@ -63,6 +63,20 @@ struct DoctorProbesTests {
         #expect(probes().clock(now: 1_800_000_000)?.text.contains("before 2024") != true)
     }
 
+    @Test("a hardware random-number generator that nobody uses is told; none is no finding")
+    func entropy() throws {
+        let place = "sys/class/misc/hw_random"
+        #expect(probes().entropy() == nil)
+        try temporary.write("\n", to: "\(place)/rng_available")
+        try temporary.write("none\n", to: "\(place)/rng_current")
+        #expect(probes().entropy() == nil)
+        try temporary.write("bcm2835 tpm-rng-0\n", to: "\(place)/rng_available")
+        #expect(state(probes().entropy()) == .warn)
+        #expect(probes().entropy()?.remedy.hasPrefix("echo bcm2835 > ") == true)
+        try temporary.write("bcm2835\n", to: "\(place)/rng_current")
+        #expect(probes().entropy()?.text.contains("bcm2835 is in use") == true)
+    }
+
     @Test("memory and temperature are told when they are near their end")
     func memory() throws {
         #expect(probes().memory() == nil && probes().temperature() == nil)

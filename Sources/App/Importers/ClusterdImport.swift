@@ -61,11 +61,14 @@ enum ClusterdImport {
         if let interface = values["MAIN_INTERFACE"] {
             remarks.append("MAIN_INTERFACE=\(interface): Bramble takes the interface whose network the address is in")
         }
-        if !service.addresses.isEmpty, let spare = values["REDUNDANT_INTERFACE"], values["MAIN_MACADDR"] != nil {
+        if !service.addresses.isEmpty, let spare = values["REDUNDANT_INTERFACE"], values["MAIN_MACADDR"] != nil,
+            let interface = try? Service.checkedInterface(spare)
+        {
             service.mac = .takeover
-            service.interface = spare
+            service.interface = interface
             remarks.append(
-                "mac: takeover moves a MAC with the address, on \(spare), which has to be spare on each node; mac: own, the default, is enough for switches and hosts of today"
+                "mac: takeover moves a MAC with the address, on \(spare), which has to be spare on each node; mac: own, the "
+                    + "default, is enough for switches and hosts of today"
             )
         }
         if let interface = values["HEARTBEAT_INTERFACE"] {

@@ -43,7 +43,7 @@ package struct DoctorProbes: Sendable {
         [
             disk(), keyFile(), clock(now: SystemClock.wallNanoseconds / 1_000_000_000), memory(), ports(), hosts(),
             multicastDNS(), card(), power(), temperature(), openFiles(), addressRights(),
-            gate(), virtualInterfaces(),
+            gate(), virtualInterfaces(), entropy(),
         ].compactMap { $0 }
     }
 
@@ -162,6 +162,18 @@ package struct DoctorProbes: Sendable {
             "power", .warn,
             now ? "the supply voltage is too low now" : "the supply voltage was too low since the last boot",
             "use the board's own power supply and a short, thick cable: undervoltage corrupts memory cards")
+    }
+
+    /// Source: the kernel's Documentation/admin-guide/hw_random.rst.
+    func entropy() -> Finding? {
+        let place = "/sys/class/misc/hw_random"
+        guard let found = text(place + "/rng_available"), let current = text(place + "/rng_current") else { return nil }
+        guard current == "none" else {
+            return Finding("entropy", .ok, "the hardware random-number generator \(current) is in use")
+        }
+        return Finding(
+            "entropy", .warn, "a hardware random-number generator (\(found)) was found and is not in use",
+            "echo \(found.split(separator: " ")[0]) > \(place)/rng_current")
     }
 
     // MARK: Network and process

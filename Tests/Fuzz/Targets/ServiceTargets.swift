@@ -52,6 +52,8 @@ extension FuzzTarget {
             Array("vrrp_instance A {\n interface eth0\n use_vmac\n virtual_ipaddress {\n 10.0.0.1/24\n }\n}\n".utf8),
             Array("serv1 IPaddr::10.0.0.1/24/eth0 httpd Filesystem::/dev/sda::/x\n".utf8),
             Array("MAIN_IPADDR=10.0.0.1\nREDUNDANT_INTERFACE=eth2\nMAIN_MACADDR=00:10:4B:63:1C:08\n".utf8),
+            // No interface is called so; once it was taken over, into a document that apply refuses.
+            Array("MAIN_IPADDR=10.0.0.1\nREDUNDANT_INTERFACE=eth³\nMAIN_MACADDR=00:10:4B:63:1C:08\n".utf8),
         ]
     } check: { bytes in
         let text = String(decoding: bytes, as: UTF8.self)
