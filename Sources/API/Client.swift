@@ -113,10 +113,7 @@ extension BrambleClient {
         try await send("DELETE", "/v1/nodes/" + escaped(name), nil)
     }
     public func label(_ name: String, _ change: LabelRequest) async throws(ClientError) -> NodeChange {
-        // Texts always encode.
-        let body = Array(try! JSONEncoder().encode(change))
-        let request = HTTPRequest(method: "POST", path: "/v1/nodes/" + escaped(name) + "/labels", body: body)
-        return try decode(try await ask(request, timeout: changeTimeout))
+        try await post("/v1/nodes/" + escaped(name) + "/labels", change)
     }
     /// Looks for a node at a host name or address; adds it where the operator's rules allow it.
     public func probe(_ host: String) async throws(ClientError) -> NodeChange {
@@ -126,10 +123,7 @@ extension BrambleClient {
     // What should be.
 
     public func apply(_ request: ApplyRequest) async throws(ClientError) -> ApplyAnswer {
-        // Texts and truth values always encode.
-        let body = Array(try! JSONEncoder().encode(request))
-        return try decode(
-            try await ask(HTTPRequest(method: "POST", path: "/v1/apply", body: body), timeout: changeTimeout))
+        try await post("/v1/apply", request)
     }
     public func export() async throws(ClientError) -> DesiredDocument { try await get("/v1/export") }
 
@@ -140,10 +134,7 @@ extension BrambleClient {
         return try await get("/v1/clock" + query, timeout: max(timeout, .seconds(wait + 10)))
     }
     public func keepClocks(_ isOn: Bool) async throws(ClientError) -> NodeChange {
-        // A truth value always encodes.
-        let body = Array(try! JSONEncoder().encode(ClockRequest(on: isOn)))
-        return try decode(
-            try await ask(HTTPRequest(method: "POST", path: "/v1/clock", body: body), timeout: changeTimeout))
+        try await post("/v1/clock", ClockRequest(on: isOn))
     }
 
     // Locks.
@@ -157,10 +148,7 @@ extension BrambleClient {
         }
     }
     public func release(lock name: String, epoch: UInt64) async throws(ClientError) -> LockInfo {
-        // A number always encodes.
-        let body = Array(try! JSONEncoder().encode(LockRelease(epoch: epoch)))
-        let request = HTTPRequest(method: "POST", path: "/v1/locks/" + escaped(name) + "/release", body: body)
-        return try decode(try await ask(request, timeout: changeTimeout))
+        try await post("/v1/locks/" + escaped(name) + "/release", LockRelease(epoch: epoch))
     }
 
     // The database.
@@ -392,6 +380,14 @@ extension BrambleClient {
     ) async throws(ClientError) -> Answer {
         let request = HTTPRequest(method: method, path: path, body: body.map(Self.encode))
         return try decode(try await ask(request, timeout: timeout ?? changeTimeout))
+    }
+
+    /// Bodies are texts, whole numbers and truth values, which always encode.
+    private func post<Answer: Decodable>(
+        _ path: String, _ body: some Encodable
+    ) async throws(ClientError) -> Answer {
+        let request = HTTPRequest(method: "POST", path: path, body: Array(try! JSONEncoder().encode(body)))
+        return try decode(try await ask(request, timeout: changeTimeout))
     }
 
     private static func encode(_ body: [String: String]) -> [UInt8] {

@@ -19,7 +19,9 @@ package enum Daemon {
     /// daemon. Before anything else of the program: it should have no thread, and little memory.
     package static func guardServices(_ arguments: [String]) -> Int32 { GuardProcess.run(arguments) }
     /// What `bramble lock` starts. Blocks until the command has ended.
-    package static func keepCommand(_ arguments: [String]) -> Int32 { KeptCommand.run(arguments) }
+    package static func keepCommand(_ arguments: [String], environment: [String: String]) -> Int32 {
+        KeptCommand.run(arguments, environment: environment)
+    }
     /// What rsync starts for the mirrors. Blocks.
     package static func mirrorChannel(_ arguments: [String]) -> Int32 { MirrorChannel.run(arguments) }
 

@@ -15,7 +15,9 @@ enum Executable {
             exit(Daemon.mirrorChannel(Array(CommandLine.arguments.dropFirst(2))))
         }
         if CommandLine.arguments.dropFirst().first == "lock-run" {
-            exit(Daemon.keepCommand(Array(CommandLine.arguments.dropFirst(2))))
+            exit(
+                Daemon.keepCommand(
+                    Array(CommandLine.arguments.dropFirst(2)), environment: environmentVariables()))
         }
         // Before there is any other thread, so that all of them inherit it.
         if CommandLine.arguments.dropFirst().first == "start" { Daemon.takeSignals() }

@@ -93,14 +93,7 @@ package struct BackendKeeper: Equatable, Sendable {
         forget()
     }
     package mutating func use(_ members: [BalancerMember]) {
-        // What a node answered in a former life says nothing about this one.
-        let wasDown = Set(self.members.filter { $0.state == .down }.map(\.name))
         self.members = members.sorted { $0.name < $1.name }
-        for member in members where member.state == .down || wasDown.contains(member.name) {
-            for balancer in balancers where member.state == .down {
-                health[Key(balancer: balancer.name, node: member.name)] = nil
-            }
-        }
         forget()
     }
 
@@ -165,7 +158,8 @@ package struct BackendKeeper: Equatable, Sendable {
     }
     private mutating func forget() {
         let names = Set(balancers.map(\.name))
-        let nodes = Set(members.map(\.name))
+        // What a node answered before it went down says nothing about its next life.
+        let nodes = Set(members.filter { $0.state != .down }.map(\.name))
         health = health.filter { names.contains($0.key.balancer) && nodes.contains($0.key.node) }
     }
 }

@@ -18,7 +18,8 @@ package enum KeptCommand {
     package static let endsBefore = Duration.milliseconds(20)
 
     /// - Parameter arguments: MARK LOCK UNTIL -- COMMAND …; or --kill MARK.
-    package static func run(_ arguments: [String]) -> Int32 {
+    /// - Parameter environment: what the command gets, with a mark of ours added.
+    package static func run(_ arguments: [String], environment: [String: String]) -> Int32 {
         if arguments.count == 2, arguments[0] == "--kill" {
             GroupName.mark(arguments[1]).kill()
             return 0
@@ -35,7 +36,8 @@ package enum KeptCommand {
         for number in passedOn { signal(number) { pendingSignal = $0 } }
         _ = fcntl(renewals, F_SETFL, O_NONBLOCK)
         var keeper = Keeper(
-            mark: arguments[0], lock: arguments[1], until: Instant(nanoseconds: until), words: Array(arguments[4...]))
+            mark: arguments[0], lock: arguments[1], until: Instant(nanoseconds: until), words: Array(arguments[4...]),
+            environment: environment)
         return keeper.run()
     }
 
@@ -50,12 +52,13 @@ package enum KeptCommand {
         let lock: String
         var until: Instant
         let words: [String]
+        let environment: [String: String]
         var isAsked = false
         var isLost = false
         var hasNobody = false
 
         mutating func run() -> Int32 {
-            var variables = environment()
+            var variables = environment
             variables[GroupName.variable] = mark
             var place = [CChar](repeating: 0, count: 4096)
             let directory = getcwd(&place, place.count) == nil ? "/" : text(place)
@@ -141,18 +144,6 @@ package enum KeptCommand {
                 if access(candidate, X_OK) == 0 { return candidate }
             }
             return nil
-        }
-        private func environment() -> [String: String] {
-            var result: [String: String] = [:]
-            var next = environ
-            while let entry = next.pointee {
-                let text = String(cString: entry)
-                if let equals = text.firstIndex(of: "=") {
-                    result[String(text[..<equals])] = String(text[text.index(after: equals)...])
-                }
-                next += 1
-            }
-            return result
         }
         private func text(_ bytes: [CChar]) -> String {
             String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)

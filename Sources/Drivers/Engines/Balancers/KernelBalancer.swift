@@ -48,13 +48,7 @@ package actor KernelBalancer {
     private var rules: String { "\(directory)/balance.nft" }
 
     private func load(_ text: String) async throws(EngineFailure) {
-        let descriptor = open(rules, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        let bytes = Array(text.utf8)
-        let isWritten = descriptor >= 0 && write(descriptor, bytes, bytes.count) == bytes.count
-        if descriptor >= 0 { close(descriptor) }
-        guard isWritten else {
-            throw EngineFailure(problem: "cannot write \(rules)", remedy: "look at the disk")
-        }
+        try EngineFile.replace(rules, with: text, mode: 0o600)
         _ = try await nft.run(["-f", rules], on: spawner)
     }
 

@@ -56,7 +56,7 @@ package actor NginxEngine {
         let text = NginxText.make(
             views, prefix: prefix, user: getuid() == 0 ? "www-data" : nil, hasIPv6: Self.hasIPv6)
         if isRunning, text == written { return troubles }
-        try write(text)
+        try EngineFile.replace(configuration, with: text)
         if !isRunning {
             try await start()
         } else if kill(process!, SIGHUP) != 0 {
@@ -104,34 +104,11 @@ package actor NginxEngine {
 
     /// The master process, if it is there and ours.
     private var process: pid_t? {
-        guard let text = read("\(prefix)/nginx.pid"), let number = pid_t(text.prefix { $0.isNumber }), number > 1,
-            let line = read("/proc/\(number)/cmdline"), line.contains(configuration)
+        guard let text = EngineFile.read("\(prefix)/nginx.pid"), let number = pid_t(text.prefix { $0.isNumber }),
+            number > 1,
+            let line = EngineFile.read("/proc/\(number)/cmdline"), line.contains(configuration)
         else { return nil }
         return number
-    }
-
-    private func write(_ text: String) throws(EngineFailure) {
-        let path = "\(configuration).new"
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        let bytes = Array(text.utf8)
-        let isWritten = descriptor >= 0 && Glibc.write(descriptor, bytes, bytes.count) == bytes.count
-        let code = errno
-        if descriptor >= 0 { close(descriptor) }
-        guard isWritten, rename(path, configuration) == 0 else {
-            throw EngineFailure(
-                problem: "cannot write \(configuration): \(String(cString: strerror(isWritten ? errno : code)))",
-                remedy: "look at the disk")
-        }
-    }
-
-    private func read(_ path: String) -> String? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 4096)
-        let count = Glibc.read(descriptor, &bytes, bytes.count)
-        guard count > 0 else { return nil }
-        return String(decoding: bytes[..<count].map { $0 == 0 ? 32 : $0 }, as: UTF8.self)
     }
 
     // MARK: Ports
@@ -166,12 +143,5 @@ package actor NginxEngine {
         default: return "port \(port) cannot be opened: \(String(cString: strerror(errno)))"
         }
     }
-    private static var hasIPv6: Bool { access("/proc/net/if_inet6", R_OK) == 0 && !isEmpty("/proc/net/if_inet6") }
-    private static func isEmpty(_ path: String) -> Bool {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return true }
-        defer { close(descriptor) }
-        var byte: UInt8 = 0
-        return Glibc.read(descriptor, &byte, 1) <= 0
-    }
+    private static var hasIPv6: Bool { EngineFile.read("/proc/net/if_inet6", atMost: 1) != nil }
 }

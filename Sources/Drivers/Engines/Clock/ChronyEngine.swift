@@ -119,38 +119,21 @@ package actor ChronyEngine {
     /// True when something is different now. What somebody else wrote is left alone.
     private func write(_ lines: [String], to path: String) throws(EngineFailure) -> Bool {
         let text = lines.joined(separator: "\n") + "\n"
-        if let there = read(path) {
+        if let there = EngineFile.read(path) {
             guard there.hasPrefix(Self.mark) else { throw Self.foreign(path) }
             if there == text { return false }
         }
-        let new = "\(path).new"
-        let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        let bytes = Array(text.utf8)
-        let isWritten = descriptor >= 0 && Glibc.write(descriptor, bytes, bytes.count) == bytes.count
-        let code = errno
-        if descriptor >= 0 { close(descriptor) }
-        guard isWritten, rename(new, path) == 0 else {
-            throw EngineFailure(
-                problem: "cannot write \(path): \(String(cString: strerror(isWritten ? errno : code)))",
-                remedy: "let systemd start bramble, which may write there, or look at the disk")
-        }
+        try EngineFile.replace(
+            path, with: text, remedy: "let systemd start bramble, which may write there, or look at the disk")
         return true
     }
     private func remove(_ path: String) throws(EngineFailure) -> Bool {
-        guard let there = read(path) else { return false }
+        guard let there = EngineFile.read(path) else { return false }
         guard there.hasPrefix(Self.mark) else { throw Self.foreign(path) }
         return unlink(path) == 0
     }
     private static func foreign(_ path: String) -> EngineFailure {
         EngineFailure(
             problem: "\(path) was not written by Bramble, so it is left alone", remedy: "give it another name")
-    }
-    private func read(_ path: String) -> String? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 16_384)
-        let count = Glibc.read(descriptor, &bytes, bytes.count)
-        return String(decoding: bytes[..<max(0, count)], as: UTF8.self)
     }
 }

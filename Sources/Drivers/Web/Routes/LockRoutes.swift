@@ -24,16 +24,8 @@ extension RouteTable {
                 }
                 return limit
             }
-            let wait = try call.query("wait").map { text in
-                guard let seconds = Int(text), (0...600).contains(seconds) else {
-                    throw APIError(
-                        problem: "“wait” must be 0 to 600 seconds, not “\(text.prefix(40))”",
-                        remedy: "give a whole number",
-                        kind: .invalid)
-                }
-                return seconds
-            }
-            return .json(try await call.web.service.clocks(within: limit, wait: .seconds(wait ?? 0)))
+            let wait = try call.wait(atMost: 600)
+            return .json(try await call.web.service.clocks(within: limit, wait: wait ?? .zero))
         }.waiting(.seconds(610)),
         Route(
             "POST", "/v1/clock", "Let chrony keep the clocks of all nodes together, or leave them alone",
@@ -62,18 +54,10 @@ extension Streams {
                 problem: "a lock is held by a process of the node's own machine",
                 remedy: "run bramble lock there: it asks through the local socket", kind: .forbidden)
         }
-        let wait = try call.query("wait").map { text in
-            guard let seconds = Int(text), (0...86_400).contains(seconds) else {
-                throw APIError(
-                    problem: "“wait” must be 0 to 86400 seconds, not “\(text.prefix(40))”",
-                    remedy: "give a whole number",
-                    kind: .invalid)
-            }
-            return seconds
-        }
+        let wait = try call.wait(atMost: 86_400)
         let (web, caller) = (call.web, call.caller)
         let news = try await web.service.hold(
-            lock: call.parameter("name"), wait: wait.map { .seconds($0) })
+            lock: call.parameter("name"), wait: wait)
         return Response(
             status: 200, headers: headers,
             body: .stream(ByteStream(limit: web.limits.streamBytes)) { stream in
@@ -84,5 +68,19 @@ extension Streams {
                     }
                 }
             })
+    }
+}
+
+extension Call {
+    /// The seconds of “wait”; nil without it.
+    fileprivate func wait(atMost limit: Int) throws -> Duration? {
+        try query("wait").map { text in
+            guard let seconds = Int(text), (0...limit).contains(seconds) else {
+                throw APIError(
+                    problem: "“wait” must be 0 to \(limit) seconds, not “\(text.prefix(40))”",
+                    remedy: "give a whole number", kind: .invalid)
+            }
+            return .seconds(seconds)
+        }
     }
 }

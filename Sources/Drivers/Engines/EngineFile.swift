@@ -1,0 +1,30 @@
+import Glibc
+
+/// Files by which an engine is told what to do, and those in which it says how it is.
+enum EngineFile {
+    /// The beginning of a file, as text; nil where it is not there or empty.
+    static func read(_ path: String, atMost limit: Int = 16_384) -> String? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: limit)
+        let count = Glibc.read(descriptor, &bytes, bytes.count)
+        return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
+    }
+
+    /// The engine sees the whole of it or what was there before, never a part.
+    static func replace(
+        _ path: String, with text: String, mode: mode_t = 0o644, remedy: String = "look at the disk"
+    ) throws(EngineFailure) {
+        let new = "\(path).new"
+        let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
+        let bytes = Array(text.utf8)
+        let isWritten = descriptor >= 0 && write(descriptor, bytes, bytes.count) == bytes.count
+        let code = errno
+        if descriptor >= 0 { close(descriptor) }
+        guard isWritten, rename(new, path) == 0 else {
+            throw EngineFailure(
+                problem: "cannot write \(path): \(String(cString: strerror(isWritten ? errno : code)))", remedy: remedy)
+        }
+    }
+}
