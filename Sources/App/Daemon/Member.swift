@@ -375,13 +375,7 @@ final class Member: Sendable {
             await database.use(clusters: Self.tags(of: ring))
             await finder?.use(ring, network: network)
         }
-        worker.perform { [home] in
-            do throws(DataDirectoryError) {
-                try home.keyFile.replace(with: ring.current.text)
-            } catch {
-                Log.error("the new cluster key could not be written: \(error.problem). \(error.remedy)")
-            }
-        }
+        worker.perform { [home] in home.replaceKey(with: ring.current) }
     }
 
     private func tookOver() {

@@ -140,8 +140,33 @@ extension Member {
                 : "nodes run \(versions.joined(separator: " and "))",
             versions.count < 2 ? "" : "upgrade the older ones")
 
-        let isTwo = nodes.count { $0.state != .left } == 2
-        if isTwo {
+        let house = await pulse.house
+        let witness = house.flatMap(presentation.witness)
+        let isTwo = nodes.count { $0.state != .left && $0.role == .node } == 2
+        if let witness {
+            let others = nodes.filter { $0.role == .witness && $0.name != witness.name }.map(\.name)
+            switch (witness.votes, witness.state) {
+            case (true, .alive) where others.isEmpty:
+                add("witness", .ok, "the witness \(witness.name) votes: of two nodes either may die, and never both serve")
+            case (true, .alive):
+                add(
+                    "witness", .warn,
+                    "the witness \(witness.name) votes; \(others.joined(separator: ", ")) would be a second one and do "
+                        + "nothing", "bramble node remove \(others[0])")
+            case (true, _):
+                add(
+                    "witness", .warn,
+                    "the witness \(witness.name) does not answer: services go on, but none survives the loss of a node",
+                    "start it again; if it will not come back: bramble node remove \(witness.name)")
+            case (false, _) where isTwo:
+                add(
+                    "witness", .warn, "the witness \(witness.name) does not vote yet: both nodes have to agree to it first",
+                    "let both nodes run for a minute; then see: bramble status")
+            case (false, _):
+                add("witness", .ok, "the witness \(witness.name) waits: an odd number of nodes needs none")
+            }
+        }
+        if isTwo, witness?.votes != true {
             add(
                 "reach", configuration.reach.isEmpty ? .warn : .ok,
                 configuration.reach.isEmpty

@@ -329,7 +329,8 @@ extension PeerIntroduction {
                 id: hello.id, version: MemberVersion(generation: hello.generation, incarnation: hello.incarnation),
                 rank: .alive,
                 profile: MemberProfile(
-                    name: hello.name, addresses: hello.addresses, software: hello.software, birth: hello.birth)),
+                    name: hello.name, addresses: hello.addresses, software: hello.software, birth: hello.birth,
+                    role: hello.isWitness ? .witness : .node)),
             keyVersion: keyVersion)
     }
 }

@@ -49,8 +49,6 @@ final class ServiceDriver: Sendable {
         var backlog: [MachineEffect] = []
         var isPreparing = false
         var parts: Parts?
-        var memory: (memory: LeaseMemory, ticket: UInt32)?
-        var isWriting = false
         var finish: CheckedContinuation<Void, Never>?
         var hasFinished = false
     }
@@ -69,7 +67,7 @@ final class ServiceDriver: Sendable {
     private let node: String
     private let loop = EventLoop(name: "addresses")
     private let spawner = Spawner(on: EventLoop(name: "services"))
-    private let disk = EventLoop(name: "leases")
+    private let disk: LeaseDisk
     private let mirrors: any MirrorEngine
     private let reach: ReachProber
     private let ownAddresses: @Sendable () -> [IPAddress]
@@ -85,6 +83,7 @@ final class ServiceDriver: Sendable {
         self.mirrors = mirrors
         self.ownAddresses = ownAddresses
         self.post = post
+        disk = LeaseDisk(home: home, post: post)
         reach = ReachProber(on: loop, hosts: hosts) { _ in post(.reachAnswered) }
         loop.perform { ProcessLimits.favorThisThread() }
     }
@@ -95,7 +94,7 @@ final class ServiceDriver: Sendable {
     func carryOut(_ effect: ServiceCore.Effect) {
         switch effect {
         case .machine(let order): carryOut(order)
-        case .persist(let memory, let ticket): persist(memory, ticket)
+        case .persist(let memory, let ticket): disk.persist(memory, ticket)
         case .probeReach(let ticket):
             reach.probe(except: ownAddresses()) { [post] count in
                 post(.lease(.reach(ticket: ticket, answered: count)))
@@ -240,8 +239,7 @@ final class ServiceDriver: Sendable {
                 parts.tree.remove()
             }
         }
-        await disk.run {}
-        disk.stop()
+        await disk.close()
         loop.stop()
         spawner.loop.stop()
     }
@@ -445,35 +443,5 @@ final class ServiceDriver: Sendable {
     private func owner(of address: IPAddress) -> (ServiceName, Services.FloatingAddress)? {
         guard let service = state.withLock({ $0.owners[address] }) else { return nil }
         return (service, Services.FloatingAddress(address, prefixLength: address.bytes.count == 4 ? 32 : 128))
-    }
-
-    // MARK: The leases' memory
-
-    /// The newest stands for all before it, so one write at a time is enough, and none overtakes another.
-    private func persist(_ memory: LeaseMemory, _ ticket: UInt32) {
-        let isFirst = state.withLock { state in
-            state.memory = (memory, ticket)
-            defer { state.isWriting = true }
-            return !state.isWriting
-        }
-        if isFirst { disk.perform { self.write() } }
-    }
-
-    private func write() {
-        while true {
-            let next = state.withLock { state -> (memory: LeaseMemory, ticket: UInt32)? in
-                defer { state.memory = nil }
-                if state.memory == nil { state.isWriting = false }
-                return state.memory
-            }
-            guard let (memory, ticket) = next else { return }
-            do throws(DataDirectoryError) {
-                try home.directory.write(SavedState.encode(memory), to: .leases)
-                post(.lease(.persisted(ticket: ticket)))
-            } catch {
-                // Nothing that rests on it happens: without it the node neither votes nor holds.
-                Log.error("\(error.problem). \(error.remedy)")
-            }
-        }
     }
 }

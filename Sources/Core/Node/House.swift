@@ -1,4 +1,5 @@
 package import Leases
+import Membership
 package import Primitives
 package import Services
 
@@ -29,6 +30,8 @@ struct House: Sendable {
     var isLookDue = true
     var nextLook: Instant
     var members: [NodeID] = []
+    /// The one that is to break ties, of those there are.
+    var witness: NodeID?
     var views: [NodeView] = []
     /// Since when another node was heard, in this life.
     var metAt: Instant?
@@ -86,6 +89,8 @@ package struct HouseSnapshot: Equatable, Sendable {
     package var ranking: [ServiceName: [NodeID]]
     package var reach: [IPAddress]
     package var isReady: Bool
+    /// The one that is to break ties, whether it votes yet or not.
+    package var witness: NodeID?
 }
 
 /// The node's side of services: what it tells them, and what becomes of what they want.
@@ -107,9 +112,7 @@ extension NodeCore {
         result.reserveCapacity(effects.count)
         for effect in effects {
             switch effect {
-            case .send(let message, let peer):
-                let bytes = NodeMessage.lease(message).encoded
-                for path in membership.workingPaths(to: peer) { result.append(.send(bytes, to: peer, via: path)) }
+            case .send(let message, let peer): result += sendOnEveryPath(message, to: peer)
             case .persistOrders(let orders): result += write(orders, now)
             case .service(let notice): result.append(.notify(.service(notice)))
             case .lease(let notice): result.append(.notify(.lease(notice)))
@@ -142,12 +145,15 @@ extension NodeCore {
         house?.nextLook = now + House.lookEvery
         guard let known = house else { return [] }
         var effects: [NodeEffect] = []
-        let shown = membership.members.filter { $0.rank != .removed && !facts.removed.contains($0.id) }
+        let all = membership.members.filter { $0.rank != .removed && !facts.removed.contains($0.id) }
+        let shown = all.filter { $0.record.profile.role == .node }
         // Who left is still a member: a restart of the machine must not change who votes, or how strictly.
         let members = shown.map(\.id)
-        if members != known.members {
+        let witness = chooseWitness(all.filter { $0.record.profile.role == .witness }, known)
+        if members != known.members || witness != known.witness {
             house?.members = members
-            effects += inHouse(now) { $0.core.handle(.members(members, witness: nil), now: now) }
+            house?.witness = witness
+            effects += inHouse(now) { $0.core.handle(.members(members, witness: witness), now: now) }
         }
         let views = shown.compactMap { member -> NodeView? in
             guard let name = names.name(of: member.id) else { return nil }
@@ -172,11 +178,18 @@ extension NodeCore {
         return effects + inHouse(now) { $0.core.handle(.nodes(views), now: now) }
     }
 
+    /// The one that votes stays it; else one that answers, in the order of their IDs, which all nodes share.
+    private func chooseWitness(_ witnesses: [MemberView], _ known: House) -> NodeID? {
+        let present = known.core.leases.voters.witness ?? known.witness
+        if let present, witnesses.contains(where: { $0.id == present }) { return present }
+        return (witnesses.first { $0.rank == .alive } ?? witnesses.first)?.id
+    }
+
     /// Services may be taken once the voters are agreed and what operators ordered meanwhile is known, as far as anybody
     /// who could tell it is there.
     private mutating func becomeReady(_ now: Instant) -> [NodeEffect] {
         guard house?.isReady == false, let known = house else { return [] }
-        if known.metAt == nil, !isAlone { house?.metAt = now }
+        if known.metAt == nil, !servingPeers.isEmpty { house?.metAt = now }
         guard known.core.leases.voters.number > 0 else { return [] }
         let hasLearnt = known.metAt.map { now >= $0 + House.settling } ?? false
         guard hasLearnt || known.members.count < 2 || now >= known.bornAt + known.settings.pair.bootWait else {
@@ -199,7 +212,7 @@ extension NodeCore {
         house?.reports = reports
         house?.nextReport = now + House.reportEvery
         let bytes = NodeMessage.services(reports).encoded
-        let peers = reachablePeers
+        let peers = servingPeers
         guard bytes.count <= MembershipCodec.maximumDatagram else {
             return peers.map { .sendReliably(bytes, to: $0) }
         }
@@ -281,7 +294,8 @@ extension NodeCore {
             reports: house.core.services.reports(now: now), desired: house.core.services.desired,
             standing: house.core.services.standing, guarantee: house.core.leases.guarantee,
             voters: house.core.leases.voters, term: timing.term, takeover: timing.takeover, at: now,
-            ranking: house.core.services.placement, reach: house.reach, isReady: house.isReady)
+            ranking: house.core.services.placement, reach: house.reach, isReady: house.isReady,
+            witness: house.witness)
     }
 }
 
