@@ -166,7 +166,22 @@ extension Member {
                 add("witness", .ok, "the witness \(witness.name) waits: an odd number of nodes needs none")
             }
         }
-        if isTwo, witness?.votes != true {
+        let fences = house?.desired.fences ?? []
+        let own = presentation.storyteller.name(snapshot.id)
+        checks += await fencing.examine(fences.filter { $0.node.description != own })
+        let isFenced = house?.guarantee == .fence
+        if !fences.isEmpty, !isFenced {
+            let missing = nodes.filter { node in
+                node.role == .node && !fences.contains { $0.node.description == node.name }
+            }
+            add(
+                "fence", .warn,
+                missing.isEmpty
+                    ? "nobody is switched off: a majority decides here, and needs no fences"
+                    : "nobody is switched off: \(missing.map(\.name).joined(separator: ", ")) has no fence",
+                missing.isEmpty ? "" : "add one for each node to fences of the document")
+        }
+        if isTwo, witness?.votes != true, !isFenced {
             add(
                 "reach", configuration.reach.isEmpty ? .warn : .ok,
                 configuration.reach.isEmpty
@@ -204,6 +219,20 @@ extension Member {
                         separator: ", "),
                 far.isEmpty
                     ? "" : self.clocks.isOn ? "see chronyc sources there" : "let chrony keep them: bramble clock on")
+        }
+
+        let process = await services.guardProcess
+        switch await onWorker({ [services] in services.watchdogState(guard: process) }) {
+        case .unused(isThere: false): break
+        case .unused(isThere: true):
+            add("watchdog", .ok, "there is a hardware watchdog; it is not used: watchdog: /dev/watchdog in bramble.yaml")
+        case .notYet: add("watchdog", .ok, "the watchdog is opened when the first service is there")
+        case .fed: add("watchdog", .ok, "the guard feeds \(configuration.watchdog ?? "")")
+        case .failed:
+            add(
+                "watchdog", .fail, "the watchdog \(configuration.watchdog ?? "") is not open: nothing resets this machine",
+                "see who has it: fuser -v \(configuration.watchdog ?? ""); systemd's RuntimeWatchdogSec has to be 0; without "
+                    + "a device: watchdog: none")
         }
 
         checks += await examineMachine()

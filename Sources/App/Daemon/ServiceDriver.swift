@@ -1,3 +1,4 @@
+import Glibc
 import Leases
 import Logging
 import Machine
@@ -65,6 +66,7 @@ final class ServiceDriver: Sendable {
 
     private let home: Home
     private let node: String
+    private let watchdog: String?
     private let loop = EventLoop(name: "addresses")
     private let spawner = Spawner(on: EventLoop(name: "services"))
     private let disk: LeaseDisk
@@ -75,11 +77,12 @@ final class ServiceDriver: Sendable {
     private let state = Locked(State())
 
     init(
-        home: Home, node: String, reach hosts: [IPAddress], mirrors: any MirrorEngine = NoMirrors(),
+        home: Home, node: String, watchdog: String?, reach hosts: [IPAddress], mirrors: any MirrorEngine = NoMirrors(),
         ownAddresses: @escaping @Sendable () -> [IPAddress], post: @escaping @Sendable (NodeEvent) -> Void
     ) {
         self.home = home
         self.node = node
+        self.watchdog = watchdog
         self.mirrors = mirrors
         self.ownAddresses = ownAddresses
         self.post = post
@@ -99,15 +102,12 @@ final class ServiceDriver: Sendable {
             reach.probe(except: ownAddresses()) { [post] count in
                 post(.lease(.reach(ticket: ticket, answered: count)))
             }
-        case .fence(let node):
-            Log.error("node \(node.code) is to be switched off, and no fence agent is set up")
-            post(.lease(.fenced(node, isConfirmed: false)))
         case .finishedStopping:
             state.withLock { state -> CheckedContinuation<Void, Never>? in
                 state.hasFinished = true
                 return state.finish.take()
             }?.resume()
-        case .send, .persistOrders, .service, .lease, .other: break
+        case .send, .persistOrders, .fence, .service, .lease, .other: break
         }
     }
 
@@ -174,7 +174,8 @@ final class ServiceDriver: Sendable {
         var guardian: Guard?
         var guardTrouble: Guard.Failure?
         do throws(Guard.Failure) {
-            guardian = try await Guard.start(with: spawner, in: tree)
+            guardian = try await Guard.start(
+                with: spawner, in: tree, watchdog: watchdog.map { Guard.Watchdog(path: $0) })
         } catch {
             guardTrouble = error
             Log.error("no service can run here: \(error.problem). \(error.remedy)")
@@ -243,6 +244,17 @@ final class ServiceDriver: Sendable {
         loop.stop()
         spawner.loop.stop()
     }
+
+    // MARK: For doctor
+
+    enum WatchdogState: Sendable { case unused(isThere: Bool), notYet, fed, failed }
+    /// Whether the guard has the device open. Blocking: for the worker's thread, with the guard's process number.
+    func watchdogState(guard process: Int32?) -> WatchdogState {
+        guard let watchdog else { return .unused(isThere: access("/dev/watchdog", F_OK) == 0) }
+        guard let process else { return .notYet }
+        return WatchdogPath.isOpen(watchdog, in: process) ? .fed : .failed
+    }
+    var guardProcess: Int32? { get async { await state.withLock { $0.parts?.guardian }?.process } }
 
     // MARK: Orders
 

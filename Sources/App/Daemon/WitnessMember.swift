@@ -129,7 +129,7 @@ final class WitnessMember: Sendable {
                 service: { effect in
                     if case .persist(let memory, let ticket) = effect { disk.persist(memory, ticket) }
                 },
-                reachHosts: { _ in }, foreignCluster: { _, _ in }))
+                fence: { _, _, _ in }, reachHosts: { _ in }, foreignCluster: { _, _ in }))
         reached.withLock { $0 = self }
     }
 

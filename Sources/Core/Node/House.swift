@@ -37,6 +37,7 @@ struct House: Sendable {
     var metAt: Instant?
     var isReady = false
     var reach: [IPAddress]
+    var isFenced = false
     var reports: [PeerReport] = []
     var mayReportsDiffer = true
     var nextReport: Instant
@@ -65,10 +66,11 @@ struct House: Sendable {
         for node in facts.removed.sorted() { _ = core.handle(.removed(node), now: now) }
     }
 
-    /// Two nodes ask the reach list; without one there is nobody but the other node itself.
-    static func judged(_ config: LeaseConfig, by reach: [IPAddress]) -> LeaseConfig {
+    /// Where every node can be switched off by a fence agent, that is done first. Else two nodes ask the reach list; without
+    /// one there is nobody but the other node itself.
+    static func judged(_ config: LeaseConfig, by reach: [IPAddress], isFenced: Bool = false) -> LeaseConfig {
         var config = config
-        config.pair = reach.isEmpty ? .bestEffort : .reach(hosts: reach.count)
+        config.pair = isFenced ? .fence : reach.isEmpty ? .bestEffort : .reach(hosts: reach.count)
         return config
     }
 }
@@ -116,7 +118,10 @@ extension NodeCore {
             case .persistOrders(let orders): result += write(orders, now)
             case .service(let notice): result.append(.notify(.service(notice)))
             case .lease(let notice): result.append(.notify(.lease(notice)))
-            case .machine, .persist, .probeReach, .fence, .other, .finishedStopping: result.append(.service(effect))
+            case .fence(let node):
+                let name = names.name(of: node)
+                result.append(.fence(node, name.flatMap { house?.core.services.desired.fence(of: $0) }))
+            case .machine, .persist, .probeReach, .other, .finishedStopping: result.append(.service(effect))
             }
         }
         return result
@@ -169,6 +174,7 @@ extension NodeCore {
         }
         guard views != known.views else { return effects }
         house?.views = views
+        effects += judgePair(now)
         for view in views where view.id != id {
             let before = known.views.first { $0.id == view.id }?.state
             guard before != view.state else { continue }
@@ -230,14 +236,10 @@ extension NodeCore {
         let orders = StandingOrders(rows: rows)
         var effects: [NodeEffect] = []
         let reach = state.reach.isEmpty ? known.settings.reach : state.reach
-        if reach != known.reach {
+        let isOtherList = reach != known.reach
+        if isOtherList {
             house?.reach = reach
-            let pair = House.judged(known.settings.pair, by: reach)
             effects.append(.reachHosts(reach))
-            effects += inHouse(now) {
-                $0.core.use(pair: pair)
-                return []
-            }
         }
         if orders != known.core.services.standing {
             effects += inHouse(now) { $0.core.handle(.standing(orders), now: now) }
@@ -245,7 +247,21 @@ extension NodeCore {
         if state != known.core.services.desired {
             effects += inHouse(now) { $0.core.handle(.desired(state), now: now) }
         }
-        return effects
+        return effects + judgePair(now, anew: isOtherList)
+    }
+
+    /// Who decides between two nodes, where that has changed.
+    private mutating func judgePair(_ now: Instant, anew: Bool = false) -> [NodeEffect] {
+        guard let known = house else { return [] }
+        let desired = known.core.services.desired
+        let isFenced = known.views.count == 2 && known.views.allSatisfy { desired.fence(of: $0.name) != nil }
+        guard anew || isFenced != known.isFenced else { return [] }
+        house?.isFenced = isFenced
+        let pair = House.judged(known.settings.pair, by: known.reach, isFenced: isFenced)
+        return inHouse(now) {
+            $0.core.use(pair: pair)
+            return []
+        }
     }
 
     private var desiredRows: [DesiredRow] {
