@@ -14,6 +14,7 @@ package final class BrambleNode {
     /// What `start` was last given, for a restart with the same.
     private var options: [String] = []
     private var environment: [String: String] = [:]
+    private var command = "start"
     package var name: String { host.name }
 
     /// `program`: the path of the executable.
@@ -56,12 +57,15 @@ package final class BrambleNode {
         try host.require("chmod", "600", Self.keyFile)
     }
 
-    package func start(_ options: [String] = [], environment: [String: String] = [:]) throws(LabError) {
-        (self.options, self.environment) = (options, environment)
+    /// `command`: `start` for a node, `witness` for a witness, which can be asked nothing.
+    package func start(
+        _ options: [String] = [], environment: [String: String] = [:], command: String = "start"
+    ) throws(LabError) {
+        (self.options, self.environment, self.command) = (options, environment, command)
         process = try host.spawn(
-            [program, "start", "--data-dir", Self.dataDirectory] + options, environment: environment)
+            [program, command, "--data-dir", Self.dataDirectory] + options, environment: environment)
     }
-    package func restart() throws(LabError) { try start(options, environment: environment) }
+    package func restart() throws(LabError) { try start(options, environment: environment, command: command) }
     /// SIGKILL, nothing else: the machine and its network stay.
     package func kill() { process?.kill() }
     /// SIGTERM, as systemd stops it.
