@@ -21,7 +21,8 @@ struct EnginesTests {
             try await browser.go("balancers", until: "document.querySelectorAll('.balancer').length === 3")
             let web = try await browser.text(".balancer[data-key=web]")
             for part in [
-                "HTTP", "listens on port 80 of every node", "a client stays on its backend", "192.168.1.11:8080", "draining",
+                "HTTP", "listens on port 80 of every node", "a client stays on its backend", "192.168.1.11:8080",
+                "draining",
                 "an operator drains the node", "the node is down", "it answered /health with 503", "not asked yet",
             ] {
                 #expect(web.contains(part), "\(part) in \(web)")
@@ -116,12 +117,15 @@ struct EnginesTests {
             try await browser.wait(until: "document.querySelector('dialog textarea')")
             try await browser.type("role", into: "#labels")
             #expect(
-                try await browser.script("return document.querySelector('dialog button[type=submit]').disabled") as? Bool
+                try await browser.script("return document.querySelector('dialog button[type=submit]').disabled")
+                    as? Bool
                     == true)
             try await browser.type("role=db\nzone=north", into: "#labels")
             try await browser.click("dialog button[type=submit]")
             try await browser.wait(
-                until: "document.querySelector('.labels').innerText.includes('zone=north') && !document.querySelector('dialog')")
+                until:
+                    "document.querySelector('.labels').innerText.includes('zone=north') && !document.querySelector('dialog')"
+            )
             #expect(cluster.change { $0.nodes[0].labels } == ["role": "db", "zone": "north"])
         }
     }
@@ -136,7 +140,9 @@ struct EnginesTests {
         }
         try await withDashboard(balancing()) { browser, _ in
             try await browser.resize(width: 360, height: 780, isPhone: true)
-            for (page, what) in [("balancers", ".balancer"), ("clock", ".clocks tbody tr"), ("node/apple", ".labels .chip")] {
+            for (page, what) in [
+                ("balancers", ".balancer"), ("clock", ".clocks tbody tr"), ("node/apple", ".labels .chip"),
+            ] {
                 try await browser.go(page, until: "document.querySelector('\(what)')")
                 let found = try await widths(browser)
                 #expect(found.count == 2 && found[0] <= found[1], "\(page): \(found)")

@@ -68,12 +68,14 @@ extension FakeCluster {
             }
             state.services.balancers = [
                 BalancerInfo(
-                    name: "lora", transport: .udp, listen: ":1700", backends: backends([(.up, ""), (.up, "")], port: 1701),
+                    name: "lora", transport: .udp, listen: ":1700",
+                    backends: backends([(.up, ""), (.up, "")], port: 1701),
                     sticky: .source, service: "files"),
                 BalancerInfo(
                     name: "mail", transport: .tcp, listen: "192.168.1.50:25",
                     backends: backends([(.failing, "nothing listens at 192.168.1.11:2525")], port: 2525), sticky: .none,
-                    reason: "nft is not installed; TCP and UDP balancers are rules of the kernel's; apt install nftables"),
+                    reason:
+                        "nft is not installed; TCP and UDP balancers are rules of the kernel's; apt install nftables"),
                 BalancerInfo(
                     name: "web", transport: .http, listen: ":80",
                     backends: backends(
@@ -94,7 +96,8 @@ extension FakeCluster {
                     ClockInfo(node: name, offsetMs: nil, errorMs: nil, source: nil, synchronized: false, kept: true)
                 default:
                     ClockInfo(
-                        node: name, offsetMs: -0.214, errorMs: 0.402, source: "192.168.1.11", synchronized: true, kept: true)
+                        node: name, offsetMs: -0.214, errorMs: 0.402, source: "192.168.1.11", synchronized: true,
+                        kept: true)
                 }
             }
             if !names.isEmpty { state.nodes[0].labels = ["role": "web", "rack": "a"] }
