@@ -87,7 +87,7 @@ final class Clocks: Sendable {
 
     /// Of every node that can be reached, and ours; the others ask nobody and are known as such.
     func readings(_ storyteller: Storyteller) async -> [ClockInfo] {
-        let (peers, server) = state.withLock { ($0.addresses, $0.isOn ? $0.server : nil) }
+        let (peers, isOn, server) = state.withLock { ($0.addresses, $0.isOn, $0.isOn ? $0.server : nil) }
         await read()
         let own = own()
         var infos = [
@@ -121,6 +121,7 @@ final class Clocks: Sendable {
         for index in infos.indices {
             infos[index].offsetMs = infos[index].offsetMs.map { ($0 * 1000).rounded() / 1000 }
             infos[index].errorMs = infos[index].errorMs.map { ($0 * 1000).rounded() / 1000 }
+            infos[index].kept = isOn
         }
         return infos.sorted { $0.node < $1.node }
     }
