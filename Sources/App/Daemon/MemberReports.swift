@@ -235,6 +235,20 @@ extension Member {
                     + "a device: watchdog: none")
         }
 
+        let database = await database.status { presentation.storyteller.name($0) }
+        switch (database.state, database.notes.first) {
+        case (.closed, let note), (.readOnly, let note):
+            add(
+                "database", .fail,
+                "the database is \(database.state == .closed ? "closed" : "not writable"): \(note ?? "")",
+                "bramble database")
+        case (.fetching, _):
+            add("database", .warn, "the database is still being fetched from another node", "bramble database")
+        case (.open, let note?):
+            add("database", .warn, database.notes.count == 1 ? note : "\(note) (and more)", "bramble database")
+        case (.open, nil): add("database", .ok, "the database is open, and every write that is known is taken")
+        }
+
         checks += await examineMachine()
 
         let figures = await pulse.figures()
