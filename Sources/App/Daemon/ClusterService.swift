@@ -126,7 +126,8 @@ final class ClusterService: BrambleService {
             }
             if let witness, witness.votes, witness.state != .alive {
                 notes.append(
-                    "the witness \(witness.name) does not answer: until it does, no service survives the loss of a node")
+                    "the witness \(witness.name) does not answer: until it does, no service survives the loss of a node"
+                )
             }
             notes += snapshot.names.conflicts.map {
                 "two nodes are called \($0.wanted); the younger goes by \($0.given) until it is given another name"
@@ -361,7 +362,8 @@ final class ClusterService: BrambleService {
     func apply(_ request: ApplyRequest) async throws(APIError) -> ApplyAnswer {
         let member = try needMember()
         var (answer, edits) = try DesiredDocuments.plan(
-            request, kept: await kept(member), nodes: await nodes().filter { $0.role == .node }.compactMap { NodeName($0.name) })
+            request, kept: await kept(member),
+            nodes: await nodes().filter { $0.role == .node }.compactMap { NodeName($0.name) })
         guard answer.applied, !edits.isEmpty else { return answer }
         let note = try await member.database.remember(edits.map { FactEdit($0.key, $0.value) })
         if !note.isEmpty { answer.notes.append(note) }

@@ -21,6 +21,7 @@ actor LiveFeed {
         var database: [UInt8] = []
         var services: [UInt8] = []
         var mirrors: [UInt8] = []
+        var locks: [UInt8] = []
     }
     /// The moving part of the nodes and edges, short.
     private struct Suspicion: Codable, Sendable {
@@ -96,6 +97,7 @@ actor LiveFeed {
             next.services = (try? await service.services()).map { Message.json($0) } ?? last.services
             if round % Self.slowRounds == 0 {
                 next.mirrors = (try? await service.mirrors()).map { Message.json($0) } ?? last.mirrors
+                next.locks = (try? await service.locks()).map { Message.json($0) } ?? last.locks
                 next.database = (try? await service.database()).map { Message.json($0) } ?? last.database
             }
             guard !Task.isCancelled else { return }
@@ -153,7 +155,7 @@ actor LiveFeed {
         [
             ("status", sections.status), ("nodes", sections.nodes), ("phi", sections.phi), ("edges", sections.edges),
             ("waiting", sections.waiting), ("services", sections.services), ("mirrors", sections.mirrors),
-            ("database", sections.database),
+            ("locks", sections.locks), ("database", sections.database),
         ]
     }
 }
