@@ -70,6 +70,17 @@ struct Section {
             + figures.map(\.line)).joined(separator: "\n")
     }
 
+    static func failover(_ figures: [FailoverFigure]) -> String {
+        let heads = ["what"] + FailoverFigure.heads + ["Bramble", "target", "met"]
+        return
+            (["| \(heads.joined(separator: " | ")) |", "|\(String(repeating: " --- |", count: heads.count))"]
+            + figures.map(\.line)).joined(separator: "\n")
+    }
+    static func mirrors(_ figures: [Figure]) -> String {
+        (["| what | rsync over ssh | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
+            + figures.map(\.line)).joined(separator: "\n")
+    }
+
     var markdown: String {
         """
         \(opening)

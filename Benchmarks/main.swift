@@ -3,10 +3,11 @@ import Lab
 
 let usage = """
     usage: bramble-bench [--bramble PATH] [--simulator PATH] [--write FILE] [--quick]
-                         [--only bramble|etcd|mnesia] [ROW]...
+                         [--only bramble|etcd|mnesia|keepalived|pacemaker] [ROW]...
 
-    Measures Bramble beside serf, etcd and Mnesia in the same lab and prints tables. Rows: detection frozen loss start
-    restart partition idle build simulator, which together are “membership”, and “database”; all without one. --write
+    Measures Bramble beside serf, etcd, Mnesia, keepalived, pacemaker and rsync over ssh in the same lab and prints
+    tables. Rows: detection frozen loss start restart partition idle build simulator, which together are “membership”,
+    and “database”, “failover” and “mirrors”; all without one. --write
     puts what was measured whole into the page. --quick takes fewer samples: to see that it works, not to quote.
     """
 
@@ -71,7 +72,7 @@ func measure(_ options: Options) -> Int32 {
         ("partition", lab.partition), ("restart", lab.restart), ("idle", lab.idle),
         ("build", BuildRows(progress: progress).build), ("simulator", simulation.simulator),
     ]
-    let names = all.map(\.0) + ["membership", "database"]
+    let names = all.map(\.0) + ["membership", "database", "failover", "mirrors"]
     if let unknown = options.rows.first(where: { !names.contains($0) }) {
         complain("bramble-bench: “\(unknown)” is no row; rows are \(names.joined(separator: " "))")
         return 2
@@ -125,6 +126,44 @@ func measure(_ options: Options) -> Int32 {
             complain("  FAILED: \(error)")
         }
     }
+    if options.rows.isEmpty || options.rows.contains("failover") {
+        complain("failover")
+        let began = monotonicSeconds()
+        do {
+            let rows = try FailoverRows(
+                program: absolute(options.bramble), runs: options.isQuick ? 2 : 10, progress: progress
+            ).measure(only: options.only)
+            isMet = isMet && rows.allSatisfy(\.isMet)
+            print(Section.failover(rows))
+            sections.append(
+                section(
+                    "failover", "Failover, beside keepalived and pacemaker", Section.failover(rows), failoverNotes,
+                    versions: "keepalived \(version("keepalived")), corosync \(version("corosync")), pacemaker "
+                        + version("pacemaker"), minutes: (monotonicSeconds() - began) / 60))
+        } catch {
+            failures.append("failover: \(error)")
+            complain("  FAILED: \(error)")
+        }
+    }
+    if options.rows.isEmpty || options.rows.contains("mirrors") {
+        complain("mirrors")
+        let began = monotonicSeconds()
+        do {
+            let rows = try MirrorRows(
+                program: absolute(options.bramble), isQuick: options.isQuick, progress: progress
+            ).measure()
+            isMet = isMet && rows.allSatisfy(\.isMet)
+            print(Section.mirrors(rows))
+            sections.append(
+                section(
+                    "mirrors", "Mirrors, beside rsync over ssh", Section.mirrors(rows), mirrorNotes,
+                    versions: "rsync \(version("rsync")), openssh \(version("openssh-server"))",
+                    minutes: (monotonicSeconds() - began) / 60))
+        } catch {
+            failures.append("mirrors: \(error)")
+            complain("  FAILED: \(error)")
+        }
+    }
     for failure in failures { complain("not measured: \(failure)") }
     if let file = options.file {
         if options.isQuick || options.only != nil || sections.isEmpty {
@@ -168,6 +207,21 @@ let databaseNotes = [
     "Partition: Bramble's ten overwritten rows were written on both sides. Mnesia is told net_ticktime 8, so that it notices soon, "
         + "and is cut off for as long as its writes take only: it does not heal after any length.",
     "“one of two is killed”: Bramble's writes ask for `one`, and say that they reached `local` afterwards.",
+]
+
+let failoverNotes = [
+    "Two hosts have an address between them; a third asks for it every 10 ms, by ARP and by a datagram, and counts how long nobody "
+        + "answered until the other one did. A program that answers runs on both all the time: only the address moves.",
+    "“two at once”: samples that both hosts answered, or for which two hardware addresses answered ARP.",
+    "keepalived: VRRP version 3, advert_int as said, no script. pacemaker: IPaddr2, two_node, wait_for_all 0, no fencing; default: "
+        + "token 3000 ms; tuned: 300 ms. Bramble: two nodes, profile fast, a reach list of one host.",
+    "A planned move is SIGTERM for keepalived, a ban of the node for pacemaker, `bramble service move` for Bramble.",
+]
+
+let mirrorNotes = [
+    "Both sides are in memory, so that the network and the programs are compared, and no disk.",
+    "rsync -aHAX --numeric-ids --delete over ssh with its default cipher, a key, no compression; Bramble's mirror is the same rsync through its "
+        + "own TLS 1.3 streams, from `bramble mirror run` until every target has all, as the asked node learns it.",
 ]
 
 if CommandLine.arguments.contains("--help") || CommandLine.arguments.contains("-h") {

@@ -49,7 +49,9 @@ struct FenceTests {
         let failed = await failure { () async throws(EngineFailure) in
             try await failing.switchOff(on: spawner, within: .seconds(5))
         }
-        #expect(failed?.problem.contains("exit code 1: Failed: connection timed out") == true, "\(String(describing: failed))")
+        #expect(
+            failed?.problem.contains("exit code 1: Failed: connection timed out") == true,
+            "\(String(describing: failed))")
         let hanging = try script("exec sleep 1000")
         let began = SystemClock.now
         let late = await failure { () async throws(EngineFailure) in

@@ -24,7 +24,8 @@ struct WatchdogTests {
         #expect(try doctor(node)?.text.contains("when the first service is there") == true)
         try node.apply("services: [{name: one, run: \"exec:[/usr/bin/sleep, 1000]\"}]")
         #expect(eventually(within: .seconds(40)) { node.service("one")?.state == .running }, "\(cluster.logs)")
-        #expect(eventually(within: .seconds(10)) { eater.output.contains("b'\\x00'") }, "\(eater.output)\n\(cluster.logs)")
+        #expect(
+            eventually(within: .seconds(10)) { eater.output.contains("b'\\x00'") }, "\(eater.output)\n\(cluster.logs)")
         #expect(try doctor(node)?.state == .ok && doctor(node)?.text.contains("feeds /run/dog") == true)
         #expect(node.stop() == .exited(0), "\(cluster.logs)")
         #expect(eventually(within: .seconds(10)) { eater.output.hasSuffix("b'V'\n") }, "\(eater.output)")

@@ -47,15 +47,19 @@ struct WitnessTests {
         let moved = try first.ask("POST", "/v1/services/web/move", body: #"{"to":"w1"}"#)
         #expect(moved.status == 409 && moved.text.contains("witness"), "\(moved.status) \(moved.text)")
         // It keeps who it is, the key, whom it knows and what it voted for.
-        let kept = try witness.host.require("ls", "-A", BrambleNode.dataDirectory).split(separator: "\n").map { "\($0)" }
-        #expect(kept.contains("leases.json") && !kept.contains { $0.contains(".db") || $0.contains("sqlite") }, "\(kept)")
+        let kept = try witness.host.require("ls", "-A", BrambleNode.dataDirectory).split(separator: "\n").map {
+            "\($0)"
+        }
+        #expect(
+            kept.contains("leases.json") && !kept.contains { $0.contains(".db") || $0.contains("sqlite") }, "\(kept)")
         let ports = try witness.host.require("ss", "-Hltn")
         #expect(!ports.contains(":8080"), "\(ports)")
         let memory = try #require(witness.process?.usage).residentBytes
         print("memory: witness \(memory / 1024) KiB")
     }
 
-    @Test("the node that runs the service loses power: the other one takes over, and the first one waits when it is back")
+    @Test(
+        "the node that runs the service loses power: the other one takes over, and the first one waits when it is back")
     func powerOff() throws {
         let (house, first, second, _) = try begin()
         let moment = monotonicSeconds()
@@ -65,7 +69,8 @@ struct WitnessTests {
         judge(house, [first.name, second.name], "power off", since: moment)
     }
 
-    @Test("the two are cut apart and both hear the witness: exactly one serves all the time, and no reach list is needed")
+    @Test(
+        "the two are cut apart and both hear the witness: exactly one serves all the time, and no reach list is needed")
     func cutApart() throws {
         let (house, first, second, _) = try begin()
         let moment = monotonicSeconds()

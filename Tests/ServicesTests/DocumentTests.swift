@@ -88,7 +88,8 @@ struct DocumentTests {
 
     static let wrong: [(text: String, problem: String, remedy: String)] = [
         (
-            "fences: [{node: serv1, agent: rm}]", "f.yaml, line 1, column 31: `fences[0].agent`: “rm” is no fence agent",
+            "fences: [{node: serv1, agent: rm}]",
+            "f.yaml, line 1, column 31: `fences[0].agent`: “rm” is no fence agent",
             "name one of the package fence-agents, as in fence_apc_snmp, or the whole path of a program"
         ),
         (
@@ -98,7 +99,8 @@ struct DocumentTests {
             "write passwd_script: /PATH of a script that prints it, on both nodes, mode 700"
         ),
         (
-            "mirrors: [{name: m, paths: [/srv/], limit: 2}]", "f.yaml, line 1, column 44: `mirrors[0].limit`: “2” is no limit",
+            "mirrors: [{name: m, paths: [/srv/], limit: 2}]",
+            "f.yaml, line 1, column 44: `mirrors[0].limit`: “2” is no limit",
             "write bytes a second, as in 500k or 2M"
         ),
         (

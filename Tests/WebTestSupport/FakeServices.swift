@@ -23,6 +23,8 @@ package struct FakeServices: Sendable {
         ClockInfo(node: "serv2", offsetMs: -0.21, errorMs: 0.4, source: "192.168.1.11", synchronized: true),
         ClockInfo(node: "serv4", offsetMs: nil, errorMs: nil, source: nil, synchronized: false),
     ]
+    /// Nil for an example.
+    package var locks: [LockInfo]?
     package init() {}
 }
 
@@ -35,7 +37,8 @@ extension FakeCluster {
                 ServiceInfo(
                     name: "files", state: .running, node: names.first, epoch: 7, addresses: ["192.168.1.50/24"],
                     guarantee: names.count >= 3 ? .majority : .singleFault, since: "2026-03-01T10:00:00.000Z",
-                    run: "systemd:smbd", lastGapMs: 412, mirrors: ["samba"]),
+                    run: "systemd:smbd", lastGapMs: 412, mirrors: ["samba"], lastGapAt: "2026-03-01T10:00:00.000Z",
+                    lastGapCause: .failure),
                 ServiceInfo(
                     name: "shop", state: .blocked, node: nil, epoch: 2, addresses: ["192.168.1.51/24", "fd77::51/64"],
                     guarantee: .bestEffort, since: "2026-03-01T10:00:00.000Z", run: "exec:/usr/bin/shop -f",
@@ -174,7 +177,10 @@ extension FakeCluster {
         change { $0.services.balancers }
     }
     package func locks() async throws(APIError) -> [LockInfo] {
-        [LockInfo(name: "nightly", node: "serv1", epoch: 3, waiting: 1)]
+        change { state in
+            state.services.locks
+                ?? [LockInfo(name: "nightly", node: "serv1", epoch: 3, waiting: 1, since: "2026-03-01T10:00:00.000Z")]
+        }
     }
     /// Held at once, until it is released.
     package func hold(lock name: String, wait: Duration?) async throws(APIError) -> AsyncStream<LockNews> {

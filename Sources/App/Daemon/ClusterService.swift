@@ -127,7 +127,8 @@ final class ClusterService: BrambleService {
             }
             if let witness, witness.votes, witness.state != .alive {
                 notes.append(
-                    "the witness \(witness.name) does not answer: until it does, no service survives the loss of a node")
+                    "the witness \(witness.name) does not answer: until it does, no service survives the loss of a node"
+                )
             }
             notes += snapshot.names.conflicts.map {
                 "two nodes are called \($0.wanted); the younger goes by \($0.given) until it is given another name"

@@ -131,7 +131,8 @@ enum DesiredDocuments {
         default:
             throw APIError(
                 problem: "“\(object.prefix(80))” is nothing that can be removed",
-                remedy: "write services/NAME, mirrors/NAME, volumes/NAME, balancers/NAME or fences/NODE", kind: .invalid)
+                remedy: "write services/NAME, mirrors/NAME, volumes/NAME, balancers/NAME or fences/NODE", kind: .invalid
+            )
         }
     }
 

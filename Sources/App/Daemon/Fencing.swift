@@ -50,7 +50,8 @@ final class Fencing: Sendable {
             } catch {
                 tell(
                     node, name, "fence-failed",
-                    "\(name) could not be switched off, so nothing of it is taken over: \(error.problem). \(error.remedy)")
+                    "\(name) could not be switched off, so nothing of it is taken over: \(error.problem). \(error.remedy)"
+                )
                 finish(node, isConfirmed: false)
             }
         }

@@ -42,8 +42,8 @@ final class Member: Sendable {
     let balancing: Balancing
     let clocks: Clocks
     let fencing: Fencing
-    /// What was measured at ordered moves.
-    let lastGaps = Locked<[ServiceName: Double]>([:])
+    /// What was measured at ordered moves, and when.
+    let lastGaps = Locked<[ServiceName: (milliseconds: Double, at: Instant)]>([:])
     var meterLoop: EventLoop { loop }
     /// Who may open a stream: the members that the pulse knows.
     private let members: Locked<Set<NodeID>>
@@ -171,7 +171,8 @@ final class Member: Sendable {
                 foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
         let network = network
         let services = ServiceDriver(
-            home: home, node: configuration.name.description, watchdog: configuration.watchdog, reach: reachHosts, mirrors: mirrors,
+            home: home, node: configuration.name.description, watchdog: configuration.watchdog, reach: reachHosts,
+            mirrors: mirrors,
             ownAddresses: { network.current.addresses.map(\.address) },
             post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.services = services

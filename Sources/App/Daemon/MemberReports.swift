@@ -1,10 +1,12 @@
 import BrambleAPI
 import Crypto
+import Engines
 import Machine
 import Membership
 import Node
 import Primitives
 import Reactor
+import Services
 import Transport
 
 extension DoctorCheck {
@@ -147,7 +149,9 @@ extension Member {
             let others = nodes.filter { $0.role == .witness && $0.name != witness.name }.map(\.name)
             switch (witness.votes, witness.state) {
             case (true, .alive) where others.isEmpty:
-                add("witness", .ok, "the witness \(witness.name) votes: of two nodes either may die, and never both serve")
+                add(
+                    "witness", .ok,
+                    "the witness \(witness.name) votes: of two nodes either may die, and never both serve")
             case (true, .alive):
                 add(
                     "witness", .warn,
@@ -160,7 +164,8 @@ extension Member {
                     "start it again; if it will not come back: bramble node remove \(witness.name)")
             case (false, _) where isTwo:
                 add(
-                    "witness", .warn, "the witness \(witness.name) does not vote yet: both nodes have to agree to it first",
+                    "witness", .warn,
+                    "the witness \(witness.name) does not vote yet: both nodes have to agree to it first",
                     "let both nodes run for a minute; then see: bramble status")
             case (false, _):
                 add("witness", .ok, "the witness \(witness.name) waits: an odd number of nodes needs none")
@@ -221,16 +226,21 @@ extension Member {
                     ? "" : self.clocks.isOn ? "see chronyc sources there" : "let chrony keep them: bramble clock on")
         }
 
+        checks += await mirrorChecks(house?.desired.mirrors ?? [], presentation.storyteller)
+
         let process = await services.guardProcess
         switch await onWorker({ [services] in services.watchdogState(guard: process) }) {
         case .unused(isThere: false): break
         case .unused(isThere: true):
-            add("watchdog", .ok, "there is a hardware watchdog; it is not used: watchdog: /dev/watchdog in bramble.yaml")
+            add(
+                "watchdog", .ok, "there is a hardware watchdog; it is not used: watchdog: /dev/watchdog in bramble.yaml"
+            )
         case .notYet: add("watchdog", .ok, "the watchdog is opened when the first service is there")
         case .fed: add("watchdog", .ok, "the guard feeds \(configuration.watchdog ?? "")")
         case .failed:
             add(
-                "watchdog", .fail, "the watchdog \(configuration.watchdog ?? "") is not open: nothing resets this machine",
+                "watchdog", .fail,
+                "the watchdog \(configuration.watchdog ?? "") is not open: nothing resets this machine",
                 "see who has it: fuser -v \(configuration.watchdog ?? ""); systemd's RuntimeWatchdogSec has to be 0; without "
                     + "a device: watchdog: none")
         }
@@ -257,6 +267,45 @@ extension Member {
             "pulse", late < 100 ? .ok : .warn,
             "the heartbeat thread was late by \(Int(late.rounded())) ms at worst lately",
             late < 100 ? "" : "this machine is short of processor time: move load away, or use --profile calm")
+        return checks
+    }
+
+    private func mirrorChecks(_ wanted: [Mirror], _ storyteller: Storyteller) async -> [DoctorCheck] {
+        guard !wanted.isEmpty else { return [] }
+        var checks: [DoctorCheck] = []
+        func add(_ state: DoctorCheck.State, _ text: String, _ remedy: String) {
+            checks.append(DoctorCheck(check: "mirrors", state: state, text: text, remedy: remedy))
+        }
+        let rsync = EngineProgram("rsync", package: "rsync", purpose: "mirrors are copied by it")
+        if rsync.path == nil { add(.fail, rsync.missing.problem, rsync.missing.remedy) }
+        for info in await mirrors.infos(storyteller) {
+            guard let mirror = wanted.first(where: { $0.name.description == info.name }), info.from != nil,
+                !info.to.isEmpty
+            else { continue }
+            var interval = Duration.seconds(600)
+            if case .every(let every) = mirror.schedule { interval = max(every, .seconds(60)) }
+            if info.state == .failed {
+                add(.warn, "\(info.name) is not copied: \(info.reason)", "bramble mirror list")
+            } else if info.lastRun == nil, info.state != .running {
+                add(
+                    .warn, "\(info.name) was never copied as a whole to \(info.to.joined(separator: ", "))",
+                    "bramble mirror run \(info.name)")
+            } else if info.behindSeconds > (interval * 3).seconds {
+                add(
+                    .warn, "\(info.name) is \(Int(info.behindSeconds / 60)) min behind: \(info.reason)",
+                    "bramble mirror run \(info.name)")
+            }
+            if info.conflicts > 0 {
+                add(.warn, "\(info.conflicts) files of \(info.name) were set aside", "bramble mirror conflicts")
+            }
+        }
+        if checks.isEmpty {
+            add(
+                .ok,
+                wanted.count == 1
+                    ? "the mirror is copied as it should be"
+                    : "the \(wanted.count) mirrors are copied as they should be", "")
+        }
         return checks
     }
 

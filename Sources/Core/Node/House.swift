@@ -43,6 +43,17 @@ struct House: Sendable {
     var nextReport: Instant
     var lastTick: Instant?
     var toldDesired = false
+    /// When anything came from each node last.
+    var heard: [NodeID: Instant] = [:]
+    var servers: [ServiceName: Server] = [:]
+    var gaps: [ServiceName: ServiceGap] = [:]
+
+    /// Who was last known to run a service, and since when it does not any more, if it said so.
+    struct Server: Sendable {
+        var node: NodeID
+        var epoch: Epoch
+        var endedAt: Instant?
+    }
 
     /// A change of load moves nothing; names and ranks are looked at when membership says that they changed.
     static let lookEvery = Duration.seconds(1)
@@ -75,6 +86,15 @@ struct House: Sendable {
     }
 }
 
+/// How long a service was away when it went from one node to another.
+package struct ServiceGap: Equatable, Sendable {
+    /// From the last sign of life of the one, or its word that it stopped, until the other ran it.
+    package var length: Duration
+    package var at: Instant
+    /// False for a failure.
+    package var wasOrderly: Bool
+}
+
 /// What people are shown of services.
 package struct HouseSnapshot: Equatable, Sendable {
     package var reports: [ServiceReport]
@@ -93,6 +113,8 @@ package struct HouseSnapshot: Equatable, Sendable {
     package var isReady: Bool
     /// The one that is to break ties, whether it votes yet or not.
     package var witness: NodeID?
+    /// Of the last time that each service changed its node, as far as this one saw it.
+    package var gaps: [ServiceName: ServiceGap]
 }
 
 /// The node's side of services: what it tells them, and what becomes of what they want.
@@ -116,7 +138,13 @@ extension NodeCore {
             switch effect {
             case .send(let message, let peer): result += sendOnEveryPath(message, to: peer)
             case .persistOrders(let orders): result += write(orders, now)
-            case .service(let notice): result.append(.notify(.service(notice)))
+            case .service(var notice):
+                if notice.kind == .started, let name = notice.service, let epoch = notice.epoch,
+                    let gap = runs(name, on: id, epoch, now)
+                {
+                    notice.figures["gapMs"] = gap.length.milliseconds.rounded()
+                }
+                result.append(.notify(.service(notice)))
             case .lease(let notice): result.append(.notify(.lease(notice)))
             case .fence(let node):
                 let name = names.name(of: node)
@@ -179,6 +207,10 @@ extension NodeCore {
             let before = known.views.first { $0.id == view.id }?.state
             guard before != view.state else { continue }
             effects += inHouse(now) { $0.core.handle(.peer(view.id, isAlive: view.state == .alive), now: now) }
+            let orders = known.core.services.standing
+            if view.state == .alive, !orders.rows.isEmpty {
+                effects.append(.sendReliably(NodeMessage.orders(orders).encoded, to: view.id))
+            }
             if view.state == .down { effects += inHouse(now) { $0.core.handle(.reported(by: view.id, []), now: now) } }
         }
         return effects + inHouse(now) { $0.core.handle(.nodes(views), now: now) }
@@ -214,6 +246,7 @@ extension NodeCore {
             return []
         }
         let reports = known.core.services.peerReports
+        reported(by: id, reports, now: now)
         guard reports != known.reports || now >= known.nextReport else { return [] }
         house?.reports = reports
         house?.nextReport = now + House.reportEvery
@@ -223,6 +256,32 @@ extension NodeCore {
             return peers.map { .sendReliably(bytes, to: $0) }
         }
         return peers.map { .send(bytes, to: $0, via: membership.preferredPath(to: $0)) }
+    }
+
+    // MARK: Gaps
+
+    /// What a node says about its services, as far as it tells how long they were away.
+    mutating func reported(by node: NodeID, _ reports: [PeerReport], now: Instant) {
+        guard house != nil else { return }
+        for report in reports {
+            if report.state == .running {
+                _ = runs(report.service, on: node, report.epoch, now)
+            } else if let known = house?.servers[report.service], known.node == node, known.endedAt == nil {
+                house?.servers[report.service]?.endedAt = now
+            }
+        }
+    }
+
+    /// A service runs there; the gap where it was another node's before.
+    private mutating func runs(_ name: ServiceName, on node: NodeID, _ epoch: Epoch, _ now: Instant) -> ServiceGap? {
+        let before = house?.servers[name]
+        // A node that was away may still speak of what it had.
+        if let before, epoch < before.epoch { return nil }
+        house?.servers[name] = House.Server(node: node, epoch: epoch)
+        guard let before, before.node != node, let end = before.endedAt ?? house?.heard[before.node] else { return nil }
+        let gap = ServiceGap(length: max(now - end, .zero), at: now, wasOrderly: before.endedAt != nil)
+        house?.gaps[name] = gap
+        return gap
     }
 
     // MARK: What should be
@@ -311,7 +370,7 @@ extension NodeCore {
             standing: house.core.services.standing, guarantee: house.core.leases.guarantee,
             voters: house.core.leases.voters, term: timing.term, takeover: timing.takeover, at: now,
             ranking: house.core.services.placement, reach: house.reach, isReady: house.isReady,
-            witness: house.witness)
+            witness: house.witness, gaps: house.gaps)
     }
 }
 

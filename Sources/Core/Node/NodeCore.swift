@@ -259,6 +259,7 @@ package struct NodeCore: Sendable {
         _ bytes: [UInt8], from sender: NodeID, path: Endpoint, stamp: Instant, now: Instant
     ) -> [NodeEffect] {
         guard isMember(sender) else { return [] }
+        house?.heard[sender] = stamp
         guard let message = try? NodeMessage(decoding: bytes) else {
             malformedMessages += 1
             return []
@@ -275,7 +276,9 @@ package struct NodeCore: Sendable {
         case .lease(let message): return inHouse(now) { $0.core.handle(.received(message, from: sender), now: now) }
         case .drill(let service): return inHouse(now) { $0.core.handle(.order(.playDead(service)), now: now) }
         case .services(let reports):
+            reported(by: sender, reports, now: now)
             return inHouse(now) { $0.core.handle(.reported(by: sender, reports), now: now) }
+        case .orders(let orders): return inHouse(now) { $0.core.handle(.standing(orders), now: now) }
         }
     }
 

@@ -455,7 +455,7 @@ circle { fill: #7a45a5 }
 </html>
 
 """####),
-        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "f1f4df6e421ce551", content: ####"""
+        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "60ea11c723d65000", content: ####"""
 // What the node tells as it changes, kept for all pages: one event stream a browser tab.
 import { get } from "/assets/api.js";
 
@@ -476,6 +476,7 @@ export const store = {
     services: null,
     mirrors: null,
     balancers: null,
+    locks: null,
     events: [],
     /** φ by node name, one value for each half second, oldest first; null where unknown. */
     history: new Map(),
@@ -532,6 +533,7 @@ export function connect() {
     on("services", (value) => { store.services = value; });
     on("mirrors", (value) => { store.mirrors = value; });
     on("balancers", (value) => { store.balancers = value; });
+    on("locks", (value) => { store.locks = value; });
     on("phi", (value) => {
         for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
         for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;
@@ -1789,7 +1791,7 @@ async function restore(file, reload) {
 }
 
 """####),
-        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "472636f7f315fcac", content: ####"""
+        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "1ab7dadacbf68d78", content: ####"""
 // One node: why it is as it is, its figures, its watches, its past.
 import { get } from "/assets/api.js";
 import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
@@ -1825,6 +1827,7 @@ export function open(main, name) {
     const noEvents = h("p", { class: "quiet", text: "Nothing is kept about it." });
     const remove = h("button", { type: "button", class: "danger", onclick: () => { const node = find(); if (node) removeNode(node); } }, `Remove ${name}…`);
     const gone = h("p", { class: "problem", hidden: true }, h("b", { text: `There is no node ${name}.` }), h("span", {}, "It was removed, or never was. ", h("a", { href: "#/nodes", text: "All nodes" })));
+    const dutyPanel = h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold));
     const body = h("div", { class: "column" },
         h("section", { class: "panel why", "aria-labelledby": "why-title" }, h("h2", { id: "why-title", text: "Why" }), answer, reasons),
         h("div", { class: "columns" },
@@ -1836,7 +1839,7 @@ export function open(main, name) {
             h("section", { class: "panel", "aria-labelledby": "labels-title" }, h("div", { class: "panel-head" }, h("h2", { id: "labels-title", text: "Labels" }), change), labels),
             h("section", { class: "panel", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
                 h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches))),
-        h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold)),
+        dutyPanel,
         h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
 
     main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
@@ -1877,6 +1880,7 @@ export function open(main, name) {
         own.hidden = !node.self;
         graph.element.closest("section").hidden = node.self;  // nobody suspects itself
         duty.hidden = !node.duty;
+        dutyPanel.hidden = node.role === "witness";
         setText(duty, dutyWord(node));
         if (what.has("nodes") || what.has("services")) {
             const held = servicesOf(name);
@@ -1995,7 +1999,7 @@ function chart() {
 }
 
 """####),
-        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "927664de17df336d", content: ####"""
+        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "28ee2ac51ee745b2", content: ####"""
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
 import { labelTexts } from "/assets/pages/labels.js";
@@ -2084,9 +2088,10 @@ export function open(main) {
     function tellVerdict(status, nodes) {
         const away = nodes.filter((node) => node.state === "down");
         const suspects = nodes.filter((node) => node.state === "suspect");
-        const members = nodes.filter((node) => node.state !== "left");
+        const members = nodes.filter((node) => node.state !== "left" && node.role !== "witness");
+        const witness = nodes.some((node) => node.state !== "left" && node.role === "witness") ? " and the witness" : "";
         let tone = "ok";
-        let text = members.length === 2 ? "Both nodes are alive" : `All ${members.length} nodes are alive`;
+        let text = members.length === 2 ? `Both nodes${witness} are alive` : `All ${members.length} nodes${witness} are alive`;
         if (status.state === "alone") text = "This node is a cluster of one";
         if (status.state === "joining") [tone, text] = ["warn", "This machine is not in a cluster yet"];
         else if (status.state === "removed") [tone, text] = ["bad", "This node was removed from its cluster"];
@@ -2122,6 +2127,7 @@ function nodeRow(node) {
     const name = h("a", { class: "node-name", href: `#/node/${encodeURIComponent(node.name)}`, text: node.name });
     const own = h("span", { class: "tag", text: "this node" });
     const duty = h("span", { class: "tag tag-warn" });
+    const role = h("span", { class: "tag", text: "witness", title: "It votes on who may run a service, and does nothing else", hidden: node.role !== "witness" });
     const services = h("span", { class: "node-services" });
     const change = h("button", { type: "button", class: "plain duty", "aria-label": `Duty of ${node.name}`, title: "Hold, drain or resume it", onclick: () => openDuty(shown) }, "Duty…");
     const where = h("span", {});
@@ -2136,7 +2142,7 @@ function nodeRow(node) {
     const load = h("span", { class: "load" });
     const heat = h("span", {});
     const row = h("tr", {},
-        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, duty), place, labels),
+        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, role, duty), place, labels),
         h("td", { class: "cell-state" }, chip, since),
         h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
         h("td", { class: "cell-use", "data-label": "CPU, memory" }, cpu.element, memory.element),
@@ -2156,7 +2162,8 @@ function nodeRow(node) {
                 services.dataset.told = held.join();
                 services.replaceChildren(...held.slice(0, 6).map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service })), ...(held.length > 6 ? [h("a", { class: "quiet", href: "#/services", text: `and ${held.length - 6} more` })] : held.length ? [] : [h("span", { class: "quiet", text: "none" })]));
             }
-            change.hidden = node.state === "left" || node.state === "down" && !node.duty;
+            change.hidden = services.hidden = node.role === "witness";
+            change.hidden ||= node.state === "left" || node.state === "down" && !node.duty;
             setText(where, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}`);
             const marks = labelTexts(node);
             if (labels.dataset.told !== marks.join()) {
@@ -2223,7 +2230,7 @@ function firstSteps() {
 }
 
 """####),
-        Asset(path: "pages/orders.js", type: "text/javascript; charset=utf-8", tag: "4fc1284a5b8b1eab", content: ####"""
+        Asset(path: "pages/orders.js", type: "text/javascript; charset=utf-8", tag: "86415e8a9ca43ecb", content: ####"""
 // What an operator orders of services and nodes: what will happen is said before it does.
 import { ask } from "/assets/api.js";
 import { confirm, toast } from "/assets/dialog.js";
@@ -2259,7 +2266,7 @@ export const stopService = (service) => order(service, "stop", {
 });
 
 export function moveService(service) {
-    const targets = store.nodes.filter((node) => node.state === "alive" && node.name !== service.node).sort(byName);
+    const targets = store.nodes.filter((node) => node.state === "alive" && node.role !== "witness" && node.name !== service.node).sort(byName);
     const choice = h("select", { id: "to", name: "to", "data-first": true }, h("option", { value: "", text: "the best other node" }),
         ...targets.map((node) => h("option", { value: node.name, text: node.duty ? `${node.name} (${dutyWord(node)})` : node.name, disabled: Boolean(node.duty) })));
     return order(service, "move", {
@@ -2278,7 +2285,7 @@ export function moveService(service) {
 }
 
 export function drillService(service) {
-    const others = store.nodes.filter((node) => node.state === "alive" && node.name !== service.node);
+    const others = store.nodes.filter((node) => node.state === "alive" && node.role !== "witness" && node.name !== service.node);
     return order(service, "drill", {
         title: `Rehearse a failure of ${service.node}?`, action: "Do it now", tone: "danger",
         ready: () => others.length > 0,
@@ -2413,7 +2420,7 @@ export function pair(name, value) {
 }
 
 """####),
-        Asset(path: "pages/services.js", type: "text/javascript; charset=utf-8", tag: "66820fdad6bd1d17", content: ####"""
+        Asset(path: "pages/services.js", type: "text/javascript; charset=utf-8", tag: "8df118862657cc25", content: ####"""
 // The services: who holds what, since when, how sure that is, and why something does not run.
 import { get } from "/assets/api.js";
 import { showProblem } from "/assets/dialog.js";
@@ -2436,9 +2443,12 @@ function openAll(main) {
     const rows = h("ul", { class: "services" });
     const panel = h("section", { class: "panel", "aria-label": "Services", hidden: true }, rows);
     const empty = noServices();
-    main.append(h("header", { class: "page-head" }, h("h1", { text: "Services" }), count, h("a", { class: "button", href: "#/document", text: "Change the document" })), problem, empty, panel);
+    const locks = lockPanel();
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Services" }), count, h("a", { class: "button", href: "#/document", text: "Change the document" })), problem, empty, panel, locks.element);
 
     function render(what) {
+        if (what.has("locks")) locks.update(store.locks ?? []);
+        if (what.has("time")) locks.tick();
         const services = store.services;
         if (!services) return;
         if (what.has("services")) {
@@ -2452,9 +2462,49 @@ function openAll(main) {
         }
         if (what.has("time")) for (const row of rows.children) row.tick();
     }
-    render(new Set(["services"]));
+    render(new Set(["services", "locks"]));
     askOnce("services", "/v1/services", count, problem, render);
     return subscribe(render);
+}
+
+// Locks: what `bramble lock` holds. Shown only where there are any.
+
+function lockPanel() {
+    const rows = h("tbody", {});
+    const element = h("section", { class: "panel", "aria-labelledby": "locks-title", hidden: true },
+        h("div", { class: "panel-head" }, h("h2", { id: "locks-title", text: "Locks" }), h("span", { class: "quiet", text: "Jobs of your own that run on one node at a time" })),
+        h("table", { class: "copies locks" },
+            h("caption", { class: "hidden-text", text: "The locks, and who holds each" }),
+            h("thead", {}, h("tr", {}, ...["Lock", "Held by", "Epoch", "For", "Waiting here"].map((text) => h("th", { scope: "col", text })))), rows));
+    return {
+        element,
+        update(locks) {
+            element.hidden = locks.length === 0;
+            keyed(rows, [...locks].sort(byName), (lock) => lock.name, lockRow, (row, lock) => row.update(lock));
+        },
+        tick() { for (const row of rows.children) row.tick(); },
+    };
+}
+
+function lockRow(lock) {
+    const holder = h("td", { class: "cell-copy" });
+    const epoch = h("td", { class: "number", "data-label": "Epoch" });
+    const since = h("td", { class: "number", "data-label": "For" });
+    const waiting = h("td", { class: "number", "data-label": "Waiting here" });
+    const row = h("tr", {}, h("th", { scope: "row" }, h("b", { text: lock.name })), holder, epoch, since, waiting);
+    let shown = lock;
+    row.update = (lock) => {
+        shown = lock;
+        if (holder.dataset.told !== String(lock.node)) {
+            holder.dataset.told = String(lock.node);
+            holder.replaceChildren(lock.node ? nodeLink(lock.node) : h("span", { class: "quiet", text: "nobody" }));
+        }
+        setText(epoch, String(lock.epoch));
+        setText(waiting, String(lock.waiting));
+        row.tick();
+    };
+    row.tick = () => setText(since, shown.since ? sinceNow(shown.since) : "–");
+    return row;
 }
 
 /** The stream tells; a page that is opened before it did asks once, and shows why there is no answer. */
@@ -2506,7 +2556,8 @@ function serviceRow(service) {
         reason.hidden = !service.reason && service.wanted;
         setText(reason, service.reason ? sentenceCase(service.reason) : "An operator stopped it. It stays stopped until it is started.");
         setText(addresses, service.addresses.length ? service.addresses.join("\n") : "none of its own");
-        setText(last, gap(service.lastGapMs));
+        setText(last, gap(service.lastGapMs, service.lastGapCause));
+        setAttribute(last, "title", service.lastGapAt ? moment(service.lastGapAt) : null);
         const [word, what] = guarantee(service.guarantee);
         setText(surety, word);
         setText(meaning, what);
@@ -2610,7 +2661,7 @@ function openOne(main, name) {
                 ...pairOf("Node", service.node ? nodeLink(service.node) : "none"), ...pair("Since", moment(service.since)), ...pair("Epoch", String(service.epoch)),
                 ...pair("Addresses", service.addresses.join("\n") || "none of its own"), ...pair("Runs", service.run ?? "nothing: only its addresses move"),
                 ...pairOf("Mirrors", ...(mirrors.length ? mirrors : ["none: its files are on one node"])),
-                ...pair("Last gap", gap(service.lastGapMs)), ...pair("Guarantee", `${word}. ${meaning}`), ...pair("Wanted", service.wanted ? "to run" : "stopped by an operator"));
+                ...pair("Last gap", gap(service.lastGapMs, service.lastGapCause) + (service.lastGapAt ? `, ${moment(service.lastGapAt)}` : "")), ...pair("Guarantee", `${word}. ${meaning}`), ...pair("Wanted", service.wanted ? "to run" : "stopped by an operator"));
         }
         if (what.has("event")) {
             const own = store.events.filter((event) => event.subject === name).slice(-40).reverse();
@@ -2811,7 +2862,7 @@ export function brokenWatches(nodes, edges) {
 }
 
 """####),
-        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "1068099f776a77fa", content: ####"""
+        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "4c3ea4ded4b566e0", content: ####"""
 // Events in plain words. The node tells its own sentence; these are for events of nodes that did not.
 import { list } from "/assets/format.js";
 
@@ -2841,6 +2892,9 @@ const sentences = {
     resumed: (e) => `${e.subject} runs services again`,
     applied: (e) => `${e.by?.length ? list(e.by) : "somebody"} applied a document`,
     failed: (e) => `${e.subject} failed${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    fencing: (e) => `${e.subject} is being switched off`,
+    fenced: (e) => `${e.subject} is off`,
+    "fence-failed": (e) => `${e.subject} could not be switched off`,
     foreign: (e) => `a node of another cluster is at ${e.subject}`,
 };
 
@@ -2855,8 +2909,8 @@ export function upperUnlessName(text, name) {
 }
 
 const weights = {
-    down: "bad", removed: "bad", failed: "bad",
-    suspect: "warn", isolated: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
+    down: "bad", removed: "bad", failed: "bad", "fence-failed": "bad",
+    suspect: "warn", isolated: "warn", fencing: "warn", fenced: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
     parked: "warn", blocked: "warn", held: "warn", drained: "warn",
     alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok",
 };
@@ -2877,8 +2931,12 @@ const guarantees = {
 };
 export const guarantee = (word) => guarantees[word] ?? [word, ""];
 
-/** How long a client saw nothing. */
-export const gap = (milliseconds) => (milliseconds === null || milliseconds === undefined ? "not moved yet" : milliseconds < 10000 ? `${Math.round(milliseconds)} ms without an answer` : `${Math.round(milliseconds / 1000)} s without an answer`);
+/** How long a client saw nothing; after a failure that is the most it can have been. */
+export const gap = (milliseconds, cause) => {
+    if (milliseconds === null || milliseconds === undefined) return "not moved yet";
+    const time = milliseconds < 10000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 1000)} s`;
+    return `${time} without an answer${cause === "failure" ? " when its node failed" : ""}`;
+};
 
 const labels = {
     epoch: "epoch", gapMs: "gap", tookMs: "took",

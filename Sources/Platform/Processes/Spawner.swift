@@ -193,7 +193,8 @@ package final class Spawner: Sendable {
         }
         do throws(SpawnFailure) {
             run.child = try Child.spawn(
-                environment, descriptors: [talksTo ?? standardInput, talksTo ?? ends[0][1], ends[1][1]] + extraDescriptors,
+                environment,
+                descriptors: [talksTo ?? standardInput, talksTo ?? ends[0][1], ends[1][1]] + extraDescriptors,
                 controlGroup: descriptor)
         } catch {
             for one in ends { close(one[0]) }

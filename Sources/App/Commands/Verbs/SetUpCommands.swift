@@ -70,7 +70,9 @@ enum SetUpCommands {
             node add. It reads the same configuration file. SIGTERM stops it.
             """,
         section: .setUp, accepts: StartFlags.ofWitness,
-        examples: ["bramble witness --data-dir /var/lib/bramble", "bramble witness --name tie --join serv1 --join serv2"]
+        examples: [
+            "bramble witness --data-dir /var/lib/bramble", "bramble witness --name tie --join serv1 --join serv2",
+        ]
     ) { input, console in
         let code = try await console.machine.witness(StartFlags.options(input))
         if code != 0 { throw ExitRequest(code: code) }

@@ -32,7 +32,8 @@ package struct FenceAgent: Sendable {
     }
 
     /// Parameters that the agent does not know, by its own description; none where it has no description.
-    package func unknownParameters(on spawner: Spawner, within limit: Duration) async throws(EngineFailure) -> [String] {
+    package func unknownParameters(on spawner: Spawner, within limit: Duration) async throws(EngineFailure) -> [String]
+    {
         let text = String(decoding: try await run("metadata", on: spawner, within: limit), as: UTF8.self)
         let known = Set(text.split(separator: "<parameter name=\"").dropFirst().map { $0.prefix { $0 != "\"" } })
         guard !known.isEmpty else { return [] }

@@ -22,6 +22,7 @@ actor LiveFeed {
         var services: [UInt8] = []
         var mirrors: [UInt8] = []
         var balancers: [UInt8] = []
+        var locks: [UInt8] = []
     }
     /// The moving part of the nodes and edges, short.
     private struct Suspicion: Codable, Sendable {
@@ -98,6 +99,7 @@ actor LiveFeed {
             if round % Self.slowRounds == 0 {
                 next.mirrors = (try? await service.mirrors()).map { Message.json($0) } ?? last.mirrors
                 next.balancers = (try? await service.balancers()).map { Message.json($0) } ?? last.balancers
+                next.locks = (try? await service.locks()).map { Message.json($0) } ?? last.locks
                 next.database = (try? await service.database()).map { Message.json($0) } ?? last.database
             }
             guard !Task.isCancelled else { return }
@@ -155,7 +157,7 @@ actor LiveFeed {
         [
             ("status", sections.status), ("nodes", sections.nodes), ("phi", sections.phi), ("edges", sections.edges),
             ("waiting", sections.waiting), ("services", sections.services), ("mirrors", sections.mirrors),
-            ("balancers", sections.balancers), ("database", sections.database),
+            ("locks", sections.locks), ("balancers", sections.balancers), ("database", sections.database),
         ]
     }
 }
