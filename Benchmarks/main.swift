@@ -5,8 +5,9 @@ let usage = """
     usage: bramble-bench [--bramble PATH] [--simulator PATH] [--write FILE] [--quick]
                          [--only bramble|etcd|mnesia] [ROW]...
 
-    Measures Bramble beside serf, etcd and Mnesia in the same lab and prints tables. Rows: detection frozen loss start
-    restart partition idle build simulator, which together are “membership”, and “database”; all without one. --write
+    Measures Bramble beside serf, etcd, Mnesia and nginx in the same lab and prints tables. Rows: detection frozen loss start
+    restart partition idle build simulator, which together are “membership”; http udp deaths inventory, which together are
+    “engines”; and “database”; all without one. --write
     puts what was measured whole into the page. --quick takes fewer samples: to see that it works, not to quote.
     """
 
@@ -71,7 +72,13 @@ func measure(_ options: Options) -> Int32 {
         ("partition", lab.partition), ("restart", lab.restart), ("idle", lab.idle),
         ("build", BuildRows(progress: progress).build), ("simulator", simulation.simulator),
     ]
-    let names = all.map(\.0) + ["membership", "database"]
+    let engineRows = EngineRows(
+        program: absolute(options.bramble), effort: options.isQuick ? .quick : .full, progress: progress)
+    let engines: [(String, () throws -> [Figure])] = [
+        ("http", engineRows.http), ("udp", engineRows.udp), ("deaths", engineRows.deaths),
+        ("inventory", engineRows.inventory),
+    ]
+    let names = all.map(\.0) + engines.map(\.0) + ["membership", "engines", "database"]
     if let unknown = options.rows.first(where: { !names.contains($0) }) {
         complain("bramble-bench: “\(unknown)” is no row; rows are \(names.joined(separator: " "))")
         return 2
@@ -125,6 +132,28 @@ func measure(_ options: Options) -> Int32 {
             complain("  FAILED: \(error)")
         }
     }
+    let beforeEngines = monotonicSeconds()
+    let wantsEngines = options.rows.isEmpty || options.rows.contains("engines")
+    var engineFigures: [Figure] = []
+    let failuresBefore = failures.count
+    for (name, row) in engines where wantsEngines || options.rows.contains(name) {
+        complain(name)
+        do { engineFigures += try row() } catch {
+            failures.append("\(name): \(error)")
+            complain("  FAILED: \(error)")
+        }
+    }
+    if !engineFigures.isEmpty {
+        isMet = isMet && engineFigures.allSatisfy(\.isMet)
+        print(Section.engines(engineFigures))
+        if wantsEngines, failures.count == failuresBefore {
+            sections.append(
+                section(
+                    "engines", "Balancers and the inventory, beside the same engines by hand",
+                    Section.engines(engineFigures), engineNotes, versions: "nginx \(version("nginx"))",
+                    minutes: (monotonicSeconds() - beforeEngines) / 60))
+        }
+    }
     for failure in failures { complain("not measured: \(failure)") }
     if let file = options.file {
         if options.isQuick || options.only != nil || sections.isEmpty {
@@ -170,6 +199,17 @@ let databaseNotes = [
     "“one of two is killed”: Bramble's writes ask for `one`, and say that they reached `local` afterwards.",
 ]
 
+let engineNotes = [
+    "The ratio is Bramble's figure over the other's: above 1, more passes through Bramble's balancer.",
+    "HTTP: wrk asks two nginx servers through one node, in turns through Bramble's nginx and through one with a file that a person "
+        + "wrote for the same two servers, both with connections to the servers kept alive. The ratio is the median of the rounds' ratios.",
+    "Datagrams: 64 bytes to one node, to a server on another and back, at a steady rate for two seconds that grows by a quarter while "
+        + "none is lost; a rate that loses is tried three times, in turns. Client, balancer and servers share the machine's "
+        + "processors.",
+    "The inventory runs on one of 100 real daemons; the others are stopped meanwhile, since they share this machine's processors.",
+]
+
+if let code = endOfDatagramLoad(Array(CommandLine.arguments.dropFirst())) { exit(code) }
 if CommandLine.arguments.contains("--help") || CommandLine.arguments.contains("-h") {
     print(usage)
     exit(0)
