@@ -218,17 +218,23 @@ struct EngineRows {
         let nodes = lab.hosts.map { BrambleNode(program, on: $0) }
         try nodes[0].makeCluster("bench")
         for node in nodes.dropFirst() { try node.takeKey(of: nodes[0]) }
-        for node in nodes {
-            try node.start(["--no-discovery", "--join", lab.hosts[0].address, "--profile", "calm"])
-        }
-        let known = eventually(within: .seconds(120), every: .seconds(1)) {
-            nodes[0].view().filter { $0.value == .alive }.count == effort.nodes
-        }
-        guard known else { throw LabError("\(nodes[0].view().count) of \(effort.nodes) nodes are known after 120 s") }
-        progress("\(effort.nodes) nodes are members")
-        // The other daemons of this one machine would be measured, too: a hundred of them share its processors.
-        for node in nodes.dropFirst() { node.host.freeze() }
+        try nodes[0].start(["--no-discovery", "--profile", "calm"])
+        // A few at a time, and then they are stopped: all of them would share this machine's processors.
         defer { for node in nodes.dropFirst() { node.host.thaw() } }
+        for first in stride(from: 1, to: nodes.count, by: 10) {
+            let group = nodes[first..<min(first + 10, nodes.count)]
+            for node in group {
+                try node.start(["--no-discovery", "--join", lab.hosts[0].address, "--profile", "calm"])
+            }
+            let wanted = first + group.count
+            guard
+                eventually(
+                    within: .seconds(60), every: .milliseconds(200),
+                    { nodes[0].view().count >= wanted && group.allSatisfy { nodes[0].sees($0.name, as: .alive) } })
+            else { throw LabError("\(nodes[0].view().count) of \(wanted) nodes are known after 60 s") }
+            for node in group { node.host.freeze() }
+        }
+        progress("\(effort.nodes) nodes are members")
         var samples = Samples()
         for _ in 0..<21 {
             let start = monotonicSeconds()

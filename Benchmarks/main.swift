@@ -206,7 +206,8 @@ let engineNotes = [
     "Datagrams: 64 bytes to one node, to a server on another and back, at a steady rate for two seconds that grows by a quarter while "
         + "none is lost; a rate that loses is tried three times, in turns. Client, balancer and servers share the machine's "
         + "processors.",
-    "The inventory runs on one of 100 real daemons; the others are stopped meanwhile, since they share this machine's processors.",
+    "The inventory is asked for on one of 100 members, all of them real daemons that joined; most are stopped by then, and down, since "
+        + "they share this machine's processors.",
 ]
 
 if let code = endOfDatagramLoad(Array(CommandLine.arguments.dropFirst())) { exit(code) }
