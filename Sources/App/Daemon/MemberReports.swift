@@ -166,7 +166,7 @@ extension Member {
                 trouble?.problem ?? "machines on this network are found by multicast DNS", trouble?.remedy ?? "")
         }
 
-        let clocks = await self.clocks.readings(presentation.storyteller)
+        let clocks = await self.clocks.readings(presentation.storyteller, questions: 1)
         if let trouble = self.clocks.trouble {
             add("clocks", .warn, "this node's clock is not kept: \(trouble)", "bramble clock")
         } else if clocks.count > 1 {
@@ -181,6 +181,7 @@ extension Member {
                     ? "" : self.clocks.isOn ? "see chronyc sources there" : "let chrony keep them: bramble clock on")
         }
 
+        checks += await examineEngines()
         checks += await examineMachine()
 
         let figures = await pulse.figures()
