@@ -60,8 +60,7 @@ struct ClockTests {
     func shifted() throws {
         let cluster = try Cluster("n1", "n2", started: false)
         try cluster["n1"].start()
-        try cluster["n2"].start(
-            environment: ["LD_PRELOAD": BrambleNode.clockShifter, "LAB_CLOCK_SHIFT": "3"])
+        try cluster["n2"].start(clockShift: 3)
         #expect(cluster.agree(alive: ["n1", "n2"]))
         let seen = eventually(within: .seconds(10)) {
             clocks(cluster["n1"]).first { $0.node == "n2" && $0.offsetMs != nil }

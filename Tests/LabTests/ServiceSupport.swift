@@ -9,6 +9,7 @@ final class ServiceCluster {
     let cluster: Cluster
     let client: Host
     private var watch: AddressWatch?
+    private(set) var witness: BrambleNode?
 
     /// Sends back what it gets, a space, and the node's name; the same over TCP for checks. It ends when it is told to.
     private static let program = """
@@ -53,6 +54,24 @@ final class ServiceCluster {
         for node in cluster.nodes { try node.host.write(Self.program, to: Self.programPath) }
     }
 
+    /// A third machine that votes, from when both nodes count its vote.
+    func addWitness(_ name: String = "w1") throws -> BrambleNode {
+        let witness = BrambleNode(BrambleNode.builtHere, on: try cluster.lab.add([name])[0])
+        try witness.takeKey(of: cluster.nodes[0])
+        try witness.start(command: "witness")
+        self.witness = witness
+        guard votes(within: .seconds(40)) else { throw LabError("\(name) does not vote\n\(witness.log)\n\(report)") }
+        return witness
+    }
+    func votes(within limit: Duration) -> Bool {
+        eventually(within: limit, every: .milliseconds(50)) {
+            cluster.nodes.allSatisfy { node in
+                guard let status = try? node.status() else { return false }
+                return status.witness?.votes == true && status.witness?.state == .alive && status.guarantee == "witness"
+            }
+        }
+    }
+
     func apply(_ document: String) throws { try cluster.nodes[0].apply(document) }
 
     /// The node that runs the service, once every node says the same.
@@ -81,6 +100,7 @@ final class ServiceCluster {
 
     var report: String {
         let services = cluster.nodes.map { node in "\(node.name): \(node.service("web").map { "\($0)" } ?? "-")" }
-        return services.joined(separator: "\n") + "\n" + cluster.logs
+        let lines = witness?.log.split(separator: "\n").suffix(20).joined(separator: "\n    ") ?? "-"
+        return services.joined(separator: "\n") + "\n" + cluster.logs + "\n  log of the witness:\n    \(lines)"
     }
 }

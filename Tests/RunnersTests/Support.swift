@@ -122,7 +122,7 @@ final class Bench: Sendable {
 
     /// Writes an executable script, and returns its path.
     func script(_ name: String, _ body: String) throws -> String {
-        try files.write("#!/bin/sh\n\(body)\n", to: name, mode: 0o755)
+        try files.writeProgram("#!/bin/sh\n\(body)\n", to: name)
         return files.file(name)
     }
     func lines(_ name: String) -> [String] { (files.text(name) ?? "").split(separator: "\n").map(String.init) }

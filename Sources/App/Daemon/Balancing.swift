@@ -184,7 +184,8 @@ final class Balancing: Sendable {
     private static func member(
         _ member: MemberView, _ snapshot: NodeSnapshot, _ house: HouseSnapshot, _ facts: SharedFacts
     ) -> BalancerMember? {
-        guard member.rank != .removed, let name = snapshot.names.name(of: member.id),
+        guard member.rank != .removed, member.record.profile.role == .node,
+            let name = snapshot.names.name(of: member.id),
             let address = member.record.profile.addresses.first?.address
         else { return nil }
         let state: BalancerMember.State =

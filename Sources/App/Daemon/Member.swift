@@ -41,6 +41,7 @@ final class Member: Sendable {
     let leases: NamedLeases
     let balancing: Balancing
     let clocks: Clocks
+    let fencing: Fencing
     /// What was measured at ordered moves.
     let lastGaps = Locked<[ServiceName: Double]>([:])
     var meterLoop: EventLoop { loop }
@@ -170,7 +171,7 @@ final class Member: Sendable {
                 foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
         let network = network
         let services = ServiceDriver(
-            home: home, node: configuration.name.description, reach: reachHosts, mirrors: mirrors,
+            home: home, node: configuration.name.description, watchdog: configuration.watchdog, reach: reachHosts, mirrors: mirrors,
             ownAddresses: { network.current.addresses.map(\.address) },
             post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.services = services
@@ -183,6 +184,8 @@ final class Member: Sendable {
                 databaseStreams.withLock { $0 }?.send(frame, to: peer, endpoints: endpoints)
             })
         self.clocks = clocks
+        let fencing = Fencing(journal: journal, post: { event in reached.withLock { $0 }?.pulse.post(event) })
+        self.fencing = fencing
         pulseLoop = EventLoop(name: "pulse")
         pulse = Pulse(
             on: pulseLoop, core: core, sessions: sessions, socket: socket,
@@ -218,6 +221,9 @@ final class Member: Sendable {
                 databaseDiffers: { database.differs($0) },
                 service: { effect in
                     if case .other(let news) = effect { leases.take(news) } else { services.carryOut(effect) }
+                },
+                fence: { node, fence, storyteller in
+                    fencing.switchOff(node, fence, named: storyteller.name(node))
                 },
                 reachHosts: { services.use(reach: $0) },
                 foreignCluster: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }))
@@ -281,6 +287,7 @@ final class Member: Sendable {
         await services.close(isOrderly: isOrderly)
         await balancing.stop()
         await clocks.stop()
+        await fencing.stop()
         await mirrors.stop()
         await database.close()
         await streams.stop()
@@ -328,6 +335,8 @@ final class Member: Sendable {
         }
         throw APIError(problem: failure.problem, remedy: failure.remedy)
     }
+
+    func onWorker<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value { await worker.run(body) }
 
     /// What `bramble doctor` finds on the machine itself.
     func examineMachine() async -> [DoctorCheck] {
@@ -377,13 +386,7 @@ final class Member: Sendable {
             await database.use(clusters: Self.tags(of: ring))
             await finder?.use(ring, network: network)
         }
-        worker.perform { [home] in
-            do throws(DataDirectoryError) {
-                try home.keyFile.replace(with: ring.current.text)
-            } catch {
-                Log.error("the new cluster key could not be written: \(error.problem). \(error.remedy)")
-            }
-        }
+        worker.perform { [home] in home.replaceKey(with: ring.current) }
     }
 
     private func tookOver() {

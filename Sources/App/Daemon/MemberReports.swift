@@ -140,8 +140,48 @@ extension Member {
                 : "nodes run \(versions.joined(separator: " and "))",
             versions.count < 2 ? "" : "upgrade the older ones")
 
-        let isTwo = nodes.count { $0.state != .left } == 2
-        if isTwo {
+        let house = await pulse.house
+        let witness = house.flatMap(presentation.witness)
+        let isTwo = nodes.count { $0.state != .left && $0.role == .node } == 2
+        if let witness {
+            let others = nodes.filter { $0.role == .witness && $0.name != witness.name }.map(\.name)
+            switch (witness.votes, witness.state) {
+            case (true, .alive) where others.isEmpty:
+                add("witness", .ok, "the witness \(witness.name) votes: of two nodes either may die, and never both serve")
+            case (true, .alive):
+                add(
+                    "witness", .warn,
+                    "the witness \(witness.name) votes; \(others.joined(separator: ", ")) would be a second one and do "
+                        + "nothing", "bramble node remove \(others[0])")
+            case (true, _):
+                add(
+                    "witness", .warn,
+                    "the witness \(witness.name) does not answer: services go on, but none survives the loss of a node",
+                    "start it again; if it will not come back: bramble node remove \(witness.name)")
+            case (false, _) where isTwo:
+                add(
+                    "witness", .warn, "the witness \(witness.name) does not vote yet: both nodes have to agree to it first",
+                    "let both nodes run for a minute; then see: bramble status")
+            case (false, _):
+                add("witness", .ok, "the witness \(witness.name) waits: an odd number of nodes needs none")
+            }
+        }
+        let fences = house?.desired.fences ?? []
+        let own = presentation.storyteller.name(snapshot.id)
+        checks += await fencing.examine(fences.filter { $0.node.description != own })
+        let isFenced = house?.guarantee == .fence
+        if !fences.isEmpty, !isFenced {
+            let missing = nodes.filter { node in
+                node.role == .node && !fences.contains { $0.node.description == node.name }
+            }
+            add(
+                "fence", .warn,
+                missing.isEmpty
+                    ? "nobody is switched off: a majority decides here, and needs no fences"
+                    : "nobody is switched off: \(missing.map(\.name).joined(separator: ", ")) has no fence",
+                missing.isEmpty ? "" : "add one for each node to fences of the document")
+        }
+        if isTwo, witness?.votes != true, !isFenced {
             add(
                 "reach", configuration.reach.isEmpty ? .warn : .ok,
                 configuration.reach.isEmpty
@@ -182,6 +222,34 @@ extension Member {
         }
 
         checks += await examineEngines()
+        let process = await services.guardProcess
+        switch await onWorker({ [services] in services.watchdogState(guard: process) }) {
+        case .unused(isThere: false): break
+        case .unused(isThere: true):
+            add("watchdog", .ok, "there is a hardware watchdog; it is not used: watchdog: /dev/watchdog in bramble.yaml")
+        case .notYet: add("watchdog", .ok, "the watchdog is opened when the first service is there")
+        case .fed: add("watchdog", .ok, "the guard feeds \(configuration.watchdog ?? "")")
+        case .failed:
+            add(
+                "watchdog", .fail, "the watchdog \(configuration.watchdog ?? "") is not open: nothing resets this machine",
+                "see who has it: fuser -v \(configuration.watchdog ?? ""); systemd's RuntimeWatchdogSec has to be 0; without "
+                    + "a device: watchdog: none")
+        }
+
+        let database = await database.status { presentation.storyteller.name($0) }
+        switch (database.state, database.notes.first) {
+        case (.closed, let note), (.readOnly, let note):
+            add(
+                "database", .fail,
+                "the database is \(database.state == .closed ? "closed" : "not writable"): \(note ?? "")",
+                "bramble database")
+        case (.fetching, _):
+            add("database", .warn, "the database is still being fetched from another node", "bramble database")
+        case (.open, let note?):
+            add("database", .warn, database.notes.count == 1 ? note : "\(note) (and more)", "bramble database")
+        case (.open, nil): add("database", .ok, "the database is open, and every write that is known is taken")
+        }
+
         checks += await examineMachine()
 
         let figures = await pulse.figures()

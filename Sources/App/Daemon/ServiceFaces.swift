@@ -85,7 +85,9 @@ struct ServicePresentation: Sendable {
     private func promise(_ guarantee: Guarantee) -> String {
         switch guarantee {
         case .majority: "a majority of \(house.voters.nodes.count) voters agreed, so nobody else can run it"
-        case .witness: "the witness breaks the tie of two, so nobody else can run it"
+        case .witness:
+            "the witness\(house.voters.witness.map { " \(storyteller.name($0))" } ?? "") breaks the tie of two, so nobody "
+                + "else can run it"
         case .fence: "the other node was switched off first"
         case .singleFault: "two nodes and a reach list: nobody else runs it under any single fault"
         case .bestEffort where house.voters.nodes.count < 2: "it is the only node"
@@ -180,6 +182,10 @@ extension Member {
             guard let id = snapshot.names.id(of: target) else {
                 throw APIError(problem: "no node is called “\(target)”", remedy: "bramble nodes", kind: .notFound)
             }
+            guard snapshot.members.first(where: { $0.id == id })?.record.profile.role != .witness else {
+                throw APIError(
+                    problem: "\(target) is a witness and runs no services", remedy: "bramble nodes", kind: .refused)
+            }
             return id
         }
         let holder = shown.house.reports.first { $0.service == service }?.node
@@ -197,6 +203,11 @@ extension Member {
             throw APIError(problem: "no node is called “\(name)”", remedy: "the nodes are: \(all)", kind: .notFound)
         }
         let shown = snapshot.names.name(of: id)?.description ?? name
+        guard snapshot.members.first(where: { $0.id == id })?.record.profile.role != .witness else {
+            throw APIError(
+                problem: "\(shown) is a witness: it runs no services, so there is nothing to \(duty.rawValue)",
+                remedy: "to do without it: bramble node remove \(shown)", kind: .refused)
+        }
         let standby: StandingOrders.Standby =
             switch duty {
             case .hold: .hold

@@ -28,6 +28,7 @@ package struct Inventory: Sendable {
     ///
     /// - `state_alive`, `state_suspect`, `state_down`
     /// - `duty_serving` (runs a service), `duty_standby` (could), `duty_held`, `duty_drained`
+    /// - `witness`, which is in no other group: it only votes
     /// - `service_NAME`: where it runs
     /// - `label_KEY_VALUE`; and for the label `role`, `role_VALUE`
     package var groups: [(name: String, nodes: [String])] {
@@ -37,6 +38,10 @@ package struct Inventory: Sendable {
             add("state_\(node.state.rawValue)")
             guard node.state != .down else { continue }
             let services = running[node.name] ?? []
+            guard node.role == .node else {
+                add("witness")
+                continue
+            }
             add("duty_\(node.duty?.rawValue ?? (services.isEmpty ? "standby" : "serving"))")
             for service in services { add("service_\(service)") }
             for (key, value) in node.labels {

@@ -111,7 +111,7 @@ extension MirrorEngine {
         _ = fcntl(control, F_SETFL, O_NONBLOCK)
         let command = RsyncCommand.push(
             rsync: options.rsync, path: request.path, options: transfer, exclude: spec.exclude,
-            bytesPerSecond: options.bytesPerSecond, channel: options.channel, to: name(push.node), mirror: push.mirror)
+            bytesPerSecond: spec.limit ?? options.bytesPerSecond, channel: options.channel, to: name(push.node), mirror: push.mirror)
         let errand = Errand(control: control)
         errand.watch = loop.watch(control, for: .readable) { [weak self] _ in
             self?.assumeIsolated { $0.take(errand, request, push, transfer) }
