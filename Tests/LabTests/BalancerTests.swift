@@ -93,6 +93,14 @@ struct BalancerTests {
             let all = eventually(within: .seconds(15)) { up(node, "web") == ["n1", "n2", "n3"] ? true : nil }
             #expect(all == true, "\(node.name): \(up(node, "web"))\n\(cluster.logs)")
         }
+        let doctor = try cluster["n1"].get("/v1/doctor", as: [DoctorCheck].self)
+        #expect(doctor.contains { $0.check == "nginx" && $0.state == .ok && $0.text.contains("nginx 1.") }, "\(doctor)")
+        #expect(
+            !doctor.contains { $0.check == "conntrack" || $0.check == "rsync" }, "what is not used is not asked for")
+        // A package that goes is missed.
+        try cluster["n2"].host.require("rm", "/usr/sbin/nft")
+        let without = try cluster["n2"].get("/v1/doctor", as: [DoctorCheck].self)
+        #expect(without.contains { $0.check == "nft" && $0.state == .warn && $0.remedy == "apt install nftables" })
         let run = try client.spawn(Traffic.client(cluster["n1"].host.address, port: 80, seconds: 9))
         pause(.seconds(2))
         servers["n2"]?.kill()

@@ -26,7 +26,7 @@ final class Member: Sendable {
     let startedAt = SystemClock.now
 
     private let loop: EventLoop
-    private let worker: EventLoop
+    let worker: EventLoop
     private let pulseLoop: EventLoop
     private let contacts: [Endpoint]
     private let keeper: Keeper

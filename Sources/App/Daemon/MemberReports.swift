@@ -211,7 +211,7 @@ extension Member {
                 trouble?.problem ?? "machines on this network are found by multicast DNS", trouble?.remedy ?? "")
         }
 
-        let clocks = await self.clocks.readings(presentation.storyteller)
+        let clocks = await self.clocks.readings(presentation.storyteller, questions: 1)
         if let trouble = self.clocks.trouble {
             add("clocks", .warn, "this node's clock is not kept: \(trouble)", "bramble clock")
         } else if clocks.count > 1 {
@@ -228,6 +228,7 @@ extension Member {
 
         checks += await mirrorChecks(house?.desired.mirrors ?? [], presentation.storyteller)
 
+        checks += await examineEngines()
         let process = await services.guardProcess
         switch await onWorker({ [services] in services.watchdogState(guard: process) }) {
         case .unused(isThere: false): break

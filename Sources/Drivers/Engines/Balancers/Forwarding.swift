@@ -26,7 +26,7 @@ struct Forwarding {
             try EngineFile.replace(
                 record,
                 with: ([Self.boot ?? ""] + changed.map { "\($0.path) \($0.former)" } + ["\(path) \(former)"])
-                    .joined(separator: "\n") + "\n", mode: 0o600)
+                    .joined(separator: "\n") + "\n", mode: 0o600, isLasting: true)
             guard Self.set(path, to: "1") else {
                 throw EngineFailure(
                     problem: "\(path) cannot be set, so packets for backends would stay here",

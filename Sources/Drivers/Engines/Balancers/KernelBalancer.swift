@@ -11,10 +11,8 @@ import Services
 package actor KernelBalancer {
     private let directory: String
     private let spawner: Spawner
-    private let nft = EngineProgram(
-        "nft", package: "nftables", purpose: "TCP and UDP balancers are rules of the kernel's")
-    private let conntrack = EngineProgram(
-        "conntrack", package: "conntrack", purpose: "with it the connections of a dead backend move at once")
+    private let nft = EngineProgram.nft
+    private let conntrack = EngineProgram.conntrack
     private var written: String?
     private var former: [BalancerView] = []
     private var hasWarned = false

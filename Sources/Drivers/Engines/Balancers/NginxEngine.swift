@@ -17,11 +17,9 @@ import Services
 package actor NginxEngine {
     private let prefix: String
     private let spawner: Spawner
-    private let program = EngineProgram("nginx", package: "nginx-light", purpose: "HTTP balancers are made of it")
-    private let sockets = EngineProgram(
-        "ss", package: "iproute2", purpose: "with it requests that wait for a dead node go to another one at once")
-    private let nft = EngineProgram(
-        "nft", package: "nftables", purpose: "with it backends come and go without a client noticing")
+    private let program = EngineProgram.nginx
+    private let sockets = EngineProgram.sockets
+    private let nft = EngineProgram.nft
     /// The gate knows nginx's workers by both together: a user's own nginx runs as www-data:www-data.
     private static let (user, group) = ("www-data", "proxy")
     private var written = ""
