@@ -17,8 +17,9 @@ extension Replicator {
 
     // MARK: Giving
 
-    mutating func wanted(_ theirs: VersionVector, epoch other: DatabaseEpoch, resuming: UInt64, by peer: NodeID) {
-        guard other <= epoch, !isJoining else { return send(.noSnapshot, to: peer) }
+    mutating func wanted(_ told: VersionVector, epoch other: DatabaseEpoch, resuming: UInt64, by peer: NodeID) {
+        let theirs = other == epoch ? told.without(forgotten) : told
+        guard other <= epoch, !isJoining, !lacksForgotten else { return send(.noSnapshot, to: peer) }
         // Whatever they have and we do not would be lost with their copy: we ask for it first.
         if other == epoch {
             peers[peer]?.epoch = other
@@ -111,10 +112,12 @@ extension Replicator {
 
     /// The snapshot is in the place of our database, and what our own log had beyond it was applied to it again.
     package mutating func installed(
-        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime, now: Instant, wall: Int64
+        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime,
+        forgotten: [Origin: UInt64] = [:], now: Instant, wall: Int64
     ) -> [Effect] {
         clock(now, wall)
         guard case .fetching(let progress) = fetch else { return [] }
+        use(forgotten)
         counters.snapshotsFetched += 1
         if epoch > self.epoch { effects.append(.notify(.replaced(epoch: epoch, by: progress.peer))) }
         startOver(origin: origin, epoch: epoch, vector: vector, newest: newest)
@@ -124,12 +127,22 @@ extension Replicator {
 
     /// An operator restored a backup here: all others will take it over.
     package mutating func restored(
-        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime, now: Instant, wall: Int64
+        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime,
+        forgotten: [Origin: UInt64] = [:], now: Instant, wall: Int64
     ) -> [Effect] {
         clock(now, wall)
+        use(forgotten)
         isJoining = false
         startOver(origin: origin, epoch: epoch, vector: vector, newest: newest)
         return takeEffects()
+    }
+
+    /// Of another database: what it has forgotten counts, and nothing that ours had.
+    private mutating func use(_ forgotten: [Origin: UInt64]) {
+        self.forgotten = forgotten
+        lacksForgotten = false
+        for node in standings.keys { standings[node]?.synced.forget(forgotten) }
+        for node in coveredStandings.keys { coveredStandings[node]?.synced.forget(forgotten) }
     }
 
     private mutating func startOver(
