@@ -24,7 +24,9 @@ extension Replicator {
     }
 
     private func isWanted(_ origin: Origin, upTo head: UInt64) -> Bool {
-        guard head > max(vector[origin], forgotten[origin] ?? 0), (unreadable[origin]?.until ?? .zero) <= now else { return false }
+        guard head > max(vector[origin], forgotten[origin] ?? 0), (unreadable[origin]?.until ?? .zero) <= now else {
+            return false
+        }
         // Of a held one what comes before the first record from the future is taken.
         return held[origin].map { vector[origin] + 1 < $0.sequence } ?? true
     }

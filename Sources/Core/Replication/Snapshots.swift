@@ -209,14 +209,17 @@ extension Replicator {
             if let next = progress.nextAskAt {
                 if next <= now { askForChunk() }
             } else if now - progress.askedAt >= config.snapshotTimeout {
-                if hasPeer(progress.peer), now - progress.askedAt < config.snapshotTimeout * 3 {
+                if !hasPeer(progress.peer) {
+                    // Others may have it all the time. Should the same one come back, it goes on where it was.
+                    giveUp(on: progress.peer)
+                } else if now - progress.askedAt < config.snapshotTimeout * 3 {
                     // The stream broke, or a frame was dropped: the same chunk again, not all from the start.
                     let left = progress.offer.size - progress.received
                     send(
                         .wantChunk(
                             snapshot: progress.offer.number, offset: progress.received,
                             count: UInt32(min(left, UInt64(ReplicationCodec.maximumChunk)))), to: progress.peer)
-                } else if now - progress.askedAt >= config.snapshotTimeout * 3 {
+                } else {
                     giveUp(on: progress.peer)
                 }
             }

@@ -27,6 +27,7 @@ extension Store {
                 knowledge.tables[name.lowercased()] = table
                 useTables()
                 try refreshTable(name.lowercased())
+                try refreshIndexes(of: name.lowercased())
                 try release(name.lowercased())
             }
         case .addColumn(let name, let column, let definition, let sql):
@@ -51,6 +52,8 @@ extension Store {
                 let table = try loadTable(id: old.id, name: old.name, target: target)
                 knowledge.tables[name.lowercased()] = table
                 useTables()
+                // Another node's index may have waited for the column.
+                try refreshIndexes(of: name.lowercased())
                 try release(name.lowercased())
             }
         case .createIndex(let name, let tableName, let ifNotExists, let sql):
@@ -319,10 +322,13 @@ extension Store {
 
     private func finishTable(_ lower: String) throws(StoreError) {
         useTables()
+        try refreshIndexes(of: lower)
+        try release(lower)
+    }
+    private func refreshIndexes(of lower: String) throws(StoreError) {
         for index in try elements(where: "kind = 3 AND lower_detail = ?", lower) {
             try refreshIndex(index.name.lowercased())
         }
-        try release(lower)
     }
 
     /// Nil when this SQLite cannot: the rows wait until it can.

@@ -93,8 +93,10 @@ extension Store {
                 guard state.delete != .zero, isStable(state.delete), isStable(state.insert) else { return }
                 state.delete = .zero
             } else {
+                // What was added to a counter and is later than the delete counts again when the row comes back, and whoever
+                // brings it back makes up for it, if he knows of it still: so it is forgotten nowhere.
                 guard isStable(state.latest), isStable(state.delete), state.cells.allSatisfy({ isStable($0.stamp) }),
-                    state.shares.allSatisfy({ isStable($0.stamp) })
+                    state.shares.isEmpty
                 else { return }
                 state = RowState()
             }
