@@ -217,6 +217,27 @@ import Testing
         #expect(three.areEqual)
     }
 
+    @Test("a snapshot whose giver is gone is got from another one after five seconds, not after fifteen")
+    func giverGone() {
+        let three = TinyReplicas(3)
+        for number in 0..<200 { three.write("early \(number)", at: 0) }
+        three.pass(.seconds(3))
+        three.add()
+        three.dropsChunks = .max
+        three.meet()
+        three.pass(.milliseconds(500))
+        guard case .fetching(let progress) = three.nodes[3].replicator.fetch else {
+            Issue.record("it does not fetch: \(three.nodes[3].replicator.fetch)")
+            return
+        }
+        three.dropsChunks = 0
+        three.cut(Int(progress.peer.low) - 1, 3)
+        three.pass(.seconds(4))
+        #expect(three.nodes[3].replicator.isJoining)
+        three.pass(.seconds(3))
+        #expect(three.areEqual && !three.nodes[3].replicator.isJoining)
+    }
+
     @Test("our own records that others know and we do not make us write under another origin")
     func burntOrigin() {
         let two = TinyReplicas(2)
