@@ -22,7 +22,7 @@ struct Figure {
             isMet: bramble.map { $0 <= limit } ?? false)
     }
     var line: String {
-        let factor = ratio.map { "\(decimal($0, 1))×" } ?? ""
+        let factor = ratio.map { "\(decimal($0, $0 < 2 ? 2 : 1))×" } ?? ""
         return "| \(what) | \(peer) | \(bramble) | \(factor) | \(target) | \(isMet ? "yes" : "**no**") |"
     }
 }
@@ -63,6 +63,10 @@ struct Section {
 
     static func membership(_ figures: [Figure]) -> String {
         (["| what | serf | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
+            + figures.map(\.line)).joined(separator: "\n")
+    }
+    static func engines(_ figures: [Figure]) -> String {
+        (["| what | by hand | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
             + figures.map(\.line)).joined(separator: "\n")
     }
     static func database(_ figures: [DatabaseFigure]) -> String {

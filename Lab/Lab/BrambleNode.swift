@@ -65,6 +65,23 @@ package final class BrambleNode {
         process = try host.spawn(
             [program, command, "--data-dir", Self.dataDirectory] + options, environment: environment)
     }
+    /// With a wall clock that is wrong by so many seconds.
+    package func start(_ options: [String] = [], clockShift seconds: Int) throws(LabError) {
+        // The loader only warns where it does not find it, and the clock would be right.
+        guard access(Self.clockShifter, R_OK) == 0 else {
+            throw LabError("\(Self.clockShifter) is missing: swift build --product labclock")
+        }
+        try start(options, environment: ["LD_PRELOAD": Self.clockShifter, "LAB_CLOCK_SHIFT": "\(seconds)"])
+    }
+    /// How far the daemon's wall clock is from this machine's, by the latest thing that it noted; nil when there is none.
+    /// Unit: seconds, wrong by as much as that was ago.
+    package var clockShift: Double? {
+        guard let latest = (try? events())?.last?.at,
+            let noted = (try? Date(latest, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+                ?? (try? Date(latest, strategy: .iso8601))
+        else { return nil }
+        return noted.timeIntervalSinceNow
+    }
     package func restart() throws(LabError) { try start(options, environment: environment, command: command) }
     /// SIGKILL, nothing else: the machine and its network stay.
     package func kill() { process?.kill() }

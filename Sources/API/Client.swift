@@ -188,6 +188,9 @@ extension BrambleClient {
     public func conflicts(limit: Int = 100) async throws(ClientError) -> [Conflict] {
         try await get("/v1/conflicts?limit=\(limit)")
     }
+    public func releaseWrites(of node: String) async throws(ClientError) -> DatabaseChange {
+        try await post("/v1/database/release", ReleaseRequest(of: node))
+    }
     /// A consistent copy of the whole database. `receive` gets its bytes as they come, on a thread of the transfer's; false
     /// ends it.
     public func backup(_ receive: @escaping @Sendable (UnsafeRawBufferPointer) -> Bool) async throws(ClientError) {

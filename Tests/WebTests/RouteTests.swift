@@ -20,6 +20,7 @@ struct RouteTests {
         "POST /v1/nodes/{name}/labels": #"{"set":{"role":"web"},"remove":[]}"#,
         "POST /v1/locks/{name}/release": #"{"epoch":4}"#,
         "POST /v1/clock": #"{"on":true}"#,
+        "POST /v1/database/release": #"{"of":"node2"}"#,
         "POST /v1/restore": "SQLite format 3\0 as a backup",
         "POST /v1/password": #"{"current":"correct horse","password":"battery staple"}"#,
     ]

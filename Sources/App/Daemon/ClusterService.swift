@@ -7,6 +7,7 @@ import Reactor
 import Services
 
 import struct Storage.FactEdit
+import struct Storage.SchemaStep
 
 /// Everything a person can ask of this node, whatever state it is in: waiting for a key, a member, or removed.
 ///
@@ -133,6 +134,7 @@ final class ClusterService: BrambleService {
                 "two nodes are called \($0.wanted); the younger goes by \($0.given) until it is given another name"
             }
             notes += member.foreignClusters.map { "a node of another cluster is at \($0); it is ignored" }
+            notes += await member.database.status { presentation.storyteller.name($0) }.notes
             notes += snapshot.applicants.map {
                 "\($0.record.profile.name) waits for approval: bramble node add \($0.record.profile.name)"
             }
@@ -361,12 +363,24 @@ final class ClusterService: BrambleService {
 
     func apply(_ request: ApplyRequest) async throws(APIError) -> ApplyAnswer {
         let member = try needMember()
-        var (answer, edits) = try DesiredDocuments.plan(
+        let plan = try DesiredDocuments.plan(
             request, kept: await kept(member),
             nodes: await nodes().filter { $0.role == .node }.compactMap { NodeName($0.name) })
-        guard answer.applied, !edits.isEmpty else { return answer }
-        let note = try await member.database.remember(edits.map { FactEdit($0.key, $0.value) })
-        if !note.isEmpty { answer.notes.append(note) }
+        var answer = plan.answer
+        var notes: [String] = []
+        if !plan.schema.isEmpty {
+            // Before anything else is kept: it may be refused.
+            let made: (steps: [SchemaStep], note: String)
+            do throws(APIError) {
+                made = try await member.database.migrate(plan.schema, isTrial: !answer.applied)
+            } catch { throw DesiredDocuments.refused(error, in: request) }
+            answer.changes = DesiredDocuments.shown(answer.changes, plan.schema, made.steps)
+            notes.append(made.note)
+        }
+        if answer.applied, !plan.edits.isEmpty {
+            notes.append(try await member.database.remember(plan.edits.map { FactEdit($0.key, $0.value) }))
+        }
+        for note in notes where !note.isEmpty && !answer.notes.contains(note) { answer.notes.append(note) }
         return answer
     }
 
@@ -467,6 +481,11 @@ final class ClusterService: BrambleService {
         let member = try needMember()
         let names = await Storyteller(names: member.pulse.snapshot.names, selfID: member.home.identity.id)
         return await member.database.status { names.name($0) }
+    }
+    func releaseWrites(_ request: ReleaseRequest) async throws(APIError) -> DatabaseChange {
+        let member = try needMember()
+        let names = await teller(member)
+        return try await member.database.release(of: request.of, at: Timestamp.now()) { names.name($0) }
     }
     func tables() async throws(APIError) -> [TableInfo] { try await needMember().database.tables() }
     func conflicts(limit: Int) async throws(APIError) -> [Conflict] {

@@ -26,7 +26,7 @@ final class Member: Sendable {
     let startedAt = SystemClock.now
 
     private let loop: EventLoop
-    private let worker: EventLoop
+    let worker: EventLoop
     private let pulseLoop: EventLoop
     private let contacts: [Endpoint]
     private let keeper: Keeper
@@ -245,7 +245,9 @@ final class Member: Sendable {
         }
         await pulse.start()
         mirrors.start(streams: streams, pulse: pulse)
-        balancing.start(pulse)
+        balancing.start(pulse) { [database] edit in
+            do { _ = try await database.remember([edit]) } catch { Log.debug("the UDP ports are not told: \(error)") }
+        }
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
         state.withLock { state in

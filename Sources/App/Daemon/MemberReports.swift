@@ -211,7 +211,7 @@ extension Member {
                 trouble?.problem ?? "machines on this network are found by multicast DNS", trouble?.remedy ?? "")
         }
 
-        let clocks = await self.clocks.readings(presentation.storyteller)
+        let clocks = await self.clocks.readings(presentation.storyteller, questions: 1)
         if let trouble = self.clocks.trouble {
             add("clocks", .warn, "this node's clock is not kept: \(trouble)", "bramble clock")
         } else if clocks.count > 1 {
@@ -228,6 +228,7 @@ extension Member {
 
         checks += await mirrorChecks(house?.desired.mirrors ?? [], presentation.storyteller)
 
+        checks += await examineEngines()
         let process = await services.guardProcess
         switch await onWorker({ [services] in services.watchdogState(guard: process) }) {
         case .unused(isThere: false): break
@@ -243,6 +244,20 @@ extension Member {
                 "the watchdog \(configuration.watchdog ?? "") is not open: nothing resets this machine",
                 "see who has it: fuser -v \(configuration.watchdog ?? ""); systemd's RuntimeWatchdogSec has to be 0; without "
                     + "a device: watchdog: none")
+        }
+
+        let database = await database.status { presentation.storyteller.name($0) }
+        switch (database.state, database.notes.first) {
+        case (.closed, let note), (.readOnly, let note):
+            add(
+                "database", .fail,
+                "the database is \(database.state == .closed ? "closed" : "not writable"): \(note ?? "")",
+                "bramble database")
+        case (.fetching, _):
+            add("database", .warn, "the database is still being fetched from another node", "bramble database")
+        case (.open, let note?):
+            add("database", .warn, database.notes.count == 1 ? note : "\(note) (and more)", "bramble database")
+        case (.open, nil): add("database", .ok, "the database is open, and every write that is known is taken")
         }
 
         checks += await examineMachine()

@@ -10,6 +10,10 @@ package struct Inventory: Sendable {
     /// Names of the services that run on a node now, by node name.
     private let running: [String: [String]]
 
+    /// A host that falls silent would hold Ansible up for good. ssh takes the first of options that contradict each other, so
+    /// that a user's own win.
+    static let sshOptions = "-o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+
     package init(nodes: [NodeInfo], services: [ServiceInfo]) {
         self.nodes = nodes.filter { $0.state != .left }
         var running: [String: [String]] = [:]
@@ -67,7 +71,7 @@ package struct Inventory: Sendable {
 
     private func variables(of node: NodeInfo) -> JSONValue {
         var variables: [String: JSONValue] = [
-            "ansible_host": .string(node.address),
+            "ansible_host": .string(node.address), "ansible_ssh_extra_args": .string(Self.sshOptions),
             "bramble_id": .string(node.id), "bramble_state": .string(node.state.rawValue),
             "bramble_duty": node.duty.map { .string($0.rawValue) } ?? .null,
             "bramble_port": .integer(Int64(node.port)), "bramble_version": .string(node.version),

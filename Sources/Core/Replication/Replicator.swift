@@ -307,7 +307,7 @@ package struct Replicator: Sendable {
         }
         if state.vector[own] > vector[own] { renewOrigin() }
         if wantsReply { tellState(to: peer, wantsReply: false) }
-        if isJoining, vector.covers(state.vector) { joined() }
+        if isJoining, hasWhatCanBeTaken(of: state.vector) { joined() }
         pullIfNeeded()
     }
 
@@ -322,7 +322,8 @@ package struct Replicator: Sendable {
     mutating func joined() {
         guard isJoining else { return }
         isJoining = false
-        effects.append(.notify(.complete))
+        let lacking = quarantined
+        effects.append(.notify(lacking.isEmpty ? .complete : .completeExcept(lacking)))
     }
 
     /// Others know records under our name that we do not: an earlier life wrote them, and lost them here.
@@ -460,6 +461,7 @@ package struct ReplicatorConfig: Equatable, Sendable {
         case appliesOutOfOrder
         case acknowledgesBeforeSync
         case collectsByTime
+        case waitsForUnreadable
     }
 }
 
@@ -467,6 +469,8 @@ package struct ReplicatorConfig: Equatable, Sendable {
 package enum ReplicationNotice: Equatable, Sendable {
     /// This node has all that the others had: it is not joining any more.
     case complete
+    /// The same, but for what these origins wrote: a record of each is not taken here.
+    case completeExcept([Origin])
     case originRenewed(old: Origin, new: Origin)
     /// Records of this origin are from the future, and are not applied until their time comes or an operator says so.
     case held(origin: Origin, by: NodeID?, time: HybridTime)

@@ -52,3 +52,29 @@ package struct EngineProgram: Sendable {
             remedy: "try it by hand to see more: \(command.line)")
     }
 }
+
+/// The programs that engines are made of.
+extension EngineProgram {
+    package static let nginx = EngineProgram("nginx", package: "nginx-light", purpose: "HTTP balancers are made of it")
+    package static let sockets = EngineProgram(
+        "ss", package: "iproute2", purpose: "with it requests that wait for a dead node go to another one at once")
+    package static let nft = EngineProgram(
+        "nft", package: "nftables",
+        purpose: "TCP and UDP balancers are rules of the kernel's, and with it backends of HTTP come and go unnoticed")
+    package static let conntrack = EngineProgram(
+        "conntrack", package: "conntrack", purpose: "with it the connections of a dead backend move at once")
+    package static let chronyc = EngineProgram("chronyc", package: "chrony", purpose: "clocks are kept by it")
+    package static let rsync = EngineProgram("rsync", package: "rsync", purpose: "mirrors are copied by it")
+
+    /// The version of the Debian package that it is from; nil where it is from elsewhere, or not there.
+    package func version(on spawner: Spawner) async -> String? {
+        let dpkg = EngineProgram("dpkg-query", package: "dpkg", purpose: "it knows the packages")
+        func ask(_ arguments: [String]) async -> String? {
+            guard let bytes = try? await dpkg.run(arguments, on: spawner, captures: 4096) else { return nil }
+            return String(decoding: bytes, as: UTF8.self).split(separator: "\n").first.map(String.init)
+        }
+        // “nginx: /usr/sbin/nginx”
+        guard let path, let owner = await ask(["-S", path])?.split(separator: ":").first else { return nil }
+        return await ask(["-W", "-f", "${Version}", String(owner)])
+    }
+}

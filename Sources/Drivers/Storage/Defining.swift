@@ -236,7 +236,7 @@ extension Store {
         return name
     }
 
-    private func loadTable(id: Int64, name: String, target: TableTarget?) throws(StoreError) -> TableModel {
+    func loadTable(id: Int64, name: String, target: TableTarget?) throws(StoreError) -> TableModel {
         var isStrict = false
         try rows("SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'", bind: { $0.bind(1, text: name) }) {
             isStrict = $0.integer(0) != 0

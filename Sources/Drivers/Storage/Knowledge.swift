@@ -24,6 +24,8 @@ struct Knowledge {
     var heldBytes = 0
     /// Origins whose head moved since our last record told what we had seen.
     var untold: Set<Origin> = []
+    /// The own origin of which the facts say whose it is.
+    var toldOrigin: Origin?
     /// Origins whose context is not in the file yet.
     var unsaved: Set<Origin> = []
 

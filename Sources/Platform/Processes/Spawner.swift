@@ -55,6 +55,10 @@ package final class Spawner: Sendable {
     package static let linesPerSecond = 100
 
     package let loop: EventLoop
+    private let running = Locked(0)
+    /// How many runs have not ended. Whoever stops the loop before leaves children that nobody reaps.
+    package var underWay: Int { running.withLock { $0 } }
+
     package init(on loop: EventLoop) { self.loop = loop }
 
     /// One run under way. Ends by itself, by its deadline, or by `abort`.
@@ -123,7 +127,9 @@ package final class Spawner: Sendable {
             finished(ActionEnd(cause: .notStarted(error)))
             return nil
         }
-        run.watch = loop.watch(run.child!.handle, for: .readable) { [weak self] _ in self?.ended(run) }
+        running.withLock { $0 += 1 }
+        // Not weakly: a child has to be reaped, whoever has let go of the spawner.
+        run.watch = loop.watch(run.child!.handle, for: .readable) { _ in self.ended(run) }
         if let deadline {
             run.timer = loop.schedule(after: deadline) { [weak self] in
                 self?.end(run, because: .timedOut(after: deadline), grace: grace)
@@ -232,6 +238,7 @@ package final class Spawner: Sendable {
         run.timer.map(loop.cancel)
         close(child.handle)
         run.child = nil
+        running.withLock { $0 -= 1 }
         for reader in run.readers {
             reader.drain()
             if !run.keepsReading { reader.finish() }

@@ -42,6 +42,8 @@ package struct Scenario: Sendable {
         if database != nil {
             checkers += [KnowledgeIsExact(), PromisesAreKept(), CopiesConverge(), WritesAreAnswered()] as [any Checker]
         }
+        if database?.listsConflicts ?? false { checkers.append(ConflictsAreListed()) }
+        if database?.isUpgrade ?? false { checkers.append(NewNodesBecomeMembers()) }
         if let returnsWithin { checkers.append(RestartedIsBack(within: returnsWithin)) }
         return checkers
     }

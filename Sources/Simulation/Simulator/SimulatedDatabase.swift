@@ -15,6 +15,7 @@ final class SimulatedDatabase {
     var waiting: [UInt64: Int] = [:]
     private var chance: SeededGenerator
     private let bug: PlantedBug?
+    private var isUpgraded = false
 
     init(chance: SeededGenerator, bug: PlantedBug?) {
         self.chance = chance
@@ -24,6 +25,8 @@ final class SimulatedDatabase {
     func start(id: NodeID, now: Instant, wall: Int64) throws(StoreError) {
         var options = StoreOptions(seed: chance.next(), wall: wall)
         options.limits.statementTime = nil
+        options.node = id
+        if isUpgraded { options.bodyVersion += 1 }
         options.planted = bug?.inStorage
         var config = ReplicatorConfig()
         config.plantedBug = bug?.inReplication
@@ -59,6 +62,12 @@ final class SimulatedDatabase {
         replica.syncEnded(done.vector, now: now, wall: wall)
     }
 
+    /// False when it was one already.
+    func upgrade() -> Bool {
+        defer { isUpgraded = true }
+        return !isUpgraded
+    }
+
     func wipe() {
         image = nil
         kept = []
@@ -82,6 +91,7 @@ extension PlantedBug {
         case .recordsOutOfOrder: .appliesOutOfOrder
         case .acknowledgedBeforeSync: .acknowledgesBeforeSync
         case .tombstonesCollectedByTime: .collectsByTime
+        case .newNodeWaitsForTheUnreadable: .waitsForUnreadable
         default: nil
         }
     }

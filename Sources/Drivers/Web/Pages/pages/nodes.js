@@ -1,5 +1,6 @@
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { labelTexts } from "/assets/pages/labels.js";
 import { addMachine, addWaiting } from "/assets/pages/membership.js";
 import { byName, duration, list, percent, plural, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
@@ -67,7 +68,7 @@ export function open(main) {
         if (what.has("services") && !isTold) tellVerdict(status, nodes);
         if (isTold || what.has("phi") || what.has("services")) {
             const word = filter.value.trim().toLowerCase();
-            const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word)).sort(byName);
+            const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word) || labelTexts(node).some((text) => text.includes(word))).sort(byName);
             keyed(rows, shown, (node) => node.id, nodeRow, (row, node) => row.parts.update(node));
             setText(count, plural(nodes.length, "node"));
             filter.hidden = nodes.length <= 12;
@@ -130,6 +131,7 @@ function nodeRow(node) {
     const where = h("span", {});
     const version = h("span", { class: "version" });
     const place = h("span", { class: "address" }, where, " ", version);
+    const labels = h("span", { class: "labels" });
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
     const suspicion = suspicionBar();
@@ -138,7 +140,7 @@ function nodeRow(node) {
     const load = h("span", { class: "load" });
     const heat = h("span", {});
     const row = h("tr", {},
-        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, role, duty), place),
+        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, role, duty), place, labels),
         h("td", { class: "cell-state" }, chip, since),
         h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
         h("td", { class: "cell-use", "data-label": "CPU, memory" }, cpu.element, memory.element),
@@ -161,6 +163,11 @@ function nodeRow(node) {
             change.hidden = services.hidden = node.role === "witness";
             change.hidden ||= node.state === "left" || node.state === "down" && !node.duty;
             setText(where, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}`);
+            const marks = labelTexts(node);
+            if (labels.dataset.told !== marks.join()) {
+                labels.dataset.told = marks.join();
+                labels.replaceChildren(...marks.slice(0, 4).map((text) => h("span", { class: "chip", text })), ...(marks.length > 4 ? [h("span", { class: "quiet", text: `and ${marks.length - 4} more` })] : []));
+            }
             setText(version, node.version ? `v${node.version}` : "");
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);
