@@ -134,7 +134,7 @@ func chapters(
     let (program, effort) = (absolute(options.bramble), options.isQuick ? Effort.quick : .full)
     let lab = Rows(program: program, effort: effort, progress: progress)
     let simulation = SimulatorRows(program: absolute(options.simulator), progress: progress)
-    let engines = EngineRows(program: program, effort: effort, progress: progress)
+    let engines = EngineRows(program: program, effort: options.isQuick ? .quick : .full, progress: progress)
     func byRow(_ rows: [(String, () throws -> [Figure])], _ table: @escaping ([Figure]) -> String) -> ([String]) ->
         Chapter.Result?
     {
@@ -174,8 +174,10 @@ func chapters(
             name: "database", title: "The database, beside etcd and Mnesia", notes: databaseNotes,
             versions: "etcd \(version("etcd-server")), Mnesia \(version("erlang-mnesia"))",
             measure: whole("database") {
-                let rows = try DatabaseRows(program: program, effort: effort, progress: progress)
-                    .measure(only: options.only)
+                let rows = try DatabaseRows(
+                    program: program, effort: options.isQuick ? .quick : .full, progress: progress
+                )
+                .measure(only: options.only)
                 return Chapter.Result(table: Section.database(rows), isMet: rows.allSatisfy(\.isMet))
             }),
         Chapter(
