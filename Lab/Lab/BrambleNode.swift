@@ -14,6 +14,7 @@ package final class BrambleNode {
     /// What `start` was last given, for a restart with the same.
     private var options: [String] = []
     private var environment: [String: String] = [:]
+    private var command = "start"
     package var name: String { host.name }
 
     /// `program`: the path of the executable.
@@ -56,10 +57,13 @@ package final class BrambleNode {
         try host.require("chmod", "600", Self.keyFile)
     }
 
-    package func start(_ options: [String] = [], environment: [String: String] = [:]) throws(LabError) {
-        (self.options, self.environment) = (options, environment)
+    /// `command`: `start` for a node, `witness` for a witness, which can be asked nothing.
+    package func start(
+        _ options: [String] = [], environment: [String: String] = [:], command: String = "start"
+    ) throws(LabError) {
+        (self.options, self.environment, self.command) = (options, environment, command)
         process = try host.spawn(
-            [program, "start", "--data-dir", Self.dataDirectory] + options, environment: environment)
+            [program, command, "--data-dir", Self.dataDirectory] + options, environment: environment)
     }
     /// With a wall clock that is wrong by so many seconds.
     package func start(_ options: [String] = [], clockShift seconds: Int) throws(LabError) {
@@ -78,7 +82,7 @@ package final class BrambleNode {
         else { return nil }
         return noted.timeIntervalSinceNow
     }
-    package func restart() throws(LabError) { try start(options, environment: environment) }
+    package func restart() throws(LabError) { try start(options, environment: environment, command: command) }
     /// SIGKILL, nothing else: the machine and its network stay.
     package func kill() { process?.kill() }
     /// SIGTERM, as systemd stops it.

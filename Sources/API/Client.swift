@@ -296,6 +296,7 @@ extension BrambleClient {
             case "waiting": return .waiting(try decode(data))
             case "services": return .services(try decode(data))
             case "mirrors": return .mirrors(try decode(data))
+            case "locks": return .locks(try decode(data))
             case "event": return .event(try decode(data))
             case "phi":
                 let figures: LiveFigures = try decode(data)
@@ -320,6 +321,7 @@ public enum LiveUpdate: Equatable, Sendable {
     case waiting([WaitingMachine])
     case services([ServiceInfo])
     case mirrors([MirrorInfo])
+    case locks([LockInfo])
     case database(DatabaseStatus)
     case event(Event)
 }

@@ -69,7 +69,7 @@ final class Shell: Sendable {
             if directory == "/taken" { throw Refused() }
             return .init(user: "admin", password: "k7qd-2m4x-9f3a-0abc", keyPath: directory + "/cluster.key")
         },
-        start: { options in options.port == 7 ? 1 : 0 })
+        start: { options in options.port == 7 ? 1 : 0 }, witness: { options in options.port == 7 ? 1 : 0 })
 
     static func json(_ value: some Encodable) -> String {
         String(decoding: try! JSONEncoder().encode(value), as: UTF8.self)

@@ -74,15 +74,17 @@ final class ClusterService: BrambleService {
 
     func status() async -> ClusterStatus {
         let uptime = ((SystemClock.now - startedAt).seconds * 10).rounded() / 10
-        let guarantee = await member?.pulse.house?.guarantee.rawValue ?? "best-effort"
+        let house = await member?.pulse.house
+        let guarantee = house?.guarantee.rawValue ?? "best-effort"
         func status(
             _ state: ClusterStatus.State, cluster: String = "", node: String = "", id: NodeID? = nil,
-            counts: ClusterStatus.Counts = .init(alive: 0, down: 0), notes: [String] = []
+            counts: ClusterStatus.Counts = .init(alive: 0, down: 0), notes: [String] = [],
+            witness: WitnessStatus? = nil
         ) -> ClusterStatus {
             ClusterStatus(
                 cluster: cluster, node: node, state: state, nodes: counts, guarantee: guarantee,
                 uptimeSeconds: uptime, id: id?.description ?? "", code: id?.code ?? "", version: Version.current,
-                notes: notes)
+                notes: notes, witness: witness)
         }
         switch current {
         case .starting: return status(.joining, notes: ["this node is still starting"])
@@ -105,7 +107,10 @@ final class ClusterService: BrambleService {
             let snapshot = await member.pulse.snapshot
             let presentation = Presentation(snapshot)
             let counts = presentation.counts
-            let others = snapshot.members.filter { $0.id != snapshot.id && $0.rank != .removed }
+            let others = snapshot.members.filter {
+                $0.id != snapshot.id && $0.rank != .removed && $0.record.profile.role == .node
+            }
+            let witness = house.flatMap(presentation.witness)
             var notes: [String] = []
             var state = others.isEmpty ? ClusterStatus.State.alone : .member
             if member.isHeldAtTheDoor {
@@ -120,6 +125,11 @@ final class ClusterService: BrambleService {
             } else if counts.alive == 1, others.contains(where: { $0.rank == .failed || $0.rank == .suspect }) {
                 notes.append("none of the other nodes answers: check this machine's network")
             }
+            if let witness, witness.votes, witness.state != .alive {
+                notes.append(
+                    "the witness \(witness.name) does not answer: until it does, no service survives the loss of a node"
+                )
+            }
             notes += snapshot.names.conflicts.map {
                 "two nodes are called \($0.wanted); the younger goes by \($0.given) until it is given another name"
             }
@@ -130,7 +140,7 @@ final class ClusterService: BrambleService {
             }
             return status(
                 state, cluster: member.clusterName, node: presentation.storyteller.name(snapshot.id), id: snapshot.id,
-                counts: counts, notes: notes)
+                counts: counts, notes: notes, witness: witness)
         }
     }
 
@@ -354,7 +364,8 @@ final class ClusterService: BrambleService {
     func apply(_ request: ApplyRequest) async throws(APIError) -> ApplyAnswer {
         let member = try needMember()
         let plan = try DesiredDocuments.plan(
-            request, kept: await kept(member), nodes: await nodes().compactMap { NodeName($0.name) })
+            request, kept: await kept(member),
+            nodes: await nodes().filter { $0.role == .node }.compactMap { NodeName($0.name) })
         var answer = plan.answer
         var notes: [String] = []
         if !plan.schema.isEmpty {

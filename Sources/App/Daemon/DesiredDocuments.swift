@@ -113,7 +113,7 @@ enum DesiredDocuments {
 
     private static func remove(_ object: String, from state: inout DesiredState) throws(APIError) {
         let words = object.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map { String($0) }
-        func drop<Item>(_ items: inout [Item], _ name: (Item) -> ServiceName) throws(APIError) {
+        func drop<Item>(_ items: inout [Item], _ name: (Item) -> some CustomStringConvertible) throws(APIError) {
             let count = items.count
             items.removeAll { name($0).description == words[1] }
             guard items.count < count else {
@@ -127,10 +127,12 @@ enum DesiredDocuments {
         case "mirrors": try drop(&state.mirrors) { $0.name }
         case "volumes": try drop(&state.volumes) { $0.name }
         case "balancers": try drop(&state.balancers) { $0.name }
+        case "fences": try drop(&state.fences) { $0.node }
         default:
             throw APIError(
                 problem: "“\(object.prefix(80))” is nothing that can be removed",
-                remedy: "write services/NAME, mirrors/NAME, volumes/NAME or balancers/NAME", kind: .invalid)
+                remedy: "write services/NAME, mirrors/NAME, volumes/NAME, balancers/NAME or fences/NODE", kind: .invalid
+            )
         }
     }
 
@@ -147,7 +149,16 @@ enum DesiredDocuments {
                 notes.append("\(service.name) runs nothing by itself; its check says when its address moves")
             }
         }
-        if target.reach.isEmpty, !target.services.isEmpty, nodes.count == 2 {
+        let unfenced = nodes.filter { target.fence(of: $0) == nil }
+        for fence in document.fences ?? [] where !nodes.contains(fence.node) {
+            notes.append("\(fence.node) would be switched off, and is not a node of this cluster yet")
+        }
+        if !target.fences.isEmpty, !unfenced.isEmpty {
+            notes.append(
+                "nothing is switched off until every node can be: \(unfenced.map(\.description).joined(separator: ", ")) "
+                    + "has no fence")
+        }
+        if target.reach.isEmpty, !target.services.isEmpty, nodes.count == 2, !unfenced.isEmpty {
             notes.append("two nodes without a reach list cannot tell who is cut off: add reach: [ROUTER]")
         }
         return notes

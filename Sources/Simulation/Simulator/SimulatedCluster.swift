@@ -327,7 +327,7 @@ package final class SimulatedCluster {
             case .clusterKeysChanged:
                 if let facts = machine.core?.facts { machine.transport?.identity.keys = machine.keys(in: facts) }
             case .notify(let notice): noticed(notice, at: machine)
-            case .service, .reachHosts: break
+            case .service, .fence, .reachHosts: break
             case .wasRemoved:
                 halt(machine, as: .removed, losingUnsynced: false)
                 return
