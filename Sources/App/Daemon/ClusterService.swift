@@ -143,6 +143,9 @@ final class ClusterService: BrambleService {
         {
             return answer
         }
+        if snapshot.names.id(of: name) == nil, let volume = await asked.volumes.infos().first(where: { $0.name == name }) {
+            return volume.explanation(history: await journal.events(about: name))
+        }
         guard let id = snapshot.names.id(of: name), let member = snapshot.members.first(where: { $0.id == id }) else {
             throw unknown(name, snapshot)
         }
@@ -200,6 +203,7 @@ final class ClusterService: BrambleService {
         guard let id = snapshot.names.id(of: name) ?? Self.forgotten(name, facts) else {
             throw unknown(name, snapshot)
         }
+        if let shown = snapshot.names.name(of: id), let refusal = await member.refusalToRemove(shown) { throw refusal }
         let keys = member.nextKeys()
         _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
             ((), try core.remove(id, key: keys.current, newKey: keys.next, note: Timestamp.now(), now: now))
@@ -354,7 +358,8 @@ final class ClusterService: BrambleService {
         var (answer, edits) = try DesiredDocuments.plan(
             request, kept: await kept(member), nodes: await nodes().compactMap { NodeName($0.name) })
         guard answer.applied, !edits.isEmpty else { return answer }
-        let note = try await member.database.remember(edits.map { FactEdit($0.key, $0.value) })
+        let deleted = await member.deletions(answer, kept: await kept(member).state)
+        let note = try await member.database.remember(edits.map { FactEdit($0.key, $0.value) } + deleted)
         if !note.isEmpty { answer.notes.append(note) }
         return answer
     }
@@ -384,6 +389,30 @@ final class ClusterService: BrambleService {
         let member = try needMember()
         return member.balancing.infos(await member.pulse.house?.desired.balancers ?? [])
     }
+    func volumes() async throws(APIError) -> [VolumeInfo] { await (try needMember()).volumes.infos() }
+    func createVolume(_ request: VolumeRequest) async throws(APIError) -> VolumeInfo {
+        let member = try needMember()
+        let volume = try await member.wanted(request)
+        _ = try await apply(member.document(of: volume, dryRun: true))
+        try await member.examine(volume)
+        _ = try await apply(member.document(of: volume, dryRun: false))
+        return try await member.mounted(volume)
+    }
+    func deleteVolume(_ name: String) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        try await member.knownVolume(name)
+        if await member.volumes.overview()?.desired.contains(where: { $0.name.description == name }) ?? false {
+            _ = try await apply(ApplyRequest(document: "{}\n", remove: ["volumes/\(name)"]))
+        }
+        return try await member.deleted(name)
+    }
+    func changeBricks(of volume: String, _ request: VolumeBricksRequest) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        let (changed, done) = try await member.changedBricks(volume, request)
+        _ = try await apply(member.document(of: changed, dryRun: false))
+        return NodeChange(name: volume, done: done)
+    }
+    func healVolume(_ name: String) async throws(APIError) -> NodeChange { try await needMember().heal(name) }
     func clocks(within limit: Double?, wait: Duration) async throws(APIError) -> [ClockInfo] {
         let member = try needMember()
         let deadline = SystemClock.now + wait

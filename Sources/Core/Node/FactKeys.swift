@@ -31,6 +31,9 @@ package enum FactKey {
     package static let clusterKeys = "key/"
     /// `approve` or `key`: whether the cluster key alone admits a new node.
     package static let admission = "setting/admit"
+    /// A volume that people have deleted and that may still be there. Value: where it was mounted.
+    package static func deletedVolume(_ name: ServiceName) -> String { "\(deletedVolumes)\(name)" }
+    package static let deletedVolumes = "deleted-volume/"
     /// `on`: chrony keeps the clocks of all nodes together.
     package static let clock = "setting/clock"
     package static func user(_ name: String) -> String { "user/\(name)" }

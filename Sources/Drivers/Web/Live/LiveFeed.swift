@@ -8,7 +8,7 @@ actor LiveFeed {
     static let interval: Duration = .milliseconds(250)
     /// Events a page gets to begin with.
     static let firstEvents = 200
-    /// The database and the mirrors are asked in every fourth round: their figures move all the time, and nobody acts on
+    /// The database, the mirrors and the volumes are asked in every fourth round: their figures move all the time, and nobody acts on
     /// them within a second.
     private static let slowRounds = 4
 
@@ -21,6 +21,7 @@ actor LiveFeed {
         var database: [UInt8] = []
         var services: [UInt8] = []
         var mirrors: [UInt8] = []
+        var volumes: [UInt8] = []
     }
     /// The moving part of the nodes and edges, short.
     private struct Suspicion: Codable, Sendable {
@@ -95,6 +96,7 @@ actor LiveFeed {
             // A machine that is in no cluster says nothing of its services, mirrors and database.
             next.services = (try? await service.services()).map { Message.json($0) } ?? last.services
             if round % Self.slowRounds == 0 {
+                next.volumes = (try? await service.volumes()).map { Message.json($0) } ?? last.volumes
                 next.mirrors = (try? await service.mirrors()).map { Message.json($0) } ?? last.mirrors
                 next.database = (try? await service.database()).map { Message.json($0) } ?? last.database
             }
@@ -153,7 +155,7 @@ actor LiveFeed {
         [
             ("status", sections.status), ("nodes", sections.nodes), ("phi", sections.phi), ("edges", sections.edges),
             ("waiting", sections.waiting), ("services", sections.services), ("mirrors", sections.mirrors),
-            ("database", sections.database),
+            ("volumes", sections.volumes), ("database", sections.database),
         ]
     }
 }
