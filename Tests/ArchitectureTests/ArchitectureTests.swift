@@ -29,13 +29,15 @@ struct ArchitectureTests {
         "Balancers": ["Primitives", "Services"],
         "Volumes": ["Primitives", "Wire", "Services"],
         "Engines": [
-            "Primitives", "Wire", "Mirrors", "Balancers", "Volumes", "Services", "Logging", "Reactor", "Processes", "XML",
+            "Primitives", "Wire", "Mirrors", "Balancers", "Volumes", "Services", "Logging", "Reactor", "Processes",
+            "XML",
         ],
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
             "Primitives", "Wire", "Membership", "Leases", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
-            "Discovery", "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Volumes", "Processes", "Web", "BrambleAPI",
+            "Discovery", "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Volumes", "Processes", "Web",
+            "BrambleAPI",
             "Replication",
             "Storage", "Services",
         ],
@@ -47,7 +49,8 @@ struct ArchitectureTests {
         "bramble-sim": ["Simulator", "Leases", "Primitives"],
     ]
     static let core: Set<String> = [
-        "Primitives", "Wire", "Membership", "Replication", "Leases", "Mirrors", "Services", "Balancers", "Volumes", "Node",
+        "Primitives", "Wire", "Membership", "Replication", "Leases", "Mirrors", "Services", "Balancers", "Volumes",
+        "Node",
     ]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [

@@ -23,7 +23,8 @@ private struct Stage {
             report.bricks = [BrickReport(volume: volume.name, path: volume.path, state: .ready)]
             planner.members.append(
                 VolumeMember(
-                    name: Self.name(name), addresses: [IPAddress("10.0.0.\(number + 1)")!], isAlive: true, report: report))
+                    name: Self.name(name), addresses: [IPAddress("10.0.0.\(number + 1)")!], isAlive: true,
+                    report: report))
             guard name != "n1" else { continue }
             planner.peers.append(GlusterPeer(names: [name], isConnected: true, isInCluster: true))
         }
@@ -75,7 +76,12 @@ struct PlannerTests {
         stage.planner.peers = ["n2", "n3"].map { GlusterPeer(names: [$0], isConnected: true, isInCluster: true) }
         (steps, standing) = stage.plan()
         let places = ["n1", "n2", "n3"].map(stage.place)
-        #expect(steps == [.create(stage.volume, places)])
+        let options = ["cluster.heal-timeout": "10", "network.ping-timeout": "5", "user.bramble": "on"]
+        let all: [VolumeStep] = [
+            .create(stage.volume, places), .set(stage.volume.name, options), .start(stage.volume.name),
+        ]
+        #expect(steps == all)
+        #expect(all[1].follows(all[0]) && all[2].follows(all[1]) && !all[0].follows(all[2]))
         #expect(
             steps[0].words == [
                 "volume", "create", "shared", "replica", "3", "n1:/data/b", "n2:/data/b", "n3:/data/b",
@@ -88,7 +94,8 @@ struct PlannerTests {
         #expect(steps.count == 2 && steps[1] == .start(stage.volume.name))
         #expect(
             steps[0].words == [
-                "volume", "set", "shared", "cluster.heal-timeout", "10", "network.ping-timeout", "5", "user.bramble", "on",
+                "volume", "set", "shared", "cluster.heal-timeout", "10", "network.ping-timeout", "5", "user.bramble",
+                "on",
             ])
 
         stage.made(["n1", "n2", "n3"])
@@ -103,7 +110,8 @@ struct PlannerTests {
         stage.planner.peers[1].names = ["10.0.0.3"]
         #expect(stage.plan().steps == [.probe(Stage.name("n3"))])
         stage.planner.volumes[0].bricks.removeLast()
-        #expect(stage.plan().steps.first == .detach("10.0.0.3"), "shown by its address for ever, if it is not let go first")
+        #expect(
+            stage.plan().steps.first == .detach("10.0.0.3"), "shown by its address for ever, if it is not let go first")
         stage.made(["n1", "n2", "n3"])
 
         var duties = VolumeDuties(me: Stage.name("n2"))
@@ -121,12 +129,14 @@ struct PlannerTests {
         #expect(duties.all == [], "one node says it, the others hear it")
     }
 
-    @Test("what is missing is said, and nothing is begun", arguments: [
-        ("too few", "3 nodes are needed for 3 copies, and there are 2"),
-        ("package", "n2: gluster is not installed; apt install glusterfs-server"),
-        ("path", "n3: /data/b is not empty"), ("dead", "waits for n3, which is not alive"),
-        ("silent", "waits to hear from n2"), ("stranger", "n9 is not a node of this cluster"),
-    ])
+    @Test(
+        "what is missing is said, and nothing is begun",
+        arguments: [
+            ("too few", "3 nodes are needed for 3 copies, and there are 2"),
+            ("package", "n2: gluster is not installed; apt install glusterfs-server"),
+            ("path", "n3: /data/b is not empty"), ("dead", "waits for n3, which is not alive"),
+            ("silent", "waits to hear from n2"), ("stranger", "n9 is not a node of this cluster"),
+        ])
     func missing(what: String, reason: String) {
         var stage = Stage("n1", "n2", "n3", nodes: what == "stranger" ? ["n1", "n2", "n9"] : [])
         switch what {
@@ -257,7 +267,9 @@ struct PlannerTests {
         #expect(stage.plan().steps == [.dropCopies(stage.volume.name, [stage.place("n3")], copies: 2)])
     }
 
-    @Test("a deleted volume goes when nobody has it mounted and all of its nodes are there; one that is only not desired stays")
+    @Test(
+        "a deleted volume goes when nobody has it mounted and all of its nodes are there; one that is only not desired stays"
+    )
     func deletes() {
         var stage = Stage("n1", "n2", "n3")
         stage.made(["n1", "n2", "n3"])

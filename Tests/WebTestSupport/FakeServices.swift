@@ -43,9 +43,11 @@ extension FakeCluster {
             state.services.volumes = [
                 VolumeInfo(
                     name: "shared", kind: .replicate, replica: 3, bricks: bricks, mount: "/bramble/shared",
-                    mountedOn: Array(names.prefix(2)), notMounted: names.dropFirst(3).map { .init(node: $0, reason: "this machine has no FUSE") },
+                    mountedOn: Array(names.prefix(2)),
+                    notMounted: names.dropFirst(3).map { .init(node: $0, reason: "this machine has no FUSE") },
                     toHeal: 12, totalBytes: 240_000_000_000, freeBytes: 91_000_000_000, state: .degraded,
-                    reason: "\(names.last ?? "") is away; the files are there all the same", progress: "12 entries to heal",
+                    reason: "\(names.last ?? "") is away; the files are there all the same",
+                    progress: "12 entries to heal",
                     offer: "if it does not come back: bramble volume replace-brick shared \(names.last ?? "") node9")
             ]
             state.services.parked = [

@@ -143,7 +143,9 @@ final class ClusterService: BrambleService {
         {
             return answer
         }
-        if snapshot.names.id(of: name) == nil, let volume = await asked.volumes.infos().first(where: { $0.name == name }) {
+        if snapshot.names.id(of: name) == nil,
+            let volume = await asked.volumes.infos().first(where: { $0.name == name })
+        {
             return volume.explanation(history: await journal.events(about: name))
         }
         guard let id = snapshot.names.id(of: name), let member = snapshot.members.first(where: { $0.id == id }) else {

@@ -5,8 +5,8 @@ import Reactor
 import Services
 import Volumes
 
-import struct Storage.FactEdit
 import enum Node.FactKey
+import struct Storage.FactEdit
 
 /// What people ask of volumes.
 extension Member {
@@ -24,7 +24,8 @@ extension Member {
         if let bricks = request.disperse {
             guard request.replica == nil, request.arbiter == nil else {
                 throw invalid(
-                    "a dispersed volume has no copies and no arbiter", "give either the copies or the bricks to disperse over")
+                    "a dispersed volume has no copies and no arbiter",
+                    "give either the copies or the bricks to disperse over")
             }
             let redundancy = request.redundancy ?? 1
             guard (3...20).contains(bricks), (1...8).contains(redundancy) else {
@@ -43,7 +44,9 @@ extension Member {
         }
         var volume = Volume(name: name, layout: layout, path: request.path ?? "/data/bricks/\(name)")
         for path in [request.path, request.mount].compactMap({ $0 }) {
-            do throws(Refusal) { try PathRule.check(path, "the path") } catch { throw invalid(error.problem, error.remedy) }
+            do throws(Refusal) { try PathRule.check(path, "the path") } catch {
+                throw invalid(error.problem, error.remedy)
+            }
         }
         volume.mount = request.mount
         volume.force = request.force ?? false
@@ -51,7 +54,8 @@ extension Member {
             throw APIError(problem: "this node is still starting", remedy: "ask again in a moment", kind: .unavailable)
         }
         guard !desired.contains(where: { $0.name == name }) else {
-            throw APIError(problem: "there is a volume “\(name)” already", remedy: "see it: bramble volume status \(name)")
+            throw APIError(
+                problem: "there is a volume “\(name)” already", remedy: "see it: bramble volume status \(name)")
         }
         guard await !volumes.infos().contains(where: { $0.name == "\(name)" }) else {
             throw APIError(
@@ -59,7 +63,9 @@ extension Member {
                 remedy: "see how far: bramble volume status \(name)")
         }
         for text in request.nodes ?? [] {
-            guard let node = NodeName(text) else { throw invalid("“\(text.prefix(80))” is no node's name", "bramble nodes") }
+            guard let node = NodeName(text) else {
+                throw invalid("“\(text.prefix(80))” is no node's name", "bramble nodes")
+            }
             volume.nodes.append(node)
         }
         if volume.nodes.isEmpty { volume.nodes = volume.chosenNodes(from: alive) }
@@ -109,7 +115,8 @@ extension Member {
         let reason = last.map { $0.reason.isEmpty ? $0.state.rawValue : $0.reason } ?? "no node looks after it"
         throw APIError(
             problem: "the volume \(volume.name) is not there yet: \(reason)",
-            remedy: "it goes on by itself: bramble volume status \(volume.name); or take it back: bramble volume delete "
+            remedy:
+                "it goes on by itself: bramble volume status \(volume.name); or take it back: bramble volume delete "
                 + "\(volume.name)", kind: .unavailable)
     }
 
@@ -120,7 +127,8 @@ extension Member {
         guard !all.contains(name) else { return }
         throw APIError(
             problem: "no volume is called “\(name.prefix(80))”",
-            remedy: all.isEmpty ? "make one: bramble volume create NAME" : "the volumes are: \(all.joined(separator: ", "))",
+            remedy: all.isEmpty
+                ? "make one: bramble volume create NAME" : "the volumes are: \(all.joined(separator: ", "))",
             kind: .notFound)
     }
 
@@ -146,16 +154,20 @@ extension Member {
             guard let found = last, found.state == .deleting || SystemClock.now - began < .seconds(3) else {
                 if last == nil {
                     return NodeChange(
-                        name: name, done: "the volume \(name) is deleted; its files stay in the directories of its bricks")
+                        name: name,
+                        done: "the volume \(name) is deleted; its files stay in the directories of its bricks")
                 }
                 break
             }
             // Programs that use it may go on for ever.
-            if !found.reason.isEmpty, found.reason.contains("still use"), SystemClock.now - began > .seconds(3) { break }
+            if !found.reason.isEmpty, found.reason.contains("still use"), SystemClock.now - began > .seconds(3) {
+                break
+            }
             guard await pause(.milliseconds(50)) else { break }
         }
         throw APIError(
-            problem: "the volume \(name) is not deleted yet" + (last.map { $0.reason.isEmpty ? "" : ": \($0.reason)" } ?? ""),
+            problem: "the volume \(name) is not deleted yet"
+                + (last.map { $0.reason.isEmpty ? "" : ": \($0.reason)" } ?? ""),
             remedy: "it goes on by itself: bramble volume status \(name)", kind: .unavailable)
     }
 
@@ -174,7 +186,8 @@ extension Member {
             var names: [NodeName] = []
             for text in texts ?? [] {
                 guard let node = NodeName(text) else {
-                    throw APIError(problem: "“\(text.prefix(80))” is no node's name", remedy: "bramble nodes", kind: .invalid)
+                    throw APIError(
+                        problem: "“\(text.prefix(80))” is no node's name", remedy: "bramble nodes", kind: .invalid)
                 }
                 names.append(node)
             }
@@ -194,7 +207,8 @@ extension Member {
         }
         guard remove.isEmpty || add.isEmpty || remove.count == add.count else {
             throw APIError(
-                problem: "\(remove.count) bricks cannot be replaced by \(add.count)", remedy: "name one new node for each")
+                problem: "\(remove.count) bricks cannot be replaced by \(add.count)",
+                remedy: "name one new node for each")
         }
         var nodes = have
         for (old, new) in zip(remove, add) { nodes[nodes.firstIndex(of: old)!] = new }
@@ -207,7 +221,8 @@ extension Member {
                 throw APIError(
                     problem: "the bricks of \(name) come in sets of \(size), and \(nodes.count) would be left",
                     remedy: "add or take away whole sets, which follow each other: "
-                        + have.map(\.description).joined(separator: ", ") + "; or replace one: bramble volume replace-brick")
+                        + have.map(\.description).joined(separator: ", ")
+                        + "; or replace one: bramble volume replace-brick")
             }
             volume.layout = .replicate(copies: nodes.count)
         }
@@ -231,16 +246,20 @@ extension Member {
 
     func heal(_ name: String) async throws(APIError) -> NodeChange {
         try await knownVolume(name)
-        guard let service = ServiceName(name) else { return NodeChange(name: name, done: "") }
-        do throws(EngineFailure) {
-            try await volumes.heal(service)
-        } catch {
-            throw APIError(problem: error.problem, remedy: error.remedy, kind: .unavailable)
-        }
         let left = await volumes.infos().first { $0.name == name }?.toHeal ?? 0
-        return NodeChange(
-            name: name,
-            done: left == 0 ? "nothing of \(name) has to be healed" : "\(left) entries of \(name) are healed now")
+        guard left > 0, let service = ServiceName(name) else {
+            return NodeChange(name: name, done: "nothing of \(name) has to be healed")
+        }
+        // Right after bricks came back GlusterFS refuses for a moment.
+        var failure: EngineFailure?
+        for _ in 0..<10 {
+            do throws(EngineFailure) {
+                try await volumes.heal(service)
+                return NodeChange(name: name, done: "\(left) entries of \(name) are healed now")
+            } catch { failure = error }
+            guard await pause(.milliseconds(500)) else { break }
+        }
+        throw APIError(problem: failure?.problem ?? "", remedy: failure?.remedy ?? "", kind: .unavailable)
     }
 
     // MARK: Nodes
@@ -252,14 +271,16 @@ extension Member {
         let list = held.map(\.description).joined(separator: ", ")
         return APIError(
             problem: "\(node) has a brick of the volume\(held.count == 1 ? "" : "s") \(list)",
-            remedy: "first let another node take its place: bramble volume replace-brick \(first) \(node) OTHER; or go without: "
+            remedy:
+                "first let another node take its place: bramble volume replace-brick \(first) \(node) OTHER; or go without: "
                 + "bramble volume remove-brick \(first) \(node)")
     }
 }
 
 extension VolumeInfo {
     func explanation(history: [Event]) -> Explanation {
-        let where_ = mountedOn.isEmpty ? "mounted nowhere" : "mounted at \(mount) on \(mountedOn.joined(separator: ", "))"
+        let where_ =
+            mountedOn.isEmpty ? "mounted nowhere" : "mounted at \(mount) on \(mountedOn.joined(separator: ", "))"
         let figures: [String: JSONValue] = [
             "bricks": .integer(Int64(bricks.count)), "online": .integer(Int64(bricks.count(where: \.online))),
             "toHeal": .integer(toHeal),
@@ -268,7 +289,8 @@ extension VolumeInfo {
             Explanation.Reason(
                 at: Timestamp.now(),
                 text: "\(bricks.count(where: \.online)) of \(bricks.count) bricks are online: "
-                    + bricks.map { "\($0.node)\($0.online ? "" : " (offline)")" }.joined(separator: ", "), figures: figures)
+                    + bricks.map { "\($0.node)\($0.online ? "" : " (offline)")" }.joined(separator: ", "),
+                figures: figures)
         ]
         if !progress.isEmpty { because.append(.init(at: Timestamp.now(), text: progress, figures: [:])) }
         for missing in notMounted where !missing.reason.isEmpty {

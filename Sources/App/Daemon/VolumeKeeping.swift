@@ -39,6 +39,8 @@ final class VolumeKeeping: Sendable {
         /// Since when something is on its way that is worth looking often.
         var busySince: Instant?
         var lookedAtMounts = Instant.zero
+        /// As it was told in the events last.
+        var told: [ServiceName: VolumeStanding.State] = [:]
         /// When this node started volumes.
         var started: [ServiceName: Instant] = [:]
     }
@@ -52,7 +54,7 @@ final class VolumeKeeping: Sendable {
         var isServing: Bool
         var at: Instant
     }
-    private enum Key: Hashable, Sendable { case duty(VolumeDuty), step(VolumeStep) }
+    private enum Key: Hashable, Sendable { case duty(VolumeDuty), step(VolumeStep), question(VolumeQuestion) }
     /// What failed or was done a moment ago is not tried again at once.
     private struct Retry {
         var failures = 0
@@ -229,6 +231,7 @@ final class VolumeKeeping: Sendable {
 
     /// One look; how long the next one may wait.
     private func look(_ scene: Scene) async -> Duration {
+        tellEvents(scene)
         let engine = tools().engine
         let able = await engine.tools()
         var gluster = await glusterSays(noOlderThan: isBusy ? Self.calm : Self.patient, able)
@@ -246,9 +249,11 @@ final class VolumeKeeping: Sendable {
         await tell(await report(scene, gluster, able, duties.mounts))
         let mayLead = gluster.isServing && (!gluster.peers.isEmpty || !isOtherPool(scene))
         lead(mayLead)
-        let isUnsettled = !duties.all.isEmpty || scene.members.contains { member in
-            member.report?.standings.contains { $0.state == .making || $0.state == .deleting } ?? false
-        }
+        let isUnsettled =
+            !duties.all.isEmpty
+            || scene.members.contains { member in
+                member.report?.standings.contains { $0.state == .making || $0.state == .deleting } ?? false
+            }
         return pause(isUnsettled: isUnsettled)
     }
 
@@ -379,7 +384,8 @@ final class VolumeKeeping: Sendable {
             report.serverTrouble = retry.trouble
         }
         let duties = duties(scene, gluster, able)
-        for volume in gluster.volumes where volume.isOurs || scene.desired.contains(where: { "\($0.name)" == volume.name }) {
+        for volume in gluster.volumes
+        where volume.isOurs || scene.desired.contains(where: { "\($0.name)" == volume.name }) {
             for place in volume.places where place.node == scene.me {
                 if let brick = await engine.report(volume, place) { report.bricks.append(brick) }
             }
@@ -449,7 +455,9 @@ final class VolumeKeeping: Sendable {
             let endpoints = state.withLock { $0.addresses[peer] ?? [] }
             Task {
                 let trouble = await examine(volume)
-                send(Frame(.volume, payload: VolumeMessage.answer(number: number, trouble: trouble).encoded), peer, endpoints)
+                send(
+                    Frame(.volume, payload: VolumeMessage.answer(number: number, trouble: trouble).encoded), peer,
+                    endpoints)
             }
         case .answer(let number, let trouble):
             let waiting = state.withLock { state in
@@ -551,7 +559,6 @@ final class VolumeKeeping: Sendable {
     }
 
     private func leadOn() async {
-        var told: [ServiceName: VolumeStanding] = [:]
         while !Task.isCancelled, !state.withLock({ $0.isStopped }) {
             guard let scene = await scene() else { return }
             let engine = tools().engine
@@ -573,10 +580,14 @@ final class VolumeKeeping: Sendable {
                 await leadersBell.wait(atMost: Self.calm, on: tools().loop)
                 continue
             }
-            for question in planner.questions { planner.tasks[question] = await engine.task(question) }
+            for question in planner.questions where isDue(.question(question)) {
+                do throws(EngineFailure) {
+                    planner.tasks[question] = try await engine.task(question)
+                    succeeded(.question(question))
+                } catch { failed(.question(question), "\(error.problem); \(error.remedy)") }
+            }
             planner.plan()
-            let standings = planner.standings.map { withTroubles($0, planner.steps) }
-            tell(&told, standings)
+            let standings = planner.standings.map { withTroubles($0, planner.steps, planner.questions) }
             let isNews = state.withLock { state in
                 guard state.isLeading else { return false }
                 defer { state.standings = standings }
@@ -586,62 +597,87 @@ final class VolumeKeeping: Sendable {
                 await tell(state.withLock { $0.own })
                 bell.ring()
             }
-            if !Task.isCancelled, let step = planner.steps.first(where: { isDue(.step($0)) }) {
-                await perform(step, engine)
+            if !Task.isCancelled, let place = planner.steps.firstIndex(where: { isDue(.step($0)) }) {
+                var last = planner.steps[place]
+                var isDone = await perform(last, engine)
+                for step in planner.steps[(place + 1)...] where isDone && step.follows(last) && isDue(.step(step)) {
+                    last = step
+                    isDone = await perform(step, engine)
+                }
+                // What they changed counts from now on.
+                state.withLock { $0.gluster?.at = .zero }
                 continue
             }
-            let isSettled = standings.allSatisfy { $0.state != .making && $0.state != .deleting && $0.state != .changing }
+            let isSettled = standings.allSatisfy {
+                $0.state != .making && $0.state != .deleting && $0.state != .changing
+            }
             let isWaiting = planner.steps.contains { !isDue(.step($0)) }
             await leadersBell.wait(atMost: isSettled || isWaiting ? .seconds(1) : Self.busy, on: tools().loop)
         }
     }
 
-    private func perform(_ step: VolumeStep, _ engine: GlusterEngine) async {
+    private func perform(_ step: VolumeStep, _ engine: GlusterEngine) async -> Bool {
         if case .forget(let name) = step {
             if await forget(name) { record("deleted", name, "the volume \(name) is deleted") }
-            return succeeded(.step(step), spacing: .seconds(2))
+            succeeded(.step(step), spacing: .seconds(2))
+            return true
         }
         do throws(EngineFailure) {
             try await engine.perform(step)
             if case .start(let name) = step { state.withLock { $0.started[name] = SystemClock.now } }
             succeeded(.step(step), spacing: step.spacing)
-        } catch { failed(.step(step), "\(error.problem); \(error.remedy)") }
-        // What it changed counts from now on.
-        state.withLock { $0.gluster?.at = .zero }
+            return true
+        } catch {
+            failed(.step(step), "\(error.problem); \(error.remedy)")
+            return false
+        }
     }
 
     /// What failed belongs to what is shown, for as long as it is to be done.
-    private func withTroubles(_ standing: VolumeStanding, _ steps: [VolumeStep]) -> VolumeStanding {
+    private func withTroubles(
+        _ standing: VolumeStanding, _ steps: [VolumeStep], _ questions: [VolumeQuestion]
+    ) -> VolumeStanding {
         var standing = standing
+        if let retry = questions.filter({ $0.volume == standing.name }).compactMap({ trouble(.question($0)) }).first {
+            standing.reason = retry.trouble
+        }
         for step in steps where step.volume == standing.name || (step.volume == nil && standing.state == .making) {
             guard let retry = trouble(.step(step)) else { continue }
             if case .heal = step { continue }
             standing.reason = retry.trouble
-            if retry.failures >= 3, standing.state == .making || standing.state == .changing { standing.state = .blocked }
+            if retry.failures >= 3, standing.state == .making || standing.state == .changing {
+                standing.state = .blocked
+            }
             break
         }
         return standing
     }
 
-    private func tell(_ told: inout [ServiceName: VolumeStanding], _ standings: [VolumeStanding]) {
-        for standing in standings {
-            let before = told.updateValue(standing, forKey: standing.name)
-            guard let before, before.state != standing.state else { continue }
+    /// Every node's events tell it, as it hears it from the one that leads.
+    private func tellEvents(_ scene: Scene) {
+        guard let standings = scene.members.first(where: { $0.report?.isLeading ?? false })?.report?.standings else {
+            return
+        }
+        let changes = state.withLock { state in
+            let old = state.told
+            state.told = Dictionary(standings.map { ($0.name, $0.state) }) { first, _ in first }
+            return standings.compactMap { standing in old[standing.name].map { (before: $0, standing: standing) } }
+        }
+        for (before, standing) in changes where before != standing.state {
             let name = standing.name
             let reason = standing.reason.isEmpty ? "" : ": \(standing.reason)"
             switch standing.state {
-            case .online where before.state == .making:
+            case .online where before == .making:
                 record("made", name, "the volume \(name) is there: \(standing.bricks.count) bricks, all online")
             case .online: record("recovered", name, "all bricks of the volume \(name) are online again")
             case .degraded: record("degraded", name, "the volume \(name) is degraded\(reason)")
             case .offline: record("failed", name, "the volume \(name) is offline\(reason)")
             case .blocked: record("blocked", name, "the volume \(name) cannot go on\(reason)")
-            case .changing where before.state != .changing:
+            case .changing:
                 record("changing", name, "the volume \(name) is changed: \(standing.progress)\(standing.reason)")
-            case .making, .changing, .deleting: break
+            case .making, .deleting: break
             }
         }
-        told = told.filter { name, _ in standings.contains { $0.name == name } }
     }
     private func record(_ type: String, _ name: ServiceName, _ sentence: String) {
         let draft = EventDraft(type: type, subject: name.description, sentence: sentence)
@@ -689,16 +725,22 @@ final class VolumeKeeping: Sendable {
     func obstacles(_ volume: Volume) async -> [String] {
         guard let scene = await scene() else { return ["this node is starting"] }
         var found: [String] = []
+        var asked: [(NodeName, NodeID)] = []
+        for node in volume.nodes {
+            guard let member = scene.members.first(where: { $0.name == node }), let id = scene.ids[node] else {
+                found.append("\(node) is not a node of this cluster; bramble nodes lists them")
+                continue
+            }
+            if member.isAlive {
+                asked.append((node, id))
+            } else {
+                found.append("\(node) is not alive; see why: bramble why \(node)")
+            }
+        }
+        // What the others lack without those would only confuse.
+        guard found.isEmpty else { return found }
         await withTaskGroup(of: String.self) { group in
-            for node in volume.nodes {
-                guard let member = scene.members.first(where: { $0.name == node }), let id = scene.ids[node] else {
-                    found.append("\(node) is not a node of this cluster; bramble nodes lists them")
-                    continue
-                }
-                guard member.isAlive else {
-                    found.append("\(node) is not alive; see why: bramble why \(node)")
-                    continue
-                }
+            for (node, id) in asked {
                 group.addTask {
                     let trouble =
                         id == self.id
@@ -720,10 +762,14 @@ final class VolumeKeeping: Sendable {
     /// The volumes with a brick on this node, or that are to have one there.
     func volumes(on node: NodeName) async -> [ServiceName] {
         guard let scene = await scene() else { return [] }
-        let known = state.withLock { $0.gluster?.volumes ?? [] }.filter { $0.isOurs && $0.places.contains { $0.node == node } }
-        let standing = scene.members.flatMap { $0.report?.standings ?? [] }.filter { $0.bricks.contains { $0.node == node } }
-        let named = scene.desired.filter { $0.nodes.contains(node) }.map(\.name)
-        return Set(known.compactMap { ServiceName($0.name) } + standing.map(\.name) + named).sorted()
+        // The one that leads has just looked; without it, what our own glusterd said last.
+        let standings =
+            scene.members.first { $0.report?.isLeading ?? false }?.report?.standings.map { ($0.name, $0.bricks) }
+            ?? state.withLock { $0.gluster?.volumes ?? [] }.filter(\.isOurs).compactMap { volume in
+                ServiceName(volume.name).map { ($0, volume.places) }
+            }
+        let held = standings.filter { $0.1.contains { $0.node == node } }.map(\.0)
+        return Set(held + scene.desired.filter { $0.nodes.contains(node) }.map(\.name)).sorted()
     }
 
     func heal(_ name: ServiceName) async throws(EngineFailure) { try await tools().engine.perform(.heal(name)) }
@@ -746,19 +792,25 @@ final class VolumeKeeping: Sendable {
         for trouble in [able.serverTrouble, able.clientTrouble] where !trouble.isEmpty {
             let (text, remedy) = Self.parts(trouble)
             guard scene.isNeeded else {
-                return able.version.isEmpty ? check(.ok, "this node can have no volumes yet: \(text)") : check(.warn, text, remedy)
+                return able.version.isEmpty
+                    ? check(.ok, "this node can have no volumes yet: \(text)") : check(.warn, text, remedy)
             }
-            let isLocal = trouble == able.clientTrouble || scene.desired.contains { $0.chosenNodes(from: scene.members.map(\.name)).contains(scene.me) }
+            let isLocal =
+                trouble == able.clientTrouble
+                || scene.desired.contains { $0.chosenNodes(from: scene.members.map(\.name)).contains(scene.me) }
             return check(isLocal ? .fail : .warn, text, remedy)
         }
-        let versions = Set(scene.members.compactMap { $0.report?.version }.filter { !$0.isEmpty }).union([able.version]).sorted()
+        let versions = Set(scene.members.compactMap { $0.report?.version }.filter { !$0.isEmpty }).union([able.version])
+            .sorted()
         guard versions.count < 2 else {
             return check(
-                .warn, "nodes have GlusterFS \(versions.joined(separator: " and "))", "upgrade the older ones, one by one")
+                .warn, "nodes have GlusterFS \(versions.joined(separator: " and "))",
+                "upgrade the older ones, one by one")
         }
         for info in await infos() where info.state != .online {
             return check(
-                .warn, "the volume \(info.name) is \(info.state.rawValue)\(info.reason.isEmpty ? "" : ": \(info.reason)")",
+                .warn,
+                "the volume \(info.name) is \(info.state.rawValue)\(info.reason.isEmpty ? "" : ": \(info.reason)")",
                 "bramble volume status \(info.name)")
         }
         return check(.ok, "GlusterFS \(able.version), its client and FUSE are there")
@@ -796,7 +848,9 @@ extension VolumeInfo {
             name: volume.name.description, kind: isDispersed ? .disperse : .replicate, replica: isDispersed ? 1 : size,
             arbiter: Int(standing.arbiters), disperse: isDispersed ? size : 0, redundancy: Int(standing.redundancy),
             bricks: bricks, mount: volume.mountPoint, mountedOn: mounts.filter { $0.1?.isMounted ?? false }.map(\.0),
-            notMounted: mounts.filter { !($0.1?.isMounted ?? false) }.map { Missing(node: $0.0, reason: $0.1?.trouble ?? "") },
+            notMounted: mounts.filter { !($0.1?.isMounted ?? false) }.map {
+                Missing(node: $0.0, reason: $0.1?.trouble ?? "")
+            },
             toHeal: Int64(clamping: VolumePlanner.pending(standing, members)), totalBytes: total, freeBytes: free,
             state: State(standing.state), reason: standing.reason, progress: standing.progress, offer: standing.offer)
     }

@@ -61,7 +61,9 @@ package struct VolumeDuties: Sendable {
 
     /// What the leading node says, else what our own glusterd does: a node that boots alone mounts what it can.
     private func servers(of volume: Volume) -> [NodeName]? {
-        let standing = members.first { $0.report?.isLeading ?? false }?.report?.standings.first { $0.name == volume.name }
+        let standing = members.first { $0.report?.isLeading ?? false }?.report?.standings.first {
+            $0.name == volume.name
+        }
         var hosts: [NodeName]
         if let actual = volumes.first(where: { $0.name == volume.name.description }) {
             guard actual.isOurs, actual.status == .started else { return nil }

@@ -47,7 +47,8 @@ package struct VolumePlanner: Sendable {
 
     /// What has to be asked before `plan` knows enough.
     package var questions: [VolumeQuestion] {
-        desired.compactMap { volume in
+        guard ghost == nil else { return [] }
+        return desired.compactMap { volume in
             guard let actual = actual(volume.name), actual.isOurs, actual.status == .started else { return nil }
             if let leaving = leavingSets(volume, actual) { return .drain(volume.name, leaving) }
             return actual.mark == .spreading ? .rebalance(volume.name) : nil
@@ -81,7 +82,9 @@ package struct VolumePlanner: Sendable {
             guard peer.names.first != name || member.report?.showsAddresses ?? false else { continue }
             // Probed by address, it is shown by that for ever. Without a brick it can be let go and made a peer anew; with
             // one its name is added.
-            if !volumes.contains(where: { $0.bricks.contains { peer.names.contains($0.host) } }), ghost == nil {
+            let hosts = Set(peer.names + [name] + member.addresses.map(\.description))
+            let hasBrick = volumes.contains { $0.bricks.contains { hosts.contains($0.host) } }
+            if !hasBrick, ghost == nil {
                 steps.append(.detach(peer.names[0]))
             } else if !peer.names.contains(name) {
                 steps.append(.probe(member.name))
@@ -113,7 +116,8 @@ package struct VolumePlanner: Sendable {
         guard actual.isOurs || isBegun(volume, actual) else {
             return blocked(
                 "GlusterFS has a volume of that name which Bramble did not make; give yours another name, or hand that one "
-                    + "over: gluster volume set \(volume.name) \(GlusterVolume.markOption) \(VolumeMark.settled.rawValue)")
+                    + "over: gluster volume set \(volume.name) \(GlusterVolume.markOption) \(VolumeMark.settled.rawValue)"
+            )
         }
         standing.isStarted = actual.status == .started
         let missing = missingOptions(volume, actual)
@@ -147,12 +151,18 @@ package struct VolumePlanner: Sendable {
     }
 
     private func missingOptions(_ volume: Volume, _ actual: GlusterVolume) -> [String: String] {
-        var wanted = ["network.ping-timeout": Self.pingTimeout]
-        wanted["cluster.heal-timeout"] = actual.disperse > 0 ? Self.healTimeout.disperse : Self.healTimeout.replicate
+        let wanted = Self.options(isDispersed: actual.disperse > 0)
         // People may have set other values: what is there is kept.
         var missing = wanted.filter { actual.options[$0.key] == nil }
         if !actual.isOurs { missing[GlusterVolume.markOption] = VolumeMark.settled.rawValue }
         return missing
+    }
+
+    private static func options(isDispersed: Bool) -> [String: String] {
+        [
+            "network.ping-timeout": pingTimeout,
+            "cluster.heal-timeout": isDispersed ? healTimeout.disperse : healTimeout.replicate,
+        ]
     }
 
     // MARK: Making
@@ -167,7 +177,8 @@ package struct VolumePlanner: Sendable {
         let nodes = volume.chosenNodes(from: members.map(\.name))
         guard !nodes.isEmpty else {
             return stands(
-                .blocked, "\(volume.leastBricks) nodes are needed for \(volume.layoutText), and there are \(members.count)")
+                .blocked,
+                "\(volume.leastBricks) nodes are needed for \(volume.layoutText), and there are \(members.count)")
         }
         standing.bricks = nodes.map { BrickPlace($0, volume.path) }
         standing.setSize = UInt16(clamping: volume.setSize(of: nodes.count))
@@ -177,7 +188,9 @@ package struct VolumePlanner: Sendable {
             if let (state, reason) = obstacle(volume, on: node) { return stands(state, reason) }
         }
         if let waiting { return stands(.making, waiting) }
-        steps.append(.create(volume, standing.bricks))
+        var options = Self.options(isDispersed: standing.redundancy > 0)
+        options[GlusterVolume.markOption] = VolumeMark.settled.rawValue
+        steps += [.create(volume, standing.bricks), .set(volume.name, options), .start(volume.name)]
         return stands(.making, "its bricks are made")
     }
 
@@ -230,7 +243,8 @@ package struct VolumePlanner: Sendable {
             member(place.node)?.isAlive ?? false ? "the brick of \(place.node) does not run" : "\(place.node) is away"
         }
         standing.reason =
-            names.joined(separator: ", ") + (isUsable ? "; the files are there all the same" : "; too many for its files")
+            names.joined(separator: ", ")
+            + (isUsable ? "; the files are there all the same" : "; too many for its files")
     }
 
     /// Entries that some brick of each set has to hear of yet, added up over the sets.
@@ -240,9 +254,11 @@ package struct VolumePlanner: Sendable {
         for first in stride(from: 0, to: standing.bricks.count, by: size) {
             let set = standing.bricks[first..<min(first + size, standing.bricks.count)]
             // Each brick that was there lists the same entries.
-            total += set.compactMap { place in
-                members.first { $0.name == place.node && $0.isAlive }?.report?.brick(standing.name, place.path)?.pending
-            }.max() ?? 0
+            total +=
+                set.compactMap { place in
+                    members.first { $0.name == place.node && $0.isAlive }?.report?.brick(standing.name, place.path)?
+                        .pending
+                }.max() ?? 0
         }
         return total
     }

@@ -77,6 +77,15 @@ package enum VolumeStep: Hashable, Sendable {
         }
     }
 
+    /// Whether it can be done right after this one, from the same plan, without asking glusterd in between.
+    package func follows(_ step: VolumeStep) -> Bool {
+        switch (step, self) {
+        case (.probe, .probe): true
+        case (.create, .set), (.create, .start), (.set, .start): step.volume == volume
+        default: false
+        }
+    }
+
     /// Between two of the same: a push of the self-heal daemon or a restart needs its time before it is repeated.
     package var spacing: Duration {
         switch self {

@@ -12,7 +12,8 @@ enum VolumeCommands {
     private static let replica = Option(
         "replica", .integer("COPIES", in: 2...20), "Keep so many copies of each file, each on another node (3)")
     private static let arbiter = Option(
-        "arbiter", .integer("1", in: 0...1), "1: the third of three bricks keeps names alone, and decides between two copies")
+        "arbiter", .integer("1", in: 0...1),
+        "1: the third of three bricks keeps names alone, and decides between two copies")
     private static let disperse = Option(
         "disperse", .integer("BRICKS", in: 3...20), "Instead of copies: parts of each file on so many nodes")
     private static let redundancy = Option(
@@ -113,7 +114,8 @@ enum VolumeCommands {
             let free = brick.totalBytes > 0 ? "  \(Text.bytes(brick.freeBytes)) free" : ""
             let mounted = volume.mountedOn.contains(brick.node) ? "  mounted" : ""
             console.print(
-                "  \(state)  \(Text.padded(Text.oneLine(brick.node), to: width))  \(Text.oneLine(brick.path))\(kind)\(heal)\(free)\(mounted)")
+                "  \(state)  \(Text.padded(Text.oneLine(brick.node), to: width))  \(Text.oneLine(brick.path))\(kind)\(heal)\(free)\(mounted)"
+            )
         }
         let others = volume.mountedOn.filter { name in !volume.bricks.contains { $0.node == name } }
         if !others.isEmpty { console.print("  also mounted on \(others.joined(separator: ", "))") }

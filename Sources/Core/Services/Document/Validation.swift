@@ -180,7 +180,9 @@ extension DesiredState {
                 problems.append(DesiredProblem("volumes", volume.name.description, key, problem, remedy: remedy))
             }
             if volume.name.description.contains(".") {
-                add("name", "“\(volume.name)” has a dot, and GlusterFS takes none", remedy: "use letters, digits, - and _")
+                add(
+                    "name", "“\(volume.name)” has a dot, and GlusterFS takes none",
+                    remedy: "use letters, digits, - and _")
             }
             for (key, path) in [("path", volume.path), ("mount", volume.mountPoint)] where !Self.isPlain(path) {
                 add(
@@ -188,7 +190,9 @@ extension DesiredState {
                     remedy: "use a path of letters, digits and . _ - without a / at its end")
             }
             if case .replicate(let copies, arbiter: true) = volume.layout, copies != 3 {
-                add("arbiter", "an arbiter is the third of three bricks", remedy: "write replica: 3, or leave arbiter out")
+                add(
+                    "arbiter", "an arbiter is the third of three bricks",
+                    remedy: "write replica: 3, or leave arbiter out")
             }
             if case .disperse(let redundancy, let bricks?) = volume.layout, bricks < 2 * redundancy + 1 {
                 add(
@@ -199,7 +203,9 @@ extension DesiredState {
             if Set(volume.nodes).count < count {
                 add("nodes", "a node is named twice", remedy: "name each once: a node has one brick of a volume")
             } else if count > 0, count < least {
-                add("nodes", "\(count) nodes are too few, it takes \(least)", remedy: "name more nodes, or ask for less")
+                add(
+                    "nodes", "\(count) nodes are too few, it takes \(least)", remedy: "name more nodes, or ask for less"
+                )
             } else if !count.isMultiple(of: volume.setSize(of: count)) {
                 let size = volume.setSize(of: count)
                 add(
@@ -210,12 +216,15 @@ extension DesiredState {
             let brick = Self.asFolder(volume.path)
             if Self.asFolder(volume.mountPoint).hasPrefix(brick) || brick.hasPrefix(Self.asFolder(volume.mountPoint)) {
                 add(
-                    "mount", "the bricks at \(volume.path) and the mount at \(volume.mountPoint) are one inside the other",
+                    "mount",
+                    "the bricks at \(volume.path) and the mount at \(volume.mountPoint) are one inside the other",
                     remedy: "give it another mount or path")
             }
             for other in volumes[..<index] {
                 if other.mountPoint == volume.mountPoint {
-                    add("mount", "\(other.name) is mounted at \(volume.mountPoint), too", remedy: "give it another mount")
+                    add(
+                        "mount", "\(other.name) is mounted at \(volume.mountPoint), too",
+                        remedy: "give it another mount")
                 }
                 let theirs = Self.asFolder(other.path)
                 if theirs.hasPrefix(brick) || brick.hasPrefix(theirs) {

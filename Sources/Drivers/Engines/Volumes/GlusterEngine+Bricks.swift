@@ -30,7 +30,8 @@ extension GlusterEngine {
         while lstat(existing, &status) != 0 {
             guard errno == ENOENT, let slash = existing.lastIndex(of: "/") else {
                 return EngineFailure(
-                    problem: "cannot look at \(existing): \(String(cString: strerror(errno)))", remedy: "give another path")
+                    problem: "cannot look at \(existing): \(String(cString: strerror(errno)))",
+                    remedy: "give another path")
             }
             existing = slash == existing.startIndex ? "/" : String(existing[..<slash])
         }
@@ -90,7 +91,8 @@ extension GlusterEngine {
         }
         guard clinux_has_attribute(volume.path, Self.volumeMark) == 1 else { return }
         for mark in [Self.volumeMark, Self.rootMark] { _ = clinux_remove_attribute(volume.path, mark) }
-        let remover = EngineProgram("rm", package: "coreutils", purpose: "what GlusterFS left of a volume is removed with it")
+        let remover = EngineProgram(
+            "rm", package: "coreutils", purpose: "what GlusterFS left of a volume is removed with it")
         _ = try await remover.run(
             ["-rf", "--one-file-system", "--", "\(volume.path)/.glusterfs"]
                 + hidden(volume.path).map { "\(volume.path)/\($0)" },

@@ -69,7 +69,9 @@ extension GlusterEngine {
                 remedy: "look into /var/log/glusterfs\(path.replacing("/", with: "-")).log")
         }
     }
-    private var mounter: EngineProgram { EngineProgram("mount", package: "mount", purpose: "volumes are mounted with it") }
+    private var mounter: EngineProgram {
+        EngineProgram("mount", package: "mount", purpose: "volumes are mounted with it")
+    }
 
     /// - Parameter isDead: its process is gone, so nobody can have anything open in it that still works.
     package func unmount(_ path: String, isDead: Bool = false) async throws(EngineFailure) {
@@ -79,7 +81,8 @@ extension GlusterEngine {
         } catch {
             guard error.problem.contains("busy") else { throw error }
             throw EngineFailure(
-                problem: "programs still use \(path)", remedy: "see which: fuser -vm \(path); end them, it goes on by itself")
+                problem: "programs still use \(path)",
+                remedy: "see which: fuser -vm \(path); end them, it goes on by itself")
         }
         if rmdir(path) != 0 { Log.debug("\(path) stays: \(String(cString: strerror(errno)))") }
     }

@@ -39,13 +39,21 @@ package actor GlusterEngine {
     private static let changeLimit = Duration.seconds(60)
 
     private func ask(_ words: [String], within limit: Duration) async throws(EngineFailure) -> GlusterAnswer? {
-        let bytes = try await tool.run(["--mode=script", "--xml"] + words, on: spawner, within: limit)
-        guard let answer = GlusterAnswer(bytes) else { return nil }
-        if let refusal = answer.refusal {
-            throw EngineFailure(
-                problem: "gluster \(words.prefix(3).joined(separator: " ")): \(refusal)",
-                remedy: "look into /var/log/glusterfs, or try it by hand: gluster \(words.joined(separator: " "))")
+        // The exit status is 0 for some errors and 1 for others; what is printed says it.
+        let bytes = try await tool.run(
+            words + ["--mode=script", "--xml"], on: spawner, within: limit, expected: [0, 1, 255])
+        let what = words.prefix(3).joined(separator: " ")
+        let remedy = "look into /var/log/glusterfs, or try it by hand: gluster \(words.joined(separator: " "))"
+        guard let answer = GlusterAnswer(bytes) else {
+            // A few commands print a sentence.
+            let text = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first.map { String($0) } ?? ""
+            guard text.contains("has been successful") else {
+                throw EngineFailure(
+                    problem: "gluster \(what): \(text.isEmpty ? "glusterd does not answer" : text)", remedy: remedy)
+            }
+            return nil
         }
+        if let refusal = answer.refusal { throw EngineFailure(problem: "gluster \(what): \(refusal)", remedy: remedy) }
         return answer
     }
 
@@ -57,12 +65,13 @@ package actor GlusterEngine {
         try await ask(["volume", "info"], within: Self.readLimit)?.volumes ?? []
     }
     /// “Not started” is an error to GlusterFS.
-    package func task(_ question: VolumeQuestion) async -> VolumeTask? {
+    package func task(_ question: VolumeQuestion) async throws(EngineFailure) -> VolumeTask {
         do throws(EngineFailure) {
-            return try await ask(question.words, within: .seconds(15))?.task
+            let answer = try await ask(question.words, within: .seconds(20))
+            return answer?.task ?? VolumeTask(status: .none)
         } catch {
-            return error.problem.contains("not started") || error.problem.contains("not been started")
-                || error.problem.contains("No remove-brick") ? VolumeTask(status: .none) : nil
+            guard error.problem.contains("not started") else { throw error }
+            return VolumeTask(status: .none)
         }
     }
     package func perform(_ step: VolumeStep) async throws(EngineFailure) {
@@ -98,7 +107,8 @@ package actor GlusterEngine {
     /// By systemd, where that runs the machine.
     package func startDaemon() async throws(EngineFailure) {
         guard access("/run/systemd/system", F_OK) == 0 else {
-            throw EngineFailure(problem: "glusterd does not run, and there is no systemd to start it", remedy: "start it: glusterd")
+            throw EngineFailure(
+                problem: "glusterd does not run, and there is no systemd to start it", remedy: "start it: glusterd")
         }
         let manager = EngineProgram("systemctl", package: "systemd", purpose: "glusterd is started with it")
         _ = try await manager.run(["enable", "--now", "glusterd"], on: spawner, within: .seconds(30))

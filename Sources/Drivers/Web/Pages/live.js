@@ -17,6 +17,7 @@ export const store = {
     /** Null until they were told; a node that is in no cluster says nothing of them. */
     services: null,
     mirrors: null,
+    volumes: null,
     events: [],
     /** φ by node name, one value for each half second, oldest first; null where unknown. */
     history: new Map(),
@@ -72,6 +73,7 @@ export function connect() {
     on("database", (value) => { store.database = value; });
     on("services", (value) => { store.services = value; });
     on("mirrors", (value) => { store.mirrors = value; });
+    on("volumes", (value) => { store.volumes = value; });
     on("phi", (value) => {
         for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
         for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;
