@@ -71,7 +71,7 @@ golden: ## Write what commands print anew; read the difference
 
 check: lint test ## Everything the gate runs
 
-bench: build ## Measure beside serf, etcd, Mnesia; write docs/benchmarks.md: BENCH=membership, database
+bench: build ## Measure beside serf, etcd, Mnesia; write docs/benchmarks.md: BENCH=membership, database, volumes
 	@deploy/setup.sh packages.txt build lab bench
 	$(SWIFT) build $(RELEASE) --product bramble-bench
 	@$(AS_ROOT) .build/release/bramble-bench --bramble bin/bramble --simulator bin/bramble-sim --write docs/benchmarks.md $(BENCH)

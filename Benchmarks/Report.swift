@@ -65,6 +65,10 @@ struct Section {
         (["| what | serf | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
             + figures.map(\.line)).joined(separator: "\n")
     }
+    static func volumes(_ figures: [Figure]) -> String {
+        (["| what | by hand | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
+            + figures.map(\.line)).joined(separator: "\n")
+    }
     static func database(_ figures: [DatabaseFigure]) -> String {
         (["| what | etcd | Mnesia | Bramble | target | met |", "| --- | --- | --- | --- | --- | --- |"]
             + figures.map(\.line)).joined(separator: "\n")

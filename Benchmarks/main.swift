@@ -6,7 +6,7 @@ let usage = """
                          [--only bramble|etcd|mnesia] [ROW]...
 
     Measures Bramble beside serf, etcd and Mnesia in the same lab and prints tables. Rows: detection frozen loss start
-    restart partition idle build simulator, which together are “membership”, and “database”; all without one. --write
+    restart partition idle build simulator, which together are “membership”, “database” and “volumes”; all without one. --write
     puts what was measured whole into the page. --quick takes fewer samples: to see that it works, not to quote.
     """
 
@@ -71,7 +71,7 @@ func measure(_ options: Options) -> Int32 {
         ("partition", lab.partition), ("restart", lab.restart), ("idle", lab.idle),
         ("build", BuildRows(progress: progress).build), ("simulator", simulation.simulator),
     ]
-    let names = all.map(\.0) + ["membership", "database"]
+    let names = all.map(\.0) + ["membership", "database", "volumes"]
     if let unknown = options.rows.first(where: { !names.contains($0) }) {
         complain("bramble-bench: “\(unknown)” is no row; rows are \(names.joined(separator: " "))")
         return 2
@@ -125,6 +125,27 @@ func measure(_ options: Options) -> Int32 {
             complain("  FAILED: \(error)")
         }
     }
+    if options.rows.isEmpty || options.rows.contains("volumes") {
+        complain("volumes")
+        let begin = monotonicSeconds()
+        do {
+            let rows = try VolumeRows(
+                program: absolute(options.bramble), rounds: options.isQuick ? 1 : 5, progress: progress
+            ).volumes()
+            if !rows.isEmpty {
+                isMet = isMet && rows.allSatisfy(\.isMet)
+                print(Section.volumes(rows))
+                sections.append(
+                    section(
+                        "volumes", "Volumes, beside the same by hand", Section.volumes(rows), volumeNotes,
+                        versions: "GlusterFS \(version("glusterfs-server"))",
+                        minutes: (monotonicSeconds() - begin) / 60))
+            }
+        } catch {
+            failures.append("volumes: \(error)")
+            complain("  FAILED: \(error)")
+        }
+    }
     for failure in failures { complain("not measured: \(failure)") }
     if let file = options.file {
         if options.isQuick || options.only != nil || sections.isEmpty {
@@ -155,6 +176,13 @@ let notes = [
     "“a member again” for Bramble: the restarted process exchanges heartbeats with every other; for serf: it lists all "
         + "as alive.",
     "Simulator figures come from `bin/bramble-sim run --scenario steady|mass-crash --nodes N --seed 1` (steady: three seconds).",
+]
+
+let volumeNotes = [
+    "glusterd runs on each of three hosts, which have never heard of each other. By hand: the commands one after the other, without a "
+        + "pause for thought, and the hosts' names written before the clock starts.",
+    "Bramble's part is what is left when the time of GlusterFS's commands and of the slowest mount is taken away: asking every node, the "
+        + "lease, the database, and looking what glusterd says.",
 ]
 
 let databaseNotes = [

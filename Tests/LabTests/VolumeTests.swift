@@ -9,14 +9,14 @@ private final class VolumeCluster {
     let cluster: Cluster
     /// The glusterd of each host.
     private(set) var daemons: [String: LabProcess] = [:]
-    init(_ names: [String]) throws {
+    init(_ names: [String], serving: [String]? = nil) throws {
         cluster = try Cluster(names: names, others: [], started: false)
         for node in cluster.nodes {
             try node.host.addDisk(at: "/mnt")
             try node.host.addDisk(at: "/srv")
         }
         for node in cluster.nodes { try node.start() }
-        for name in names { daemons[name] = try cluster[name].host.startGlusterd() }
+        for name in serving ?? names { daemons[name] = try cluster[name].host.startGlusterd() }
         guard cluster.agree(alive: names, within: .seconds(20)) else { throw LabError("no cluster\n\(cluster.logs)") }
     }
     subscript(_ name: String) -> BrambleNode { cluster[name] }
@@ -67,7 +67,7 @@ struct VolumeTests {
         let took = monotonicSeconds() - began
         #expect(made.succeeded && made.output.contains("/srv/shared on n1, n2, n3"), "\(made)\n\(cluster.report)")
         #expect(took <= 15, "\(took) s")
-        let own = took - (try glusterTime(cluster))
+        let own = took - cluster.nodes.glusterSeconds
         #expect(own <= 2, "Bramble's own part is \(own) s of \(took) s\n\(cluster.report)")
         print("volume: from nothing to mounted \(took) s, Bramble's own part \(own) s")
         #expect(areNamed(cluster), "\(pools(cluster))\n\(cluster.report)")
@@ -211,6 +211,32 @@ struct VolumeTests {
         #expect(isGone == true, "\(cluster.gluster("n1", "pool", "list"))\n\(cluster.report)")
     }
 
+    @Test("what was begun goes on: a node without glusterd, and the death of the node that leads in the middle of it")
+    func resumes() throws {
+        let cluster = try VolumeCluster(["n1", "n2", "n3"], serving: ["n1", "n2"])
+        let document = "volumes: [{name: shared, replica: 3, path: /mnt/shared, mount: /srv/shared}]"
+        try cluster["n1"].apply(document)
+        let isWaiting = cluster.all(["n1", "n2", "n3"], within: .seconds(20)) {
+            $0.reason.contains("n3: glusterd does not run") && $0.mountedOn.isEmpty
+        }
+        #expect(isWaiting, "\(cluster.report)")
+        try cluster["n3"].host.startGlusterd()
+        let leader = eventually(within: .seconds(20), every: .milliseconds(2)) {
+            cluster.nodes.first { $0.log.contains("gluster volume create") }
+        }
+        let first = try #require(leader, "\(cluster.report)")
+        first.kill()
+        let others = cluster.nodes.map(\.name).filter { $0 != first.name }
+        let goesOn = cluster.all(others) { $0.state == .online || $0.state == .degraded }
+        #expect(goesOn, "\(cluster.report)")
+        try first.restart()
+        #expect(
+            cluster.all(["n1", "n2", "n3"]) { $0.state == .online && $0.mountedOn == ["n1", "n2", "n3"] },
+            "\(cluster.report)")
+        let exported = try cluster["n1"].cli("export")
+        #expect(exported.output.contains("mount: /srv/shared"), "\(exported)")
+    }
+
     @Test(
         "what cannot be is refused before anything is begun: root file system, files in the way, too few nodes, no package, no FUSE"
     )
@@ -257,20 +283,5 @@ struct VolumeTests {
     }
     private func pools(_ cluster: VolumeCluster) -> [String] {
         ["n1", "n2", "n3"].map { cluster.gluster($0, "pool", "list") }
-    }
-
-    /// How long GlusterFS's commands and mounts took, one after the other, by the log of the node that gave them.
-    private func glusterTime(_ cluster: VolumeCluster) throws -> Double {
-        var total = 0.0
-        var mounts: [Double] = []
-        for node in cluster.nodes {
-            for line in node.log.split(separator: "\n") {
-                let words = line.split(separator: " ")
-                guard words.last == "ms", let number = words.dropLast().last.flatMap({ Double($0) }) else { continue }
-                if line.contains("gluster volume") || line.contains("gluster peer") { total += number }
-                if line.contains("was mounted at") { mounts.append(number) }
-            }
-        }
-        return (total + (mounts.max() ?? 0)) / 1000
     }
 }

@@ -46,9 +46,11 @@ extension FakeCluster {
                     mountedOn: Array(names.prefix(2)),
                     notMounted: names.dropFirst(3).map { .init(node: $0, reason: "this machine has no FUSE") },
                     toHeal: 12, totalBytes: 240_000_000_000, freeBytes: 91_000_000_000, state: .degraded,
-                    reason: "\(names.last ?? "") is away; the files are there all the same",
+                    reason: "\(bricks.last?.node ?? "") is away; the files are there all the same",
                     progress: "12 entries to heal",
-                    offer: "if it does not come back: bramble volume replace-brick shared \(names.last ?? "") node9")
+                    offer:
+                        "if it does not come back: bramble volume replace-brick shared \(bricks.last?.node ?? "") node9"
+                )
             ]
             state.services.parked = [
                 ParkedFile(

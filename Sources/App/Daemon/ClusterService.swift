@@ -210,6 +210,9 @@ final class ClusterService: BrambleService {
         _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
             ((), try core.remove(id, key: keys.current, newKey: keys.next, note: Timestamp.now(), now: now))
         }
+        if let farewell = snapshot.names.name(of: id).flatMap(member.volumes.farewell) {
+            _ = try? await member.database.remember([FactEdit(farewell, [1])])
+        }
         let shown = snapshot.names.name(of: id)?.description ?? name
         return NodeChange(
             name: shown, done: "\(shown) was removed: every node refuses it, and the cluster key was changed")

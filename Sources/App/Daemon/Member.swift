@@ -196,9 +196,7 @@ final class Member: Sendable {
             send: { frame, peer, endpoints in
                 databaseStreams.withLock { $0 }?.send(frame, to: peer, endpoints: endpoints)
             },
-            forget: { name in
-                (try? await database.remember([FactEdit(FactKey.deletedVolume(name), nil)])) != nil
-            })
+            forget: { fact in (try? await database.remember([FactEdit(fact, nil)])) != nil })
         self.volumes = volumes
         pulseLoop = EventLoop(name: "pulse")
         pulse = Pulse(

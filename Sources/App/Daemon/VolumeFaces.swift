@@ -279,7 +279,7 @@ extension Member {
 
 extension VolumeInfo {
     func explanation(history: [Event]) -> Explanation {
-        let where_ =
+        let place =
             mountedOn.isEmpty ? "mounted nowhere" : "mounted at \(mount) on \(mountedOn.joined(separator: ", "))"
         let figures: [String: JSONValue] = [
             "bricks": .integer(Int64(bricks.count)), "online": .integer(Int64(bricks.count(where: \.online))),
@@ -301,7 +301,7 @@ extension VolumeInfo {
             Explanation.Reason(at: event.at, text: event.text.isEmpty ? event.type : event.text, figures: event.detail)
         }
         return Explanation(
-            subject: name, answer: "\(name) is \(state.rawValue), \(where_)\(reason.isEmpty ? "" : ": \(reason)")",
+            subject: name, answer: "\(name) is \(state.rawValue), \(place)\(reason.isEmpty ? "" : ": \(reason)")",
             because: because)
     }
 }

@@ -69,7 +69,7 @@ final class VolumeKeeping: Sendable {
         var members: [VolumeMember]
         var removed: Set<NodeName>
         var ids: [NodeName: NodeID]
-        var isNeeded: Bool { !desired.isEmpty || !doomed.isEmpty }
+        var isNeeded: Bool { !desired.isEmpty || !doomed.isEmpty || !removed.isEmpty }
     }
 
     static let role = LeaseName(.role, ServiceName("volumes")!)
@@ -94,8 +94,8 @@ final class VolumeKeeping: Sendable {
     private let journal: EventJournal
     private let worker: EventLoop
     private let send: @Sendable (Frame, NodeID, [Endpoint]) -> Void
-    /// The volume is gone: the order to delete it may be forgotten.
-    private let forget: @Sendable (ServiceName) async -> Bool
+    /// What a fact asked for is done; false when it could not be forgotten yet.
+    private let forget: @Sendable (_ fact: String) async -> Bool
     private let state = Locked(State())
     private let bell = Bell()
     private let leadersBell = Bell()
@@ -103,7 +103,7 @@ final class VolumeKeeping: Sendable {
     init(
         id: NodeID, directory: String, leases: NamedLeases, journal: EventJournal, worker: EventLoop,
         send: @escaping @Sendable (Frame, NodeID, [Endpoint]) -> Void,
-        forget: @escaping @Sendable (ServiceName) async -> Bool
+        forget: @escaping @Sendable (_ fact: String) async -> Bool
     ) {
         self.id = id
         self.directory = directory
@@ -158,7 +158,15 @@ final class VolumeKeeping: Sendable {
 
     /// This node was removed from the cluster: what it had mounted is not its own any more.
     func leave() async {
-        guard let scene = await scene(), !scene.desired.isEmpty else { return }
+        let scene = await scene()
+        // Nothing is mounted anew from here on.
+        let loop = state.withLock { state in
+            state.isStopped = true
+            return state.loop
+        }
+        bell.close()
+        await loop?.value
+        guard let scene, !scene.desired.isEmpty else { return }
         let engine = tools().engine
         let mounts = engine.mounts()
         for volume in scene.desired where mounts[volume.mountPoint] == volume.name.description {
@@ -209,6 +217,8 @@ final class VolumeKeeping: Sendable {
             doomed[name] = String(decoding: value, as: UTF8.self)
         }
         for volume in house.desired.volumes { doomed[volume.name] = nil }
+        let removed = Set(
+            facts.keys(prefix: FactKey.formerPeers).compactMap { NodeName($0.dropFirst(FactKey.formerPeers.count)) })
         let (reports, own) = state.withLock { ($0.reports, $0.own) }
         var members: [VolumeMember] = []
         var ids: [NodeName: NodeID] = [:]
@@ -224,7 +234,7 @@ final class VolumeKeeping: Sendable {
         members.sort { $0.name < $1.name }
         return Scene(
             me: me, desired: house.desired.volumes, doomed: doomed, members: members,
-            removed: Set(snapshot.names.formerNames.values).subtracting(members.map(\.name)), ids: ids)
+            removed: removed.subtracting(members.map(\.name)), ids: ids)
     }
 
     // MARK: Every node's own part
@@ -317,7 +327,7 @@ final class VolumeKeeping: Sendable {
         }
     }
     /// Half a second, a second … half a minute.
-    private func failed(_ what: Key, _ trouble: String) {
+    private func failed(_ what: Key, _ trouble: String, isQuiet: Bool = false) {
         let isNews = state.withLock { state in
             var retry = state.retries[what] ?? Retry(notBefore: .zero)
             defer { state.retries[what] = retry }
@@ -329,7 +339,7 @@ final class VolumeKeeping: Sendable {
             if state.retries.count > 1_000 { state.retries = [:] }
             return isNews
         }
-        if isNews { Log.warning(trouble) }
+        if isNews, !isQuiet { Log.warning(trouble) }
     }
     private func trouble(_ what: Key) -> Retry? {
         state.withLock { $0.retries[what] }.flatMap { $0.trouble.isEmpty ? nil : $0 }
@@ -597,6 +607,9 @@ final class VolumeKeeping: Sendable {
                 await tell(state.withLock { $0.own })
                 bell.ring()
             }
+            for name in scene.removed where !gluster.peers.contains(where: { $0.names.contains(name.description) }) {
+                _ = await forget(FactKey.formerPeer(name))
+            }
             if !Task.isCancelled, let place = planner.steps.firstIndex(where: { isDue(.step($0)) }) {
                 var last = planner.steps[place]
                 var isDone = await perform(last, engine)
@@ -618,7 +631,7 @@ final class VolumeKeeping: Sendable {
 
     private func perform(_ step: VolumeStep, _ engine: GlusterEngine) async -> Bool {
         if case .forget(let name) = step {
-            if await forget(name) { record("deleted", name, "the volume \(name) is deleted") }
+            if await forget(FactKey.deletedVolume(name)) { record("deleted", name, "the volume \(name) is deleted") }
             succeeded(.step(step), spacing: .seconds(2))
             return true
         }
@@ -628,7 +641,9 @@ final class VolumeKeeping: Sendable {
             succeeded(.step(step), spacing: step.spacing)
             return true
         } catch {
-            failed(.step(step), "\(error.problem); \(error.remedy)")
+            // A push too early is no trouble: the next one comes.
+            let isPush = if case .heal = step { true } else { false }
+            failed(.step(step), "\(error.problem); \(error.remedy)", isQuiet: isPush)
             return false
         }
     }
@@ -770,6 +785,12 @@ final class VolumeKeeping: Sendable {
             }
         let held = standings.filter { $0.1.contains { $0.node == node } }.map(\.0)
         return Set(held + scene.desired.filter { $0.nodes.contains(node) }.map(\.name)).sorted()
+    }
+
+    /// The fact to keep when a node is removed that GlusterFS has as a peer.
+    func farewell(to node: NodeName) -> String? {
+        let isPeer = state.withLock { $0.gluster?.peers.contains { $0.names.contains(node.description) } ?? false }
+        return isPeer ? FactKey.formerPeer(node) : nil
     }
 
     func heal(_ name: ServiceName) async throws(EngineFailure) { try await tools().engine.perform(.heal(name)) }

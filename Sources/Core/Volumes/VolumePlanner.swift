@@ -51,7 +51,7 @@ package struct VolumePlanner: Sendable {
         return desired.compactMap { volume in
             guard let actual = actual(volume.name), actual.isOurs, actual.status == .started else { return nil }
             if let leaving = leavingSets(volume, actual) { return .drain(volume.name, leaving) }
-            return actual.mark == .spreading ? .rebalance(volume.name) : nil
+            return actual.mark == .spreading && isComplete(volume, actual) ? .rebalance(volume.name) : nil
         }
     }
 
@@ -135,8 +135,18 @@ package struct VolumePlanner: Sendable {
         } else {
             offerGrowth(volume, actual, &standing)
         }
+        if standing.reason.isEmpty, !isOfKind(volume, actual) {
+            standing.reason = "the kind of a volume that is there cannot be changed; make a new one, and copy the files"
+        }
         mend(volume, actual, &standing)
         return standing
+    }
+
+    private func isOfKind(_ volume: Volume, _ actual: GlusterVolume) -> Bool {
+        switch volume.layout {
+        case .replicate(_, let arbiter): actual.disperse == 0 && (actual.arbiters > 0) == arbiter
+        case .disperse(let redundancy, _): actual.disperse > 0 && actual.redundancy == redundancy
+        }
     }
 
     /// Why changes wait; nil where they do not.
@@ -284,9 +294,7 @@ package struct VolumePlanner: Sendable {
     ) -> Change? {
         if let drained = drain(volume, actual) { return drained }
         let places = actual.places
-        if actual.mark == .spreading, volume.nodes.isEmpty || Set(places.map(\.node)).isSuperset(of: volume.nodes) {
-            return spread(volume)
-        }
+        if actual.mark == .spreading, isComplete(volume, actual) { return spread(volume) }
         guard !volume.nodes.isEmpty else { return nil }
         let have = places.map(\.node)
         let come = volume.nodes.filter { !have.contains($0) }
@@ -331,6 +339,11 @@ package struct VolumePlanner: Sendable {
         return blocked(
             "these nodes cannot be reached by whole sets: the bricks that keep the same files are "
                 + places.map(\.node.description).joined(separator: ", ") + ", \(size) by \(size)")
+    }
+
+    /// Every node that is to have a brick has one.
+    private func isComplete(_ volume: Volume, _ actual: GlusterVolume) -> Bool {
+        Set(actual.places.map(\.node)).isSuperset(of: volume.nodes)
     }
 
     /// The number of copies that is wanted, where there is one set and the nodes fit it.

@@ -2298,7 +2298,7 @@ export const servicesOf = (node) => (store.services ?? []).filter((service) => s
 export const listed = (names) => list(names.map((name) => `“${name}”`));
 
 """####),
-        Asset(path: "pages/volumes.js", type: "text/javascript; charset=utf-8", tag: "6e16050a039275a2", content: ####"""
+        Asset(path: "pages/volumes.js", type: "text/javascript; charset=utf-8", tag: "010dc29fc4c9e1d0", content: ####"""
 // The volumes: one file system on every node, made of bricks on some of them.
 import { ask } from "/assets/api.js";
 import { confirm, toast } from "/assets/dialog.js";
@@ -2373,9 +2373,9 @@ function volumePanel(volume) {
         tell(chip, word, glyph, tone);
         setAttribute(panel, "data-state", volume.state);
         setText(facts, `${kind(volume)}, at ${volume.mount} on ${volume.mountedOn.length ? list(volume.mountedOn) : "no node yet"}`);
-        note(reason, volume.reason && upperUnlessName(volume.reason, volume.name));
-        note(progress, volume.progress && upperUnlessName(volume.progress, volume.name));
-        note(offer, volume.offer && upperUnlessName(volume.offer, volume.name));
+        note(reason, sentence(volume.reason, volume.name));
+        note(progress, sentence(volume.progress, volume.name));
+        note(offer, sentence(volume.offer, volume.name));
         space.hidden = volume.totalBytes === 0;
         const share = volume.totalBytes ? 1 - volume.freeBytes / volume.totalBytes : 0;
         bar.style.setProperty("--share", share.toFixed(3));
@@ -2389,6 +2389,12 @@ function volumePanel(volume) {
     };
     panel.update(volume);
     return panel;
+}
+/** With a capital, unless it begins with a name. */
+function sentence(text, name) {
+    if (!text) return "";
+    const first = text.split(/[ :,]/, 1)[0];
+    return store.nodes.some((node) => node.name === first) ? text : upperUnlessName(text, name);
 }
 function tell(chip, word, glyph, tone) {
     if (chip.dataset.told !== word) {
@@ -2702,7 +2708,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "8b4aedbebae0cbb9", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "4dcee76b3ad70394", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -3132,8 +3138,9 @@ textarea:focus { outline: 2px solid var(--accent); outline-offset: 0; border-col
 .volumes { display: grid; gap: 16px; }
 .volume { display: grid; gap: 10px; }
 .volume > p { overflow-wrap: anywhere; }
-.volume-space { display: flex; align-items: center; gap: 10px; }
-.volume-space .bar { width: min(260px, 50%); }
+.volume h2 { font-size: 15.5px; margin: 0; }
+.volume-space { display: flex; align-items: center; gap: 4px 10px; flex-wrap: wrap; }
+.volume-space .bar { width: min(260px, 100%); }
 .volume[data-state="offline"] .service-reason, .volume[data-state="blocked"] .service-reason { background: var(--bad-soft); color: var(--bad); }
 .volume[data-state="degraded"] .service-reason { background: var(--warn-soft); color: var(--warn); }
 .brick-path { display: block; font-family: var(--mono); overflow-wrap: anywhere; }

@@ -72,9 +72,9 @@ function volumePanel(volume) {
         tell(chip, word, glyph, tone);
         setAttribute(panel, "data-state", volume.state);
         setText(facts, `${kind(volume)}, at ${volume.mount} on ${volume.mountedOn.length ? list(volume.mountedOn) : "no node yet"}`);
-        note(reason, volume.reason && upperUnlessName(volume.reason, volume.name));
-        note(progress, volume.progress && upperUnlessName(volume.progress, volume.name));
-        note(offer, volume.offer && upperUnlessName(volume.offer, volume.name));
+        note(reason, sentence(volume.reason, volume.name));
+        note(progress, sentence(volume.progress, volume.name));
+        note(offer, sentence(volume.offer, volume.name));
         space.hidden = volume.totalBytes === 0;
         const share = volume.totalBytes ? 1 - volume.freeBytes / volume.totalBytes : 0;
         bar.style.setProperty("--share", share.toFixed(3));
@@ -88,6 +88,12 @@ function volumePanel(volume) {
     };
     panel.update(volume);
     return panel;
+}
+/** With a capital, unless it begins with a name. */
+function sentence(text, name) {
+    if (!text) return "";
+    const first = text.split(/[ :,]/, 1)[0];
+    return store.nodes.some((node) => node.name === first) ? text : upperUnlessName(text, name);
 }
 function tell(chip, word, glyph, tone) {
     if (chip.dataset.told !== word) {
