@@ -41,11 +41,11 @@ demo: ## Three nodes on this machine run a web service; its node loses power, an
 test: ## Build and run every test, those with real nodes too
 	@deploy/setup.sh packages.txt build lab deb test
 	$(SWIFT) build $(STRICT) --build-tests
-	$(SWIFT) test $(STRICT) --skip-build --skip '^($(APART))\.'
-	$(SWIFT) test $(STRICT) --skip-build --filter '^($(COMPUTING))\.'
-	$(SWIFT) test $(STRICT) --skip-build --filter '^BrowserTests\.'
+	Tests/run.sh rest 15 --skip '^($(APART))\.'
+	Tests/run.sh computing 20 --filter '^($(COMPUTING))\.'
+	Tests/run.sh browser 10 --filter '^BrowserTests\.'
 	@[ -z "$(AS_ROOT)" ] || echo "The lab needs root: its tests run with sudo."
-	$(AS_ROOT) $(DEBUG)/bramblePackageTests.xctest --testing-library swift-testing --filter '^(LabTests|TakeoverTests)\.'
+	$(AS_ROOT) Tests/run.sh lab 30 --filter '^(LabTests|TakeoverTests)\.'
 
 quick: ## Build and test one target alone: T=MachineTests (or several, with commas)
 	BRAMBLE_ONLY=$(T) $(SWIFT) test $(STRICT) --scratch-path .build/quick-$(T) $(if $(FILTER),--filter $(FILTER))
@@ -71,7 +71,7 @@ golden: ## Write what commands print anew; read the difference
 
 check: lint test ## Everything the gate runs
 
-bench: build ## Measure beside serf, etcd, Mnesia; write docs/benchmarks.md: BENCH=membership, database, volumes
+bench: build ## Measure beside serf, etcd, Mnesia, keepalived, pacemaker, nginx; write docs/benchmarks.md: BENCH=membership, database, failover, mirrors, engines
 	@deploy/setup.sh packages.txt build lab bench
 	$(SWIFT) build $(RELEASE) --product bramble-bench
 	@$(AS_ROOT) .build/release/bramble-bench --bramble bin/bramble --simulator bin/bramble-sim --write docs/benchmarks.md $(BENCH)

@@ -22,7 +22,7 @@ struct Figure {
             isMet: bramble.map { $0 <= limit } ?? false)
     }
     var line: String {
-        let factor = ratio.map { "\(decimal($0, 1))×" } ?? ""
+        let factor = ratio.map { "\(decimal($0, $0 < 2 ? 2 : 1))×" } ?? ""
         return "| \(what) | \(peer) | \(bramble) | \(factor) | \(target) | \(isMet ? "yes" : "**no**") |"
     }
 }
@@ -65,12 +65,23 @@ struct Section {
         (["| what | serf | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
             + figures.map(\.line)).joined(separator: "\n")
     }
-    static func volumes(_ figures: [Figure]) -> String {
+    static func engines(_ figures: [Figure]) -> String {
         (["| what | by hand | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
             + figures.map(\.line)).joined(separator: "\n")
     }
     static func database(_ figures: [DatabaseFigure]) -> String {
         (["| what | etcd | Mnesia | Bramble | target | met |", "| --- | --- | --- | --- | --- | --- |"]
+            + figures.map(\.line)).joined(separator: "\n")
+    }
+
+    static func failover(_ figures: [FailoverFigure]) -> String {
+        let heads = ["what"] + FailoverFigure.heads + ["Bramble", "target", "met"]
+        return
+            (["| \(heads.joined(separator: " | ")) |", "|\(String(repeating: " --- |", count: heads.count))"]
+            + figures.map(\.line)).joined(separator: "\n")
+    }
+    static func mirrors(_ figures: [Figure]) -> String {
+        (["| what | rsync over ssh | Bramble | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
             + figures.map(\.line)).joined(separator: "\n")
     }
 

@@ -20,6 +20,7 @@ root=$work/bramble
 put() { install -D -m "$1" "$2" "$root/$3"; }
 put 755 "$binary" usr/bin/bramble
 put 644 deploy/bramble.service usr/lib/systemd/system/bramble.service
+put 644 deploy/bramble-witness.service usr/lib/systemd/system/bramble-witness.service
 put 644 deploy/bramble.yaml etc/bramble/bramble.yaml
 put 644 deploy/debian/copyright usr/share/doc/bramble/copyright
 for page in docs/operating/*.md; do put 644 "$page" "usr/share/doc/bramble/operating/$(basename "$page")"; done

@@ -2,15 +2,16 @@ import CLinux
 import Glibc
 import Primitives
 
-/// Asks for an address every 10 ms, as a client and its switch see it: who answers ARP for it, and which node's service
-/// answers a datagram. Every question has a number of its own, so a late answer counts for the moment of its question.
+/// Asks for an address every 10 ms, as a client and its switch see it: who answers ARP (or, for IPv6, neighbour discovery)
+/// for it, and which node's service answers a datagram. Every question has a number of its own, so a late answer counts for
+/// the moment of its question; answers of neighbour discovery bear no number, and count for the newest question.
 ///
 /// The service is one that sends back the datagram it gets, a space, and its node's name.
 package final class AddressWatch: @unchecked Sendable {
     package struct Sample: Sendable {
         /// Seconds of CLOCK_MONOTONIC when it was asked.
         package var at: Double
-        /// The hardware addresses that answered ARP.
+        /// The hardware addresses that answered ARP, or neighbour discovery.
         package var hardware: Set<String> = []
         /// The nodes whose service answered.
         package var nodes: Set<String> = []
@@ -24,6 +25,7 @@ package final class AddressWatch: @unchecked Sendable {
     private let port: UInt16
     private let address: String
     private let own: [UInt8]
+    private var isV6: Bool { target.count == 16 }
     private var thread: Thread?
     private let shared = Shared()
 
@@ -45,10 +47,15 @@ package final class AddressWatch: @unchecked Sendable {
     package init(_ address: String, port: UInt16, from host: Host) throws(LabError) {
         self.address = address
         self.port = port
-        target = address.split(separator: ".").compactMap { UInt8($0) }
+        var bytes = [UInt8](repeating: 0, count: address.contains(":") ? 16 : 4)
+        guard inet_pton(bytes.count == 16 ? AF_INET6 : AF_INET, address, &bytes) == 1 else {
+            throw LabError("“\(address)” is no address")
+        }
+        target = bytes
+        let family = bytes.count == 16 ? AF_INET6 : AF_INET
         own = host.hardwareAddress.split(separator: ":").compactMap { UInt8($0, radix: 16) }
         (arp, datagrams, link) = try host.inside { () throws(LabError) in
-            let protocolARP = UInt16(0x0806).bigEndian
+            let protocolARP = UInt16(family == AF_INET6 ? 0x86DD : 0x0806).bigEndian
             let arp = try check(
                 socket(AF_PACKET, Int32(SOCK_RAW.rawValue) | 0o2000000 | 0o4000, Int32(protocolARP)),
                 "make a packet socket")
@@ -69,7 +76,7 @@ package final class AddressWatch: @unchecked Sendable {
             membership[4] = 1
             try check(setsockopt(arp, 263, 1, membership, 16), "hear every frame")
             let datagrams = try check(
-                socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | 0o2000000 | 0o4000, 0), "make a datagram socket")
+                socket(family, Int32(SOCK_DGRAM.rawValue) | 0o2000000 | 0o4000, 0), "make a datagram socket")
             return (arp, datagrams, link)
         }
         let made = Thread(name: "address-watch") { [self] in run() }
@@ -117,18 +124,67 @@ package final class AddressWatch: @unchecked Sendable {
         let mark: [UInt8] = [
             0x02, 0xFE, 0, UInt8(number >> 16 & 0xFF), UInt8(number >> 8 & 0xFF), UInt8(number & 0xFF),
         ]
+        let text = Array("\(number)".utf8)
+        guard !isV6 else {
+            let frame = solicitation()
+            _ = Glibc.send(arp, frame, frame.count, 0)
+            var place = SocketAddress.v6(address, port: port)
+            _ = SocketAddress.with(&place) { sendto(datagrams, text, text.count, 0, $0, $1) }
+            return
+        }
         var frame = [UInt8](repeating: 0xFF, count: 6) + own + [0x08, 0x06]
         frame += [0, 1, 0x08, 0, 6, 4, 0, 1] + mark + Self.source + [0, 0, 0, 0, 0, 0] + target
         _ = Glibc.send(arp, frame, frame.count, 0)
-        let text = Array("\(number)".utf8)
         var place = SocketAddress.v4(address, port: port)
         _ = SocketAddress.with(&place) { sendto(datagrams, text, text.count, 0, $0, $1) }
+    }
+
+    /// A source that no host has, with its hardware address: one neighbour more in the tables of those who answer.
+    private static let askingHardware: [UInt8] = [0x02, 0xFE, 0, 0, 0, 1]
+    private static let askingAddress: [UInt8] = [0xFE, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0xFE]
+
+    /// A neighbour solicitation (RFC 4861, 4.3).
+    private func solicitation() -> [UInt8] {
+        let group: [UInt8] = [0xFF, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xFF] + target.suffix(3)
+        var message: [UInt8] = [135, 0, 0, 0, 0, 0, 0, 0] + target + [1, 1] + Self.askingHardware
+        let size: [UInt8] = [0, 0, 0, UInt8(message.count)]
+        let sum = Self.checksum(Self.askingAddress + group + size + [0, 0, 0, 58] + message)
+        (message[2], message[3]) = (UInt8(sum >> 8), UInt8(sum & 0xFF))
+        let ethernet: [UInt8] = [0x33, 0x33] + group.suffix(4) + Self.askingHardware + [0x86, 0xDD]
+        return ethernet + [0x60, 0, 0, 0, 0, UInt8(message.count), 58, 255] + Self.askingAddress + group + message
+    }
+
+    /// RFC 1071, of an even number of bytes.
+    private static func checksum(_ bytes: [UInt8]) -> UInt16 {
+        var sum = stride(from: 0, to: bytes.count, by: 2).reduce(UInt32(0)) {
+            $0 + (UInt32(bytes[$1]) << 8 | UInt32(bytes[$1 + 1]))
+        }
+        while sum > 0xFFFF { sum = (sum & 0xFFFF) + (sum >> 16) }
+        return ~UInt16(sum)
+    }
+
+    /// A solicited advertisement for the address, to the one that we ask as.
+    private func noteAdvertisement(_ frame: ArraySlice<UInt8>) {
+        let bytes = Array(frame)
+        guard bytes.count >= 78, bytes[0..<6].elementsEqual(Self.askingHardware), bytes[20] == 58, bytes[54] == 136,
+            bytes[62..<78].elementsEqual(target)
+        else { return }
+        let owner = bytes.count >= 86 && bytes[78] == 2 ? bytes[80..<86] : bytes[6..<12]
+        let hardware = owner.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
+        shared.with { samples, _ in
+            guard !samples.isEmpty else { return }
+            samples[samples.count - 1].hardware.insert(hardware)
+        }
     }
 
     private func listen() {
         var buffer = [UInt8](repeating: 0, count: 2048)
         while true {
             let count = recv(arp, &buffer, buffer.count, 0)
+            if isV6, count > 0 {
+                noteAdvertisement(buffer[..<count])
+                continue
+            }
             guard count >= 42 else { break }
             // An answer (operation 2) for the address, to one of our marks.
             guard buffer[21] == 2, Array(buffer[28..<32]) == target, buffer[32] == 0x02, buffer[33] == 0xFE else {

@@ -14,6 +14,7 @@ package final class BrambleNode {
     /// What `start` was last given, for a restart with the same.
     private var options: [String] = []
     private var environment: [String: String] = [:]
+    private var command = "start"
     package var name: String { host.name }
 
     /// `program`: the path of the executable.
@@ -56,12 +57,32 @@ package final class BrambleNode {
         try host.require("chmod", "600", Self.keyFile)
     }
 
-    package func start(_ options: [String] = [], environment: [String: String] = [:]) throws(LabError) {
-        (self.options, self.environment) = (options, environment)
+    /// `command`: `start` for a node, `witness` for a witness, which can be asked nothing.
+    package func start(
+        _ options: [String] = [], environment: [String: String] = [:], command: String = "start"
+    ) throws(LabError) {
+        (self.options, self.environment, self.command) = (options, environment, command)
         process = try host.spawn(
-            [program, "start", "--data-dir", Self.dataDirectory] + options, environment: environment)
+            [program, command, "--data-dir", Self.dataDirectory] + options, environment: environment)
     }
-    package func restart() throws(LabError) { try start(options, environment: environment) }
+    /// With a wall clock that is wrong by so many seconds.
+    package func start(_ options: [String] = [], clockShift seconds: Int) throws(LabError) {
+        // The loader only warns where it does not find it, and the clock would be right.
+        guard access(Self.clockShifter, R_OK) == 0 else {
+            throw LabError("\(Self.clockShifter) is missing: swift build --product labclock")
+        }
+        try start(options, environment: ["LD_PRELOAD": Self.clockShifter, "LAB_CLOCK_SHIFT": "\(seconds)"])
+    }
+    /// How far the daemon's wall clock is from this machine's, by the latest thing that it noted; nil when there is none.
+    /// Unit: seconds, wrong by as much as that was ago.
+    package var clockShift: Double? {
+        guard let latest = (try? events())?.last?.at,
+            let noted = (try? Date(latest, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+                ?? (try? Date(latest, strategy: .iso8601))
+        else { return nil }
+        return noted.timeIntervalSinceNow
+    }
+    package func restart() throws(LabError) { try start(options, environment: environment, command: command) }
     /// SIGKILL, nothing else: the machine and its network stay.
     package func kill() { process?.kill() }
     /// SIGTERM, as systemd stops it.

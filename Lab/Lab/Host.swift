@@ -20,7 +20,7 @@ package final class Host {
         "SWIFT_BACKTRACE": "enable=no",
     ]
     /// What a host may write without the machine outside noticing.
-    private static let overlaid = ["etc", "var", "usr", "tmp", "root"]
+    private static let overlaid = ["etc", "var", "usr", "tmp", "root", "srv"]
 
     init(name: String, number: Int, world: NamespaceThread) throws(LabError) {
         self.name = name

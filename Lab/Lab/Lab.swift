@@ -5,7 +5,7 @@ import Primitives
 
 /// A small world of hosts on one Ethernet, for tests, the demonstration and benchmarks.
 ///
-/// A host has its own network, host name, `/etc`, `/var`, `/usr`, `/tmp`, `/run` and machine-id; the world has its own
+/// A host has its own network, host name, `/etc`, `/var`, `/usr`, `/tmp`, `/srv`, `/run` and machine-id; the world has its own
 /// bridge and process numbers. Nothing of the machine it runs on is changed, and all is gone when the lab is closed or
 /// this process dies, even by SIGKILL: the world's first process waits for the end of a pipe that only we hold, and with a
 /// first process the kernel ends all others.

@@ -146,6 +146,13 @@ enum SocketAddress {
         inet_pton(AF_INET, address, &result.sin_addr)
         return result
     }
+    static func v6(_ address: String, port: UInt16) -> sockaddr_in6 {
+        var result = sockaddr_in6()
+        result.sin6_family = UInt16(AF_INET6)
+        result.sin6_port = port.bigEndian
+        inet_pton(AF_INET6, address, &result.sin6_addr)
+        return result
+    }
     static func with<Address, Result>(
         _ address: inout Address, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
     ) -> Result {

@@ -41,6 +41,8 @@ public protocol BrambleService: Sendable {
     func tables() async throws(APIError) -> [TableInfo]
     /// Newest first.
     func conflicts(limit: Int) async throws(APIError) -> [Conflict]
+    /// Takes what a node wrote with a wrong clock as it is: on every node, and for good.
+    func releaseWrites(_ request: ReleaseRequest) async throws(APIError) -> DatabaseChange
     /// Writes a consistent copy of the whole database beside it. The caller deletes the file.
     func backup() async throws(APIError) -> BackupFile
     /// A path on the database's disk where a file of this size may be written; refused when there is no room.

@@ -205,6 +205,9 @@ extension BrambleClient {
     public func conflicts(limit: Int = 100) async throws(ClientError) -> [Conflict] {
         try await get("/v1/conflicts?limit=\(limit)")
     }
+    public func releaseWrites(of node: String) async throws(ClientError) -> DatabaseChange {
+        try await post("/v1/database/release", ReleaseRequest(of: node))
+    }
     /// A consistent copy of the whole database. `receive` gets its bytes as they come, on a thread of the transfer's; false
     /// ends it.
     public func backup(_ receive: @escaping @Sendable (UnsafeRawBufferPointer) -> Bool) async throws(ClientError) {
@@ -310,6 +313,7 @@ extension BrambleClient {
             case "waiting": return .waiting(try decode(data))
             case "services": return .services(try decode(data))
             case "mirrors": return .mirrors(try decode(data))
+            case "locks": return .locks(try decode(data))
             case "event": return .event(try decode(data))
             case "phi":
                 let figures: LiveFigures = try decode(data)
@@ -334,6 +338,7 @@ public enum LiveUpdate: Equatable, Sendable {
     case waiting([WaitingMachine])
     case services([ServiceInfo])
     case mirrors([MirrorInfo])
+    case locks([LockInfo])
     case database(DatabaseStatus)
     case event(Event)
 }

@@ -13,8 +13,11 @@ public struct ClockInfo: Codable, Equatable, Sendable {
     public var synchronized: Bool
     /// It serves the time to the others.
     public var serves: Bool
+    /// The cluster was told to keep its clocks together.
+    public var kept: Bool
     public init(
-        node: String, offsetMs: Double?, errorMs: Double?, source: String?, synchronized: Bool, serves: Bool = false
+        node: String, offsetMs: Double?, errorMs: Double?, source: String?, synchronized: Bool, serves: Bool = false,
+        kept: Bool = false
     ) {
         self.node = node
         self.offsetMs = offsetMs
@@ -22,6 +25,7 @@ public struct ClockInfo: Codable, Equatable, Sendable {
         self.source = source
         self.synchronized = synchronized
         self.serves = serves
+        self.kept = kept
     }
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
@@ -31,6 +35,7 @@ public struct ClockInfo: Codable, Equatable, Sendable {
         try container.encode(source, forKey: .source)
         try container.encode(synchronized, forKey: .synchronized)
         try container.encode(serves, forKey: .serves)
+        try container.encode(kept, forKey: .kept)
     }
 }
 

@@ -294,10 +294,12 @@ public struct DatabaseStatus: Codable, Equatable, Sendable {
     public var replicas: [ReplicaStatus]
     /// What a person should know or do now; empty when all is well.
     public var notes: [String]
+    /// Under which names the nodes write now, and every one of which something is not taken here.
+    public var origins: [OriginStatus]
 
     public init(
         state: State, bytes: Int64, epoch: String, tables: Int, conflicts: Int, replicas: [ReplicaStatus],
-        notes: [String] = []
+        notes: [String] = [], origins: [OriginStatus] = []
     ) {
         self.state = state
         self.bytes = bytes
@@ -306,7 +308,55 @@ public struct DatabaseStatus: Codable, Equatable, Sendable {
         self.conflicts = conflicts
         self.replicas = replicas
         self.notes = notes
+        self.origins = origins
     }
+}
+
+/// One life of one node's database file, as the asked node knows it: its writes are taken in their order.
+public struct OriginStatus: Codable, Equatable, Sendable {
+    public enum State: String, Codable, CaseIterable, Sendable {
+        case taken
+        /// Its next write is from the future: it waits for its time, or for an operator who releases it.
+        case held
+        /// Its next write cannot be read by this node's version of Bramble.
+        case unreadable
+    }
+    /// 16 hexadecimal digits.
+    public var origin: String
+    /// Whose it is; the origin itself when it is of an earlier version and never said so.
+    public var node: String
+    public var state: State
+    /// Transactions of it that are here.
+    public var taken: Int
+    /// Transactions of it that others have and this node does not take, as far as it was told.
+    public var waiting: Int
+    /// When the one that is held says it was written, ISO 8601; else null.
+    public var at: String?
+
+    public init(origin: String, node: String, state: State, taken: Int, waiting: Int = 0, at: String? = nil) {
+        self.origin = origin
+        self.node = node
+        self.state = state
+        self.taken = taken
+        self.waiting = waiting
+        self.at = at
+    }
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(origin, forKey: .origin)
+        try container.encode(node, forKey: .node)
+        try container.encode(state, forKey: .state)
+        try container.encode(taken, forKey: .taken)
+        try container.encode(waiting, forKey: .waiting)
+        try container.encode(at, forKey: .at)
+    }
+}
+
+/// Whose writes from the future are to be taken as they are.
+public struct ReleaseRequest: Codable, Equatable, Sendable {
+    /// The name of a node, or an origin.
+    public var of: String
+    public init(of: String) { self.of = of }
 }
 
 /// How far one node's copy is, as the asked node knows.

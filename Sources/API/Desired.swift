@@ -28,7 +28,7 @@ public struct ApplyRequest: Codable, Equatable, Sendable {
 public struct DesiredDifference: Codable, Equatable, Sendable {
     public enum Kind: String, Codable, CaseIterable, Sendable { case added, changed, removed }
     public var change: Kind
-    /// `services`, `mirrors`, `volumes`, `balancers`, `reach` or `schema`.
+    /// `services`, `mirrors`, `volumes`, `balancers`, `fences`, `reach` or `schema`.
     public var part: String
     public var name: String
     /// A line for each value that differs.

@@ -9,11 +9,14 @@ public struct LockInfo: Codable, Equatable, Sendable {
     public var epoch: UInt64
     /// Commands on the asked node that wait for it.
     public var waiting: Int
-    public init(name: String, node: String?, epoch: UInt64, waiting: Int) {
+    /// Since when the asked node knows it so, ISO 8601; null when nobody holds it.
+    public var since: String?
+    public init(name: String, node: String?, epoch: UInt64, waiting: Int, since: String? = nil) {
         self.name = name
         self.node = node
         self.epoch = epoch
         self.waiting = waiting
+        self.since = since
     }
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
@@ -21,6 +24,7 @@ public struct LockInfo: Codable, Equatable, Sendable {
         try container.encode(node, forKey: .node)
         try container.encode(epoch, forKey: .epoch)
         try container.encode(waiting, forKey: .waiting)
+        try container.encode(since, forKey: .since)
     }
 }
 

@@ -25,19 +25,26 @@ public struct ServiceInfo: Codable, Equatable, Sendable {
     public var isWanted: Bool
     /// One sentence: why it is not running, or what is wrong; empty when all is well.
     public var reason: String
-    /// How long a client saw nothing at its last move, milliseconds; null before the first.
+    /// How long a client saw nothing when it last went to another node, milliseconds; null before the first time. After an
+    /// order it is measured by asking; after a failure it is the time from the last sign of life of the node that had it.
     public var lastGapMs: Double?
+    /// When that was, ISO 8601.
+    public var lastGapAt: String?
+    public var lastGapCause: GapCause?
     /// Names of its mirrors.
     public var mirrors: [String]
 
+    public enum GapCause: String, Codable, CaseIterable, Sendable { case move, failure }
+
     enum CodingKeys: String, CodingKey {
-        case name, state, node, epoch, addresses, guarantee, since, run, reason, lastGapMs, mirrors
+        case name, state, node, epoch, addresses, guarantee, since, run, reason, lastGapMs, lastGapAt, lastGapCause
+        case mirrors
         case isWanted = "wanted"
     }
     public init(
         name: String, state: State, node: String?, epoch: UInt64, addresses: [String], guarantee: Guarantee,
         since: String, run: String?, isWanted: Bool = true, reason: String = "", lastGapMs: Double? = nil,
-        mirrors: [String] = []
+        mirrors: [String] = [], lastGapAt: String? = nil, lastGapCause: GapCause? = nil
     ) {
         self.name = name
         self.state = state
@@ -50,6 +57,8 @@ public struct ServiceInfo: Codable, Equatable, Sendable {
         self.isWanted = isWanted
         self.reason = reason
         self.lastGapMs = lastGapMs
+        self.lastGapAt = lastGapAt
+        self.lastGapCause = lastGapCause
         self.mirrors = mirrors
     }
     public func encode(to encoder: any Encoder) throws {
@@ -65,6 +74,8 @@ public struct ServiceInfo: Codable, Equatable, Sendable {
         try container.encode(isWanted, forKey: .isWanted)
         try container.encode(reason, forKey: .reason)
         try container.encode(lastGapMs, forKey: .lastGapMs)
+        try container.encode(lastGapAt, forKey: .lastGapAt)
+        try container.encode(lastGapCause, forKey: .lastGapCause)
         try container.encode(mirrors, forKey: .mirrors)
     }
 }

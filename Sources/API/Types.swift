@@ -27,16 +27,21 @@ public struct NodeInfo: Codable, Equatable, Sendable {
     /// What operators call it: `role` is `web`, `rack` is `a`.
     public var labels: [String: String]
 
+    /// `witness`: it only votes, has no services, no database and no web server.
+    public var role: Role
+
     public enum Standby: String, Codable, CaseIterable, Sendable { case held, drained }
+    public enum Role: String, Codable, CaseIterable, Sendable { case node, witness }
 
     enum CodingKeys: String, CodingKey {
         case name, id, address, port, addresses, state, phi, threshold, incarnation, since, version, load, duty, labels
+        case role
         case isSelf = "self"
     }
     public init(
         name: String, id: String, address: String, port: Int, addresses: [String], state: NodeState, phi: Double?,
         threshold: Double, incarnation: UInt64, since: String, isSelf: Bool, version: String, load: NodeLoad?,
-        duty: Standby? = nil, labels: [String: String] = [:]
+        duty: Standby? = nil, labels: [String: String] = [:], role: Role = .node
     ) {
         self.name = name
         self.id = id
@@ -53,6 +58,7 @@ public struct NodeInfo: Codable, Equatable, Sendable {
         self.load = load
         self.duty = duty
         self.labels = labels
+        self.role = role
     }
 
     public init(from decoder: any Decoder) throws {
@@ -72,6 +78,7 @@ public struct NodeInfo: Codable, Equatable, Sendable {
         load = try container.decodeIfPresent(NodeLoad.self, forKey: .load)
         duty = try container.decodeIfPresent(Standby.self, forKey: .duty)
         labels = try container.decodeIfPresent([String: String].self, forKey: .labels) ?? [:]
+        role = try container.decodeIfPresent(Role.self, forKey: .role) ?? .node
     }
 }
 
@@ -158,6 +165,8 @@ public struct ClusterStatus: Codable, Equatable, Sendable {
     public var nodes: Counts
     /// What the cluster can promise now, in one word; services refine it.
     public var guarantee: String
+    /// What breaks the tie of two nodes; absent where there is none.
+    public var witness: WitnessStatus?
     public var uptimeSeconds: Double
     /// This node's ID and the code an operator compares.
     public var id: String
@@ -168,7 +177,7 @@ public struct ClusterStatus: Codable, Equatable, Sendable {
 
     public init(
         cluster: String, node: String, state: State, nodes: Counts, guarantee: String, uptimeSeconds: Double,
-        id: String, code: String, version: String, notes: [String]
+        id: String, code: String, version: String, notes: [String], witness: WitnessStatus? = nil
     ) {
         self.cluster = cluster
         self.node = node
@@ -180,6 +189,20 @@ public struct ClusterStatus: Codable, Equatable, Sendable {
         self.code = code
         self.version = version
         self.notes = notes
+        self.witness = witness
+    }
+}
+
+/// A witness as a node sees it.
+public struct WitnessStatus: Codable, Equatable, Sendable {
+    public var name: String
+    public var state: NodeState
+    /// False until the nodes have taken it among those who vote, and where their number is odd without it.
+    public var votes: Bool
+    public init(name: String, state: NodeState, votes: Bool) {
+        self.name = name
+        self.state = state
+        self.votes = votes
     }
 }
 
@@ -380,6 +403,7 @@ extension NodeInfo {
         try container.encode(load, forKey: .load)
         try container.encode(duty, forKey: .duty)
         try container.encode(labels, forKey: .labels)
+        try container.encode(role, forKey: .role)
     }
 }
 

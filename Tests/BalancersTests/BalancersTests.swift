@@ -89,6 +89,26 @@ struct BackendKeeperTests {
         #expect(states(keeper) == ["n1 up", "n2 down"])
     }
 
+    @Test(
+        "a node whose UDP server is gone says so and gets nothing; where nobody ever listened, somebody else may take it"
+    )
+    func silence() {
+        var silent = SilentPorts()
+        silent.look(at: [8080]) { _ in false }
+        #expect(silent.ports == [])
+        silent.look(at: [8080, 9]) { $0 == 8080 }
+        silent.look(at: [8080, 9]) { _ in false }
+        #expect(silent.ports == [8080])
+        var restarted = SilentPorts(told: SilentPorts.ports(in: SilentPorts.text(silent.ports)))
+        restarted.look(at: [8080, 9]) { _ in false }
+        #expect(restarted.ports == [8080], "also after the daemon's restart")
+        var gone = member("n1")
+        gone.silentPorts = restarted.ports
+        #expect(states(keeper([gone, member("n2")], balancer(.udp))) == ["n1 failing", "n2 up"])
+        silent.look(at: [8080, 9]) { $0 == 8080 }
+        #expect(silent.ports == [])
+    }
+
     @Test("only the nodes it names are backends")
     func named() {
         var balancer = balancer()
@@ -135,15 +155,41 @@ struct EngineTextTests {
             })
     }
 
+    private let place = NginxText.Place(prefix: "/p", temporary: "/t", user: "u", hasIPv6: false)
+
     @Test("nginx keeps those that are out in its list, marked, so that the others' places do not move")
     func nginx() {
-        let text = NginxText.make(
-            [view(balancer(sticky: .source), [.up, .failing])], prefix: "/p", user: "u", hasIPv6: false)
+        let text = NginxText.make([view(balancer(sticky: .source), [.up, .failing])], at: place, closed: nil)
         #expect(text.contains("server 10.0.0.1:8080 max_fails=1"))
         #expect(text.contains("server 10.0.0.2:8080 down;"))
         #expect(text.contains("hash $remote_addr consistent;"))
         #expect(text.contains("listen 80;") && !text.contains("[::]"))
-        #expect(text.contains("pid /p/nginx.pid;"))
+        #expect(text.contains("pid /p/nginx.pid;") && text.contains("client_body_temp_path /t/body;"))
+    }
+
+    @Test("with a gate nginx is told the same whoever comes and goes, and has no opinion of its own")
+    func gated() {
+        let states: [[Backend.State]] = [[.up, .up], [.up, .failing], [.draining, .down], [.unchecked, .up]]
+        let texts = states.map { states in
+            let views = [view(balancer(), states)]
+            return NginxText.make(views, at: place, closed: views.closed)
+        }
+        #expect(Set(texts).count == 1)
+        #expect(texts[0].contains("server 10.0.0.2:8080 max_fails=0;") && !texts[0].contains(" down;"))
+    }
+
+    @Test("the gate closes what no balancer has up; where two disagree on an endpoint, nginx is told")
+    func gate() {
+        var other = balancer()
+        other.name = ServiceName("other")!
+        let views = [view(balancer(), [.up, .failing, .down]), view(other, [.up, .up])]
+        #expect(views.closed == [Endpoint(IPAddress("10.0.0.3")!, port: 8080)])
+        let text = NginxText.make(views, at: place, closed: views.closed)
+        #expect(text.split(separator: "\n").filter { $0.contains("10.0.0.2:8080 down") }.count == 1)
+        let gate = NftablesText.gate(views.closed, user: "u", group: "g")
+        #expect(gate.contains("meta skuid \"u\" meta skgid \"g\" ip daddr . tcp dport { 10.0.0.3 . 8080 }"))
+        #expect(
+            NftablesText.gate([], user: "u", group: "g") == "table inet bramble_http\ndelete table inet bramble_http\n")
     }
 
     @Test("the kernel's map has all slots, each once, and live backends alone")

@@ -201,7 +201,8 @@ private final class Driver: @unchecked Sendable {
     }
 
     func stop() {
-        process.terminate()
+        // Its browser has been told to end; it does not heed a polite signal.
+        kill(process.processIdentifier, SIGKILL)
         output.fileHandleForReading.readabilityHandler = nil
     }
 }

@@ -77,6 +77,42 @@ func screenshots() async throws {
         }
         return
     }
+    if ProcessInfo.processInfo.environment["BRAMBLE_SCREENSHOTS_OF"] == "engines" {
+        cluster.serve()
+        cluster.balance()
+        try await withDashboard(cluster) { browser, _ in
+            try await browser.go("balancers", until: "document.querySelectorAll('.balancer').length > 1")
+            try await take("balancers", browser)
+            try await browser.click(".page-head button")
+            try await browser.wait(until: "document.querySelector('dialog')")
+            try await take("balancers-add", browser)
+            try await browser.press("\u{E00C}")
+            try await browser.click("[aria-label='Remove web']")
+            try await browser.wait(until: "document.querySelector('dialog')")
+            try await take("balancers-remove", browser)
+            try await browser.press("\u{E00C}")
+            try await browser.go("clock", until: "document.querySelector('.clocks tbody tr')")
+            try await take("clock", browser)
+            try await browser.click(".page-head button")
+            try await browser.wait(until: "document.querySelector('dialog')")
+            try await take("clock-off", browser)
+            try await browser.press("\u{E00C}")
+            try await browser.go("nodes", until: "document.querySelector('.labels .chip')")
+            try await take("labels-nodes", browser)
+            try await browser.go("node/apple", until: "document.querySelector('.labels .chip')")
+            try await take("labels-node", browser)
+            try await browser.script("document.querySelector('[aria-labelledby=labels-title] button').click()")
+            try await browser.wait(until: "document.querySelector('dialog')")
+            try await take("labels-change", browser)
+        }
+        let none = FakeCluster(names: ["apple", "cherry"])
+        none.change { $0.services.balancers = [] }
+        try await withDashboard(none) { browser, _ in
+            try await browser.go("balancers", until: "document.querySelector('.help:not([hidden])')")
+            try await take("balancers-none", browser)
+        }
+        return
+    }
     if ProcessInfo.processInfo.environment["BRAMBLE_SCREENSHOTS_OF"] == "sizes" {
         for count in [1, 3, 12] {
             let other = FakeCluster(nodes: count)

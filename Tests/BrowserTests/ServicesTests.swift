@@ -21,7 +21,7 @@ struct ServicesTests {
             let files = try await browser.text(".service[data-key=files]")
             for part in [
                 "running", "on apple", "epoch 7", "192.168.1.50/24", "majority", "more than half of the nodes",
-                "412 ms without an answer",
+                "412 ms without an answer when its node failed",
             ] {
                 #expect(files.contains(part), "\(part) in \(files)")
             }
@@ -58,6 +58,59 @@ struct ServicesTests {
                 until:
                     "!\(row("shop")) && document.querySelector('.page-head').innerText.includes('1 service, all running')"
             )
+        }
+    }
+
+    @Test(
+        "locks are listed below the services: who holds each, since when, and how many wait here; without one nothing is"
+    )
+    func locks() async throws {
+        let cluster = serving()
+        cluster.change { $0.services.locks = [] }
+        try await withDashboard(cluster) { browser, _ in
+            try await browser.go("services", until: "document.querySelectorAll('.service').length === 2")
+            try await browser.wait(until: "document.querySelector('.locks')?.closest('section').hidden")
+            cluster.change { state in
+                state.services.locks = [
+                    LockInfo(name: "nightly", node: "pear", epoch: 31, waiting: 2, since: "2026-03-01T10:00:00.000Z"),
+                    LockInfo(name: "archive", node: nil, epoch: 4, waiting: 1),
+                ]
+            }
+            try await browser.wait(until: "document.querySelectorAll('.locks tbody tr').length === 2")
+            let rows =
+                "[...document.querySelectorAll('.locks tbody tr')].map((row) => row.innerText.replace(/\\s+/g, ' ')).join('|')"
+            let text = try await browser.script("return " + rows) as? String ?? ""
+            try #require(text.contains("|"))
+            let (first, second) = (text.split(separator: "|")[0], text.split(separator: "|")[1])
+            #expect(first.contains("archive nobody 4 – 1"), "\(text)")
+            #expect(second.contains("nightly pear 31") && second.hasSuffix(" 2"), "\(text)")
+            try await browser.wait(until: "document.querySelector('.locks a').getAttribute('href') === '#/node/pear'")
+            cluster.change { $0.services.locks?.removeAll() }
+            try await browser.wait(until: "document.querySelector('.locks').closest('section').hidden")
+        }
+    }
+
+    @Test("a witness is shown as one: no duty, no services, and no service is moved there")
+    func witness() async throws {
+        let cluster = serving(["apple", "pear", "tie"])
+        cluster.change { state in
+            state.nodes[2].role = .witness
+            state.services.services.removeLast()
+        }
+        try await withDashboard(cluster) { browser, _ in
+            try await browser.wait(until: "document.querySelectorAll('table.nodes tbody tr').length === 3")
+            #expect(try await browser.text(".verdict").contains("Both nodes and the witness are alive"))
+            let shown = try await browser.script(
+                "return [...document.querySelectorAll('table.nodes tbody tr')].map((row) => row.innerText.includes('witness')).join()"
+            )
+            #expect(shown as? String == "false,false,true")
+            try await browser.wait(until: "document.querySelector('[aria-label=\"Duty of tie\"]').hidden")
+            try await browser.go("services", until: "document.querySelectorAll('.service').length === 1")
+            try await browser.click("[aria-label='Move files']")
+            try await browser.wait(until: "document.querySelector('dialog select')")
+            let choices = try await browser.script(
+                "return [...document.querySelectorAll('dialog option')].map((one) => one.value).join()")
+            #expect(choices as? String == ",pear")
         }
     }
 

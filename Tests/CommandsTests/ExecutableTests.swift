@@ -24,26 +24,26 @@ struct ExecutableTests {
                 os.execv(sys.argv[1], [sys.argv[1], *words, "--socket", sys.argv[2]])
             seen = ""
         def expect(text):
-            global seen
             deadline = time.monotonic() + 120
             while text not in seen:
-                ready, _, _ = select.select([screen], [], [], max(0, deadline - time.monotonic()))
-                if not ready: sys.exit(f"no {text!r} in {seen!r}")
-                try: piece = os.read(screen, 65536)
-                except OSError: piece = b""
-                if not piece: sys.exit(f"ended without {text!r}: {seen!r}")
-                seen += piece.decode()
+                if not more(deadline, f"no {text!r}"): sys.exit(f"ended without {text!r}: {seen!r}")
+        def more(deadline, otherwise):
+            global seen
+            ready, _, _ = select.select([screen], [], [], max(0, deadline - time.monotonic()))
+            if not ready:
+                os.kill(child, 9)
+                sys.exit(f"{otherwise} in {seen!r}")
+            try: piece = os.read(screen, 65536)
+            except OSError: piece = b""
+            seen += piece.decode()
+            return bool(piece)
         def echoes():
             flags = termios.tcgetattr(screen)[3]
             return bool(flags & termios.ECHO) and bool(flags & termios.ISIG)
         def type(text): os.write(screen, text.encode())
         def finish():
-            global seen
-            while True:
-                try: piece = os.read(screen, 65536)
-                except OSError: break
-                if not piece: break
-                seen += piece.decode()
+            deadline = time.monotonic() + 120
+            while more(deadline, "no end"): pass
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
         """

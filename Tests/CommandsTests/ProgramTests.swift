@@ -24,14 +24,18 @@ private func runAndWait(
     posix_spawn_file_actions_addopen(&actions, 1, directory + "/out", O_CREAT | O_WRONLY | O_APPEND, 0o600)
     posix_spawn_file_actions_adddup2(&actions, 1, 2)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    // The threads of Swift's executors block signals, and a child would begin with that.
+    // The threads of Swift's executors block signals, and another test may just have this process ignore some, as
+    // `ChildProgram` does: a child would begin with both, and no Ctrl-C would ever end it.
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
     var none = sigset_t()
     sigemptyset(&none)
     posix_spawnattr_setsigmask(&attributes, &none)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+    var all = sigset_t()
+    sigfillset(&all)
+    posix_spawnattr_setsigdefault(&attributes, &all)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
     func copies(_ texts: [String]) -> [UnsafeMutablePointer<CChar>?] { texts.map { strdup($0) } + [nil] }
     let words = copies([program] + arguments.map { $0.replacing("FILE", with: directory + "/file") })
     let settings = copies(["PATH=/usr/bin:/bin", "HOME=\(directory)", "LC_ALL=C.UTF-8"])

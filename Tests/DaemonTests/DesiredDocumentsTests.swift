@@ -1,6 +1,7 @@
 import BrambleAPI
 import Primitives
 import Services
+import Storage
 import Testing
 
 @testable import Daemon
@@ -12,7 +13,8 @@ struct DesiredDocumentsTests {
         _ text: String, on kept: DesiredDocuments.Kept = .init(state: DesiredState()), prune: Bool = false
     ) throws(APIError) -> (ApplyAnswer, [DesiredDocuments.Edit]) {
         let request = ApplyRequest(document: text, name: "f.yaml", prune: prune)
-        return try DesiredDocuments.plan(request, kept: kept, nodes: [serv1])
+        let plan = try DesiredDocuments.plan(request, kept: kept, nodes: [serv1])
+        return (plan.answer, plan.edits)
     }
     private func keep(_ edits: [DesiredDocuments.Edit]) -> DesiredDocuments.Kept {
         DesiredDocuments.read(edits.compactMap { edit in edit.value.map { (edit.key, $0) } })
@@ -64,7 +66,7 @@ struct DesiredDocumentsTests {
         let kept = keep(try plan(text).1)
         func remove(_ object: String) throws(APIError) -> [DesiredDocuments.Edit] {
             let request = ApplyRequest(document: "{}\n", remove: [object])
-            return try DesiredDocuments.plan(request, kept: kept, nodes: [serv1]).1
+            return try DesiredDocuments.plan(request, kept: kept, nodes: [serv1]).edits
         }
         #expect(try remove("services/b") == [.init(key: "desired/services/b", value: nil)])
         for (object, word) in [
@@ -116,5 +118,23 @@ struct DesiredDocumentsTests {
     func notes() throws {
         let answer = try plan("services: [{name: a, run: systemd:a, prefer: [serv1, serv9]}]").0
         #expect(answer.notes == ["a prefers serv9, which is not a node of this cluster yet"])
+    }
+
+    @Test("the schema of the document comes with all that was asked for before; what is there already is only noted")
+    func schema() throws {
+        let (a, b) = ("CREATE TABLE a (k INTEGER PRIMARY KEY)", "CREATE TABLE b (k INTEGER PRIMARY KEY)")
+        let kept = keep(try plan("schema: ['\(a)']").1)
+        func whole(_ text: String) throws -> DesiredDocuments.Plan {
+            try DesiredDocuments.plan(ApplyRequest(document: text), kept: kept, nodes: [serv1])
+        }
+        #expect(try whole("services: []").schema == [])
+        let both = try whole("schema: ['\(b)']")
+        #expect(both.schema == [a, b])
+        let shown = DesiredDocuments.shown(
+            both.answer.changes, both.schema, [SchemaStep(statement: 0, name: "a", sql: a)])
+        #expect(shown.map(\.details) == [["is there already: \(b)"], [a]])
+        let made = DesiredDocuments.shown(
+            both.answer.changes, both.schema, [SchemaStep(statement: 1, name: "b", sql: b)])
+        #expect(made == [DesiredDifference(change: .added, part: "schema", name: "b", details: [b])])
     }
 }

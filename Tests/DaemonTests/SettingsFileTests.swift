@@ -30,6 +30,7 @@ struct SettingsFileTests {
             admit: approve
             reach: 10.0.0.254
             tls: self
+            watchdog: /dev/watchdog
             """)
         #expect(settings.dataDirectory == "/srv/bramble")
         #expect(settings.name?.description == "serv1")
@@ -44,6 +45,7 @@ struct SettingsFileTests {
         #expect(settings.admission == .approve)
         #expect(settings.reach == [IPAddress("10.0.0.254")!])
         #expect(settings.tls == .own)
+        #expect(settings.watchdog == "/dev/watchdog")
     }
 
     @Test("an empty file, or none at the default place, changes nothing")
@@ -57,6 +59,7 @@ struct SettingsFileTests {
         arguments: [
             ("nmae: x", ["nmae", "name"]), ("port: 0", ["port", "65535"]), ("port: 70000", ["port"]),
             ("address: 10.0.0.256", ["10.0.0.256"]), ("profile: quick", ["fast", "calm"]),
+            ("watchdog: dev/watchdog", ["watchdog", "/dev/watchdog", "none"]),
             ("name: under_score", ["name"]),
             ("tls: yes-please", ["tls", "self"]), ("admit: [", ["line"]), ("reach: gateway", ["gateway"]),
         ])

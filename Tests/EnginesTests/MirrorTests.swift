@@ -269,7 +269,7 @@ struct MirrorTests {
         _ = fcntl(socket, F_SETFL, 0)
         _ = fcntl(socket, F_SETFD, 0)
         let arguments = "-lHogtpr --timeout=60 --delete-delay --stats --partial-dir .bramble-partial --numeric-ids"
-        try a.files.write("#!/bin/bash\ncat <&0 >&$1 &\ncat <&$1\nkill $!\n", to: "shell", mode: 0o755)
+        try a.files.writeProgram("#!/bin/bash\ncat <&0 >&$1 &\ncat <&$1\nkill $!\n", to: "shell")
         try Shell.run(
             "rsync \(arguments) -e '\(a.files.file("shell")) \(socket)' \(a.path("shadow")) \(a.path("passwd")) x:y || true"
         )
@@ -305,7 +305,9 @@ struct MirrorTests {
         await a.engine.feed([web], epoch: Epoch(1))
         #expect(await b.wait { await b.isSynced(1) })
         try a.write("the last word", "www/page")
-        #expect(await a.engine.stop([web], flush: .seconds(120)) == [])
+        let behind = await a.engine.stop([web], flush: .seconds(120))
+        let said = (a.news.withLock { $0 }, b.news.withLock { $0 })
+        #expect(behind == [], "\(said)")
         #expect(b.text("www/page") == "the last word")
         await b.engine.feed([web], epoch: Epoch(2))
         try b.write("new word", "www/page")

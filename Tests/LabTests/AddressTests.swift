@@ -54,6 +54,52 @@ struct AddressTests {
         judge(house, [first.name, house.other(than: first).name], hardware: [Self.movingHardware])
     }
 
+    @Test(
+        "an address of IPv6 moves: its node is killed, stopped, cut off; no sample has two, one follows the other",
+        arguments: ["kill", "freeze", "unplug"])
+    func version6(fault: String) throws {
+        let house = try ServiceCluster("n1", "n2", address: ServiceCluster.address6)
+        let first = try begin(
+            house, ServiceCluster.document(addresses: "\(ServiceCluster.address6)/64"), at: ServiceCluster.address6)
+        let second = house.other(than: first)
+        let moment = monotonicSeconds()
+        switch fault {
+        case "kill": first.kill()
+        case "freeze": first.process?.freeze()
+        default: try house.cluster.lab.unplug(first.host)
+        }
+        try moved(house, from: first, since: moment, "IPv6, \(fault)")
+        if fault == "freeze" {
+            first.process?.thaw()
+            pause(.seconds(2))
+        }
+        judge(
+            house, [first.name, second.name], hardware: [first.host.hardwareAddress, second.host.hardwareAddress])
+    }
+
+    @Test("an address that somebody else has is taken by no node, and the reason names who", arguments: [false, true])
+    func taken(isV6: Bool) throws {
+        let (address, length) = isV6 ? (ServiceCluster.address6, 64) : (ServiceCluster.address, 24)
+        let house = try ServiceCluster("n1", "n2", address: address)
+        try house.client.require(
+            ["ip", "address", "add", "\(address)/\(length)", "dev", "eth0"] + (isV6 ? ["nodad"] : []))
+        try house.apply(ServiceCluster.document(addresses: "\(address)/\(length)"))
+        // Both have a try.
+        let isSaid = eventually(within: .seconds(40)) {
+            house.cluster.nodes.allSatisfy { node in
+                node.log.contains("\(house.client.hardwareAddress) answers for \(address) already")
+            }
+        }
+        #expect(isSaid, "\(house.report)")
+        for node in house.cluster.nodes {
+            let reason = node.service("web")?.reason ?? ""
+            #expect(reason.contains("answers for \(address)"), "\(reason)\n\(house.report)")
+            let addresses = try node.host.require("ip", "address", "show", "dev", "eth0")
+            #expect(!addresses.contains("\(address)/"), "\(addresses)")
+            #expect(!node.log.contains("\(address) is on eth0"), "\(house.report)")
+        }
+    }
+
     @Test("mac: takeover moves the hardware address to the other's spare interface, which gives it back afterwards")
     func takeover() throws {
         let house = try ServiceCluster("n1", "n2")

@@ -60,4 +60,125 @@ struct AnsibleTests {
         #expect(result.succeeded, "\(result)")
         withExtendedLifetime(lab) {}
     }
+
+    private static var playbooks: String {
+        "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/deploy/ansible"
+    }
+
+    /// sshd on every node, which the first one's root may enter.
+    private func openSSH(_ cluster: Cluster) throws {
+        let control = cluster.nodes[0].host
+        try control.require("mkdir", "-p", "-m", "700", "/root/.ssh")
+        try control.require("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/.ssh/id_ed25519")
+        try control.write("Host *\n  StrictHostKeyChecking accept-new\n", to: "/root/.ssh/config")
+        let key = try #require(control.read("/root/.ssh/id_ed25519.pub"))
+        for node in cluster.nodes {
+            try node.host.require("mkdir", "-p", "-m", "700", "/root/.ssh", "/run/sshd")
+            try node.host.write(key, to: "/root/.ssh/authorized_keys")
+            try node.host.require("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/etc/ssh/lab_key")
+            try node.host.write(
+                """
+                HostKey /etc/ssh/lab_key
+                UsePAM no
+                StrictModes no
+                PermitRootLogin yes
+                AuthorizedKeysFile /root/.ssh/authorized_keys
+                Subsystem sftp internal-sftp
+
+                """, to: "/etc/ssh/lab_config")
+            _ = try node.host.spawn(["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/lab_config"])
+        }
+        // ssh between the nodes works before Ansible has to.
+        for node in cluster.nodes {
+            let isOpen = try eventually(within: .seconds(20)) {
+                try control.run(["ssh", "-o", "BatchMode=yes", node.host.address, "true"]).succeeded
+            }
+            #expect(isOpen, "\(node.name)")
+        }
+    }
+
+    @Test(
+        "our playbook of web servers and a balancer, launched over real SSH: whole, and a second time nothing changes",
+        .timeLimit(.minutes(4)))
+    func overSSH() throws {
+        let cluster = try Cluster(names: ["n1", "n2", "n3"], others: ["client"])
+        try openSSH(cluster)
+        func launch() throws -> CommandResult {
+            try cluster["n1"].cli(
+                [
+                    "launch", "3", "\(Self.playbooks)/web.yaml", "--size", "balancer=1", "--", "--user", "root", "-e",
+                    "ansible_python_interpreter=/usr/bin/python3",
+                    // The lab's hosts have no systemd: nginx is started by its init script.
+                    "-e", #"{"ansible_facts": {"service_mgr": "service"}}"#,
+                ], within: .seconds(120))
+        }
+        /// `n1 : ok=7 changed=3 …` of the recap.
+        func recap(_ result: CommandResult) -> [String: [String: Int]] {
+            let lines = result.output.split(separator: "\n").drop { !$0.hasPrefix("PLAY RECAP") }.dropFirst()
+            return Dictionary(
+                lines.compactMap { line -> (String, [String: Int])? in
+                    let halves = line.split(separator: ":")
+                    guard halves.count == 2 else { return nil }
+                    let counts = halves[1].split(separator: " ").compactMap { word -> (String, Int)? in
+                        let pair = word.split(separator: "=")
+                        return pair.count == 2 ? Int(pair[1]).map { (String(pair[0]), $0) } : nil
+                    }
+                    return (halves[0].filter { $0 != " " }, Dictionary(counts) { first, _ in first })
+                }
+            ) { first, _ in first }
+        }
+        let first = try launch()
+        #expect(first.succeeded, "\(first)")
+        #expect(Set(recap(first).keys) == ["n1", "n2", "n3"], "\(first)")
+        #expect(recap(first).values.allSatisfy { $0["changed"]! > 0 && $0["failed"] == 0 && $0["skipped"] == 0 })
+        // Every page comes through the balancer, from one of the servers.
+        let balancer = try #require(
+            cluster.nodes.first { $0.host.exists("/etc/nginx/conf.d/bramble-balancer.conf") }, "\(first)")
+        let page = try cluster.lab["client"].run("curl", "-s", "http://\(balancer.host.address):8000/")
+        #expect(page.output.hasPrefix("This page comes from n"), "\(page)")
+        let second = try launch()
+        #expect(second.succeeded, "\(second)")
+        #expect(
+            recap(second).count == 3 && recap(second).values.allSatisfy { $0["changed"] == 0 && $0["failed"] == 0 },
+            "\(second.output)")
+        // A node that dies meanwhile is not waited for, and not given work.
+        try cluster.lab.powerOff(cluster["n3"].host)
+        #expect(eventually(within: .seconds(15)) { cluster["n1"].sees("n3", as: .down) })
+        let less = try launch()
+        #expect(less.status == 1 && less.errors.contains("3 nodes are wanted, and 2 can be given work"), "\(less)")
+    }
+
+    @Test("Ansible asks our script for the inventory and reaches every node that is alive")
+    func dynamic() throws {
+        let cluster = try Cluster("n1", "n2")
+        try openSSH(cluster)
+        let control = cluster["n1"].host
+        try control.require("ln", "-sf", BrambleNode.builtHere, "/usr/local/bin/bramble")
+        let result = try control.run(
+            [
+                "ansible", "-i", "\(Self.playbooks)/bramble-inventory", "state_alive", "-m", "ping", "-e",
+                "ansible_python_interpreter=/usr/bin/python3",
+            ], within: .seconds(60))
+        #expect(
+            result.succeeded && result.output.contains("n1 | SUCCESS") && result.output.contains("n2 | SUCCESS"),
+            "\(result)")
+    }
+
+    @Test("a playbook without groups, or that is no YAML, is refused before anything runs")
+    func unusable() throws {
+        let cluster = try Cluster("n1")
+        let node = cluster["n1"]
+        for (text, problem) in [
+            ("- hosts: all\n  tasks: []\n", "no play of /tmp/p.yml is for a group of hosts"),
+            ("- hosts: [web\n  tasks: []\n", "p.yml, line 3, column 1: flow sequence without a closing bracket"),
+            ("hosts: web\n", "it should be a list of plays"),
+            ("- tasks: []\n", "this play has no “hosts”"),
+        ] {
+            try node.host.write(text, to: "/tmp/p.yml")
+            for words in [["launch", "1", "/tmp/p.yml"], ["inventory", "--for", "/tmp/p.yml"]] {
+                let result = try node.cli(words)
+                #expect(result.status != 0 && result.errors.contains(problem), "\(text): \(result)")
+            }
+        }
+    }
 }

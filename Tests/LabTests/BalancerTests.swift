@@ -93,6 +93,14 @@ struct BalancerTests {
             let all = eventually(within: .seconds(15)) { up(node, "web") == ["n1", "n2", "n3"] ? true : nil }
             #expect(all == true, "\(node.name): \(up(node, "web"))\n\(cluster.logs)")
         }
+        let doctor = try cluster["n1"].get("/v1/doctor", as: [DoctorCheck].self)
+        #expect(doctor.contains { $0.check == "nginx" && $0.state == .ok && $0.text.contains("nginx 1.") }, "\(doctor)")
+        #expect(
+            !doctor.contains { $0.check == "conntrack" || $0.check == "rsync" }, "what is not used is not asked for")
+        // A package that goes is missed.
+        try cluster["n2"].host.require("rm", "/usr/sbin/nft")
+        let without = try cluster["n2"].get("/v1/doctor", as: [DoctorCheck].self)
+        #expect(without.contains { $0.check == "nft" && $0.state == .warn && $0.remedy == "apt install nftables" })
         let run = try client.spawn(Traffic.client(cluster["n1"].host.address, port: 80, seconds: 9))
         pause(.seconds(2))
         servers["n2"]?.kill()
@@ -141,6 +149,12 @@ struct BalancerTests {
         let cluster = try Cluster(names: ["n1", "n2", "n3"], others: ["client"])
         let client = cluster.lab["client"]
         for node in cluster.nodes { _ = try node.host.spawn(Traffic.echo(node.name, port: 9000)) }
+        for node in cluster.nodes {
+            let listens = try eventually(within: .seconds(10)) {
+                try !node.host.run("ss", "-Hln", "-u", "sport", "=", ":9000").output.isEmpty
+            }
+            #expect(listens)
+        }
         let document = """
             balancers:
               - {name: lora, listen: ":1700", protocol: udp, to: 9000}
@@ -165,5 +179,68 @@ struct BalancerTests {
         let after = try ask("n1")
         #expect(!after.contains("lost") && !after.contains("n3"), "\(after)")
         for (old, new) in zip(before, after) where old != "n3" { #expect(old == new) }
+    }
+
+    @Test(
+        "the kernel forwards while TCP and UDP balancers need it and as before afterwards, also when the daemon was killed meanwhile; IPv6's switch is not touched for IPv4"
+    )
+    func forwarding() throws {
+        let cluster = try Cluster("n1")
+        let node = cluster["n1"]
+        func value(_ name: String) throws -> String { try node.host.require("cat", "/proc/sys/net/\(name)") }
+        func ours() throws -> Bool { try node.host.run("nft", "list", "tables").output.contains("bramble_balance") }
+        let (four, six) = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
+        try node.host.require("sh", "-c", "echo 0 > /proc/sys/net/\(four); echo 0 > /proc/sys/net/\(six)")
+        let document = "balancers:\n  - {name: lora, listen: \":1700\", protocol: udp, to: 9000}\n"
+        try node.apply(document)
+        #expect(try eventually(within: .seconds(10)) { try ours() && value(four) == "1\n" }, "\(cluster.logs)")
+        #expect(try value(six) == "0\n", "with it on, a machine takes no addresses from routers")
+        #expect(try node.cli("balance", "remove", "lora", "--yes").succeeded)
+        #expect(try eventually(within: .seconds(10)) { try !ours() && value(four) == "0\n" }, "\(cluster.logs)")
+        // Killed with a balancer, which is then taken away on another node: the next life tidies up.
+        try node.apply(document)
+        #expect(try eventually(within: .seconds(10)) { try ours() && value(four) == "1\n" }, "\(cluster.logs)")
+        let other = try cluster.add("n2")
+        try other.takeKey(of: node)
+        try other.start()
+        #expect(cluster.agree(alive: ["n1", "n2"]))
+        #expect(eventually(within: .seconds(10)) { up(other, "lora").contains("n1") }, "\(cluster.logs)")
+        node.kill()
+        #expect(try ours(), "what is balanced goes on without the daemon")
+        #expect(try other.cli("balance", "remove", "lora", "--yes").succeeded)
+        try node.restart()
+        #expect(try eventually(within: .seconds(20)) { try !ours() && value(four) == "0\n" }, "\(cluster.logs)")
+    }
+
+    @Test("a UDP or TCP port on which another program listens is said and left to it; a backend's own port is meant")
+    func kernelPortInUse() throws {
+        let cluster = try Cluster("n1")
+        let node = cluster["n1"]
+        for port in [1700, 1800] {
+            _ = try node.host.spawn(Traffic.echo("theirs", port: port))
+            let listens = try eventually(within: .seconds(10)) {
+                try !node.host.run("ss", "-Hln", "-u", "sport", "=", ":\(port)").output.isEmpty
+            }
+            #expect(listens)
+        }
+        try node.apply(
+            """
+            balancers:
+              - {name: lora, listen: ":1700", protocol: udp, to: 9000}
+              - {name: own, listen: "10.77.0.1:1800", protocol: udp, to: 1800}
+            """)
+        func reason(_ name: String) -> String? {
+            (try? node.get("/v1/balancers", as: [BalancerInfo].self))?.first { $0.name == name }?.reason
+        }
+        #expect(
+            eventually(within: .seconds(10)) { reason("lora")?.contains("in use by another") == true },
+            "\(cluster.logs)")
+        #expect(eventually(within: .seconds(10)) { up(node, "own") == ["n1"] })
+        #expect(reason("own") == "")
+        for port in [1700, 1800] {
+            let answer = try node.host.run(
+                Traffic.sources("10.77.0.1", port: port, ports: 20_000..<20_001), within: .seconds(10))
+            #expect(answer.output == "theirs\n", "\(answer)")
+        }
     }
 }

@@ -43,6 +43,10 @@ struct ClockTests {
         }
         let all = try #require(told, "\(clocks(cluster["n1"]))\n\(cluster.logs)")
         #expect(all.allSatisfy { abs($0.offsetMs ?? 1000) <= max(5, $0.errorMs ?? 0) }, "one kernel, one clock: \(all)")
+        let doctor = try cluster["n1"].get("/v1/doctor", as: [DoctorCheck].self)
+        let chrony = try #require(doctor.first { $0.check == "chronyc" }, "\(doctor)")
+        #expect(chrony.state == .ok && chrony.text.hasPrefix("chronyc 4"), "\(chrony)")
+        #expect(all.allSatisfy { $0.kept })
         let within = try cluster["n1"].cli(["clock", "--within", "200", "--wait", "10"], within: .seconds(20))
         #expect(within.succeeded, "\(within)")
         #expect(try cluster["n3"].cli("clock", "off").succeeded)
@@ -56,8 +60,7 @@ struct ClockTests {
     func shifted() throws {
         let cluster = try Cluster("n1", "n2", started: false)
         try cluster["n1"].start()
-        try cluster["n2"].start(
-            environment: ["LD_PRELOAD": BrambleNode.clockShifter, "LAB_CLOCK_SHIFT": "3"])
+        try cluster["n2"].start(clockShift: 3)
         #expect(cluster.agree(alive: ["n1", "n2"]))
         let seen = eventually(within: .seconds(10)) {
             clocks(cluster["n1"]).first { $0.node == "n2" && $0.offsetMs != nil }

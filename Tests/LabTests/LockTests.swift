@@ -71,15 +71,24 @@ struct LockTests {
         #expect(epochs[0] > 0 && epochs == epochs.sorted() && Set(epochs).count == 3, "\(epochs)")
     }
 
-    @Test("who waits is told who holds it, gets it when it is given back, and gives up when told to")
-    func waits() throws {
-        let cluster = try Cluster("n1", "n2", "n3")
+    @Test(
+        "who waits is told who holds it, gets it when it is given back, and gives up when told to", arguments: [2, 3])
+    func waits(count: Int) throws {
+        let cluster = count == 2 ? try Cluster("n1", "n2") : try Cluster("n1", "n2", "n3")
         let diary = try Diary()
         defer { diary.remove() }
         let first = try lock(cluster["n1"], [], diary.writer("n1"))
-        #expect(diary.isWritten(by: "n1"), "\(cluster.logs)")
-        let refused = try cluster["n2"].cli("lock", "job", "--wait", "1", "--", "true", within: .seconds(10))
-        #expect(refused.status == 1 && refused.errors.contains("n1 holds it"), "\(refused)")
+        #expect(diary.isWritten(by: "n1"), "\(first.output)\n\(cluster.logs)")
+        for _ in 0..<2 {
+            let refused = try cluster["n2"].cli("lock", "job", "--wait", "1", "--", "true", within: .seconds(10))
+            #expect(refused.status == 1 && refused.errors.contains("n1 holds it"), "\(refused)")
+        }
+        // A daemon that is started again knows nothing of it.
+        cluster["n2"].stop()
+        try cluster["n2"].restart()
+        #expect(cluster.agree(alive: count == 2 ? ["n1", "n2"] : ["n1", "n2", "n3"]), "\(cluster.logs)")
+        let again = try cluster["n2"].cli("lock", "job", "--wait", "3", "--", "true", within: .seconds(10))
+        #expect(again.status == 1 && again.errors.contains("n1 holds it"), "\(again)\n\(cluster.logs)")
         let shown = try cluster["n2"].cli("lock")
         #expect(shown.output.contains("job") && shown.output.contains("n1"), "\(shown)")
         let second = try lock(cluster["n2"], [], diary.writer("n2", for: 100))

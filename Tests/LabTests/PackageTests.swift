@@ -28,6 +28,8 @@ struct PackageTests {
         let unit = "/usr/lib/systemd/system/bramble.service"
         let verified = try host.run("systemd-analyze", "verify", unit)
         #expect(verified.succeeded && !verified.errors.contains("bramble"), "\(verified.errors)")
+        let witness = try host.run("systemd-analyze", "verify", "/usr/lib/systemd/system/bramble-witness.service")
+        #expect(witness.succeeded && !witness.errors.contains("bramble"), "\(witness.errors)")
         try runAsUnit(host, unit: try #require(host.read(unit)))
 
         let removed = try host.run([installer, "--uninstall"], within: .seconds(60))

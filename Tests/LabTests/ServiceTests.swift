@@ -45,6 +45,16 @@ struct ServiceTests {
         let samples = house.endWatch()
         judge(samples, [first.name, second], house)
         tell(title, samples, since: moment)
+        // What people are told is at least what a client saw, but for two heartbeats and a round of samples; and at most L
+        // more, for which the kernel still let a killed daemon's service through.
+        let seen = samples.gap(around: moment) { !$0.nodes.isEmpty } ?? -1
+        let shown = house.cluster[second].service("web")
+        let isTrue = shown?.lastGapMs.map { $0 > seen - 120 && $0 < seen + 620 }
+        #expect(isTrue == true, "\(title): \(seen) \(String(describing: shown))")
+        #expect(shown?.lastGapAt != nil, "\(String(describing: shown))")
+        let started = house.cluster[second].event("started", "web", after: moment)
+        #expect(started?.detail["gapMs"] != nil, "\(String(describing: started))")
+        print("gap: \(title): told \(Int(shown?.lastGapMs ?? -1)) ms, a \(shown?.lastGapCause?.rawValue ?? "-")")
     }
 
     @Test("two nodes: the node that runs it loses power, and the other one answers at its address")
@@ -172,6 +182,42 @@ struct ServiceTests {
         #expect(house.holder()?.name == second.name, "\(house.report)")
         pause(.seconds(1))
         judge(house.endWatch(), [first.name, second.name, first.name, second.name], house)
+    }
+
+    @Test(
+        "a node on hold that comes back without its database is on hold all the same, and takes nothing until it is resumed"
+    )
+    func heldAndForgot() throws {
+        let house = try ServiceCluster("n1", "n2")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        let second = house.other(than: first)
+        let held = try second.ask("POST", "/v1/nodes/\(first.name)/hold", within: .seconds(20))
+        #expect(held.status == 200, "\(held.text)")
+        #expect(eventually(within: .seconds(20)) { second.service("web")?.node == second.name }, "\(house.report)")
+        first.kill()
+        try first.host.require("sh", "-c", "rm -f \(BrambleNode.dataDirectory)/database.db*")
+        try first.restart()
+        #expect(house.cluster.agree(alive: ["n1", "n2"], within: .seconds(20)), "\(house.report)")
+        #expect(
+            eventually(within: .seconds(10)) {
+                (try? first.nodes())?.first { $0.name == first.name }?.duty == .held
+            }, "\(house.report)")
+        // Its leases know that the other one lives, too: who has met nobody since its start does not act alone.
+        #expect(
+            eventually(within: .seconds(10)) { first.service("web")?.node == second.name }, "\(house.report)")
+        pause(.seconds(2))
+        try house.watchAddress()
+        try house.cluster.lab.powerOff(second.host)
+        let off = monotonicSeconds()
+        pause(.seconds(5))
+        #expect(!house.samples.contains { $0.at > off + 0.5 && !$0.nodes.isEmpty }, "\(house.report)")
+        let why = try first.why("web")
+        #expect(why.because.contains { $0.text.contains("on hold") } || why.answer.contains("on hold"), "\(why)")
+        let resumed = try first.ask("POST", "/v1/nodes/\(first.name)/resume", within: .seconds(20))
+        #expect(resumed.status == 200, "\(resumed.text)")
+        #expect(house.serves(first, since: off, within: .seconds(60)), "\(house.report)")
+        #expect(house.endWatch().doubles.isEmpty)
     }
 
     @Test(

@@ -233,6 +233,23 @@ struct VolumeTests {
         #expect(
             cluster.all(["n1", "n2", "n3"]) { $0.state == .online && $0.mountedOn == ["n1", "n2", "n3"] },
             "\(cluster.report)")
+        // The other kinds.
+        let dispersed = try cluster["n2"].cli(
+            ["volume", "create", "films", "--disperse", "3", "--path", "/mnt/films", "--mount", "/srv/films"],
+            within: .seconds(70))
+        #expect(dispersed.succeeded, "\(dispersed)\n\(cluster.report)")
+        let voted = try cluster["n3"].cli(
+            [
+                "volume", "create", "votes", "--replica", "3", "--arbiter", "1", "--path", "/mnt/votes", "--mount",
+                "/srv/votes",
+            ],
+            within: .seconds(70))
+        #expect(voted.succeeded, "\(voted)\n\(cluster.report)")
+        try cluster["n1"].host.write("a film", to: "/srv/films/film")
+        #expect(cluster["n3"].host.read("/srv/films/film") == "a film")
+        let (films, votes) = (cluster.info(cluster["n1"], "films"), cluster.info(cluster["n1"], "votes"))
+        #expect(films?.disperse == 3 && films?.redundancy == 1 && films?.kind == .disperse)
+        #expect(votes?.bricks.map(\.arbiter) == [false, false, true])
         let exported = try cluster["n1"].cli("export")
         #expect(exported.output.contains("mount: /srv/shared"), "\(exported)")
     }
@@ -262,6 +279,11 @@ struct VolumeTests {
         #expect(cluster["n2"].host.read("/mnt/b/mine") == "mine")
         #expect(try cluster["n2"].host.run("getfattr", "-d", "-m", ".", "/mnt/b").output == "")
         // Without FUSE, and without the package.
+        try cluster["n2"].host.require("mount", "--bind", "/etc/hostname", "/dev/fuse")
+        try refuses(
+            "--replica", "2", "--path", "/mnt/c", "--mount", "/srv/s",
+            because: "n2: this machine has no FUSE (/dev/fuse)")
+        try cluster["n2"].host.require("umount", "/dev/fuse")
         try cluster["n2"].host.require("mount", "--bind", "/dev/null", "/usr/sbin/gluster")
         try refuses("--replica", "2", "--path", "/mnt/c", "--mount", "/srv/s", because: "n2: gluster is not installed")
         let doctor = try cluster["n2"].cli("doctor")

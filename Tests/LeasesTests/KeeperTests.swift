@@ -186,6 +186,46 @@ struct KeeperTests {
         #expect(table.keepers[two]!.guarantee == .fence)
     }
 
+    @Test("a fence agent that fails is asked again after five seconds, and a holder goes on meanwhile")
+    func fenceAgain() {
+        var table = Table(2, judge: .fence)
+        table.wantAll()
+        table.run(.seconds(3))
+        func asked() -> Int { table.log[two]!.count { $0 == .fence(one) } }
+        // Only the cable between them: both live.
+        table.cut = [one]
+        table.run(.seconds(2))
+        #expect(table.holders == [one] && asked() == 1)
+        #expect(!table.log[one]!.contains(.fence(two)), "who wants nothing of the other lets it live")
+        table.give(.fenced(one, isConfirmed: false), to: two)
+        table.run(.seconds(4))
+        #expect(asked() == 1)
+        table.run(.seconds(2))
+        #expect(asked() == 2 && table.holders == [one])
+        #expect(table.keepers[one]!.memory.isAlone == false, "the other may take over, so its data may be newer")
+    }
+
+    @Test("while one of two has heard of the fences and the other goes by its list, a cut makes neither take over")
+    func fenceLearnt() {
+        for first in [one, two] {
+            var table = Table(2, judge: .reach(hosts: 2))
+            table.wantAll()
+            table.run(.seconds(3))
+            #expect(table.holders == [one])
+            var fenced = LeaseConfig(.fast, isPair: true)
+            fenced.pair = .fence
+            table.keepers[first]!.use(pair: fenced)
+            table.run(.seconds(1))
+            #expect(table.holders == [one])
+            table.cut = [one]
+            for _ in 0..<200 {
+                table.run(.milliseconds(25))
+                #expect(table.holders.count <= 1, "\(table.holders)")
+            }
+            #expect(!table.holds(two))
+        }
+    }
+
     @Test("two that both held tell how long, and the higher epoch stays")
     func doubleOwnership() throws {
         var table = Table(2, judge: .bestEffort)

@@ -19,7 +19,7 @@ struct CodecTests {
             profile: MemberProfile(
                 name: NodeName("serv1")!,
                 addresses: [Endpoint("10.0.0.1", defaultPort: 7771)!, Endpoint("[fd00::1]:9", defaultPort: 7771)!],
-                software: "0.1.0", birth: 12), verdict: nil),
+                software: "0.1.0", birth: 12, role: .witness), verdict: nil),
         Update(
             id: TinyNetwork.id(4), version: OneCore.version(2, 0), rank: .failed, age: 86_400, profile: nil,
             verdict: verdict),

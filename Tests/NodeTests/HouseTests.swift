@@ -87,6 +87,22 @@ struct HouseTests {
         }
     }
 
+    @Test("a node that comes back without its facts is told by the others what operators ordered")
+    func forgot() throws {
+        var bus = town(2)
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in
+            try core.order(now: now) { $0.set(NodeBus.id(2), to: .hold, revision: $1) }
+        }
+        bus.run(for: .seconds(1))
+        bus.stop(2)
+        bus.run(for: .seconds(3))
+        bus.start(2, house: settings())
+        #expect(bus.cores[NodeBus.id(2)]?.houseSnapshot(now: bus.now)?.standing.standby(of: NodeBus.id(2)) == .no)
+        bus.sight(2, at: 1)
+        bus.run(for: .seconds(1))
+        #expect(bus.cores[NodeBus.id(2)]?.houseSnapshot(now: bus.now)?.standing.standby(of: NodeBus.id(2)) == .hold)
+    }
+
     @Test("a rehearsed failure makes another node run it, whoever was asked", arguments: [2, 3])
     func drill(count: UInt64) throws {
         var bus = town(count, reach: [IPAddress("10.0.0.254")!])

@@ -103,7 +103,7 @@ struct NodeBus {
                 // As the database does: at once here, and on all others a moment later.
                 for node in cores.keys.sorted() { handle(.factsStored(facts, isWhole: false), at: node) }
             case .service(let effect): obey(effect, at: id)
-            case .probeReach, .persistMembers, .persistFacts, .reachHosts: break
+            case .probeReach, .persistMembers, .persistFacts, .fence, .reachHosts: break
             }
         }
     }

@@ -11,6 +11,7 @@ import Wire
     static let messages: [ReplicationMessage] = [
         .state(ReplicaState(epoch: epoch, origin: Origin(rawValue: 9), vector: vector, wall: -5), wantsReply: true),
         .records([record, record], epoch: epoch, answer: nil),
+        .records([record], epoch: epoch, answer: nil, isAwaited: false),
         .records([], epoch: epoch, answer: PullAnswer(number: 8, isBelowFloor: true)),
         .pull(number: 8, wants: [Want(Origin(rawValue: 7), 0)], budget: 1000),
         .synced(epoch: .first, [Want(Origin(rawValue: 7), 12)]),
@@ -33,6 +34,22 @@ import Wire
             #expect(throws: ByteReader.Failure.self) { try ReplicationCodec.decode(Array(bytes.prefix(length))) }
         }
         #expect(throws: ByteReader.Failure.self) { try ReplicationCodec.decode(bytes + [0]) }
+    }
+
+    @Test("a push of a version before isAwaited counts as awaited, and other words in its place are refused")
+    func awaited() throws {
+        var bytes = ReplicationCodec.encode(.records([], epoch: .first, answer: nil, isAwaited: false))
+        // kind, epoch, form, then the number.
+        let place = 1 + 16 + 1
+        #expect(Array(bytes[place..<place + 4]) == [0, 0, 0, 1])
+        bytes[place + 3] = 0
+        guard case .records(_, _, nil, let isAwaited) = try ReplicationCodec.decode(bytes) else {
+            Issue.record("no push")
+            return
+        }
+        #expect(isAwaited)
+        bytes[place + 3] = 2
+        #expect(throws: ByteReader.Failure.self) { try ReplicationCodec.decode(bytes) }
     }
 
     @Test("the largest record fits one frame")

@@ -217,6 +217,27 @@ import Testing
         #expect(three.areEqual)
     }
 
+    @Test("a snapshot whose giver is gone is got from another one after five seconds, not after fifteen")
+    func giverGone() {
+        let three = TinyReplicas(3)
+        for number in 0..<200 { three.write("early \(number)", at: 0) }
+        three.pass(.seconds(3))
+        three.add()
+        three.dropsChunks = .max
+        three.meet()
+        three.pass(.milliseconds(500))
+        guard case .fetching(let progress) = three.nodes[3].replicator.fetch else {
+            Issue.record("it does not fetch: \(three.nodes[3].replicator.fetch)")
+            return
+        }
+        three.dropsChunks = 0
+        three.cut(Int(progress.peer.low) - 1, 3)
+        three.pass(.seconds(4))
+        #expect(three.nodes[3].replicator.isJoining)
+        three.pass(.seconds(3))
+        #expect(three.areEqual && !three.nodes[3].replicator.isJoining)
+    }
+
     @Test("our own records that others know and we do not make us write under another origin")
     func burntOrigin() {
         let two = TinyReplicas(2)
@@ -369,5 +390,150 @@ import Testing
         three.pass(.seconds(10))
         #expect(three.areEqual)
         #expect(three.nodes[2].state.count == 200)
+    }
+
+    // MARK: What a new node cannot take
+
+    @Test(
+        "a new node that meets a record it cannot read is a member all the same, says what it lacks, and gets it after an update"
+    )
+    func joinsWithUnreadable() throws {
+        // One is away, so that the others keep their logs: the new one joins by log, not by a whole copy.
+        let four = TinyReplicas(3)
+        four.cut(0, 2)
+        four.cut(1, 2)
+        for number in 0..<5 { four.write("early \(number)", at: 0) }
+        four.write("new format", at: 0)
+        four.write("after it", at: 0)
+        for number in 0..<5 { four.write("other \(number)", at: 1) }
+        four.add()
+        let node = four.nodes[3]
+        node.cannotRead = "new format"
+        four.cuts.insert([2, 3])
+        four.meet()
+        four.pass(.seconds(3))
+        let origin = four.nodes[0].origin
+        #expect(node.replicator.counters.snapshotsFetched == 0)
+        #expect(!node.replicator.isJoining)
+        #expect(node.state == Set((0..<5).flatMap { ["early \($0)", "other \($0)"] }))
+        #expect(node.replicator.quarantined == [origin])
+        #expect(node.notices == [.unreadable(origin, 6), .completeExcept([origin])])
+        #expect(node.replicator.counters.refusedRecords >= 1)
+        // It is one that others can rely on.
+        #expect(four.write("mine", at: 3, .one) == 1)
+        #expect(node.answers[1] == WriteConfirmation(reached: .one, note: nil))
+        // Nothing is forgotten meanwhile that it lacks.
+        #expect(four.nodes[0].replicator.stable[origin] <= 5)
+        node.cannotRead = nil
+        four.heal()
+        four.pass(.seconds(10))
+        #expect(four.areEqual)
+        #expect(node.replicator.quarantined.isEmpty)
+    }
+
+    @Test("the same by a whole copy: what is written meanwhile and cannot be read does not keep it new")
+    func copiesWithUnreadable() {
+        let three = TinyReplicas(3)
+        for number in 0..<50 { three.write("early \(number)", at: number % 3) }
+        three.pass(.seconds(3))
+        three.add()
+        let node = three.nodes[3]
+        node.cannotRead = "new format"
+        three.meet()
+        three.write("new format", at: 0)
+        for _ in 0..<30 {
+            three.write("more", at: 0)
+            three.pass(.milliseconds(100))
+        }
+        #expect(!node.replicator.isJoining)
+    }
+
+    @Test("a new node that meets a record from the future is a member all the same, and takes what came before it")
+    func joinsWithHeld() {
+        let four = TinyReplicas(3)
+        four.pass(.seconds(12))
+        four.cut(0, 1)
+        four.cut(1, 2)
+        four.write("right", at: 1)
+        four.nodes[1].wall += 10 * 365 * 86_400_000
+        four.write("from 2036", at: 1)
+        four.nodes[1].wall -= 10 * 365 * 86_400_000
+        for number in 0..<3 { four.write("other \(number)", at: 0) }
+        four.add()
+        // It meets the one that wrote it alone.
+        four.cuts = [[0, 3], [2, 3], [0, 1], [1, 2]]
+        four.meet()
+        four.pass(.seconds(5))
+        let node = four.nodes[3]
+        #expect(!node.replicator.isJoining)
+        #expect(node.state == ["right"])
+        #expect(node.notices.contains(.completeExcept([four.nodes[1].origin])))
+        four.heal()
+        four.pass(.seconds(5))
+        #expect(node.state == ["right", "other 0", "other 1", "other 2"])
+    }
+
+    @Test("a new node whose clock begins in 1970 holds nothing back: it has nothing to compare it with")
+    func joinsFrom1970() {
+        let two = TinyReplicas(1)
+        for number in 0..<5 { two.write("a \(number)", at: 0) }
+        two.add()
+        two.nodes[1].wall = 5_000
+        two.meet()
+        two.pass(.seconds(3))
+        #expect(two.areEqual)
+        #expect(two.nodes[1].notices == [.complete])
+    }
+
+    @Test("a record from the future that comes before others that were lost does not hold those up")
+    func heldAfterGap() {
+        let two = TinyReplicas(2)
+        two.pass(.seconds(12))
+        two.dropsRecords = 2
+        two.write("lost 1", at: 0)
+        two.write("lost 2", at: 0)
+        two.cut(0, 1)
+        two.nodes[0].wall += 10 * 365 * 86_400_000
+        two.write("from 2036", at: 0)
+        two.nodes[0].wall -= 10 * 365 * 86_400_000
+        let late = two.nodes[0].log[two.nodes[0].origin]!.last!
+        two.heal()
+        two.inject(.records([late], epoch: .first, answer: nil), from: 0, to: 1)
+        two.pass(.seconds(5))
+        two.compare()
+        two.pass(.seconds(5))
+        #expect(two.nodes[1].state == ["lost 1", "lost 2"])
+        #expect(two.nodes[1].replicator.held[two.nodes[0].origin]?.sequence == 3)
+    }
+
+    // MARK: Who is waited for
+
+    @Test("a push says whether somebody waits: for `one` and `majority`, not for `local`, nor once all are answered")
+    func awaited() {
+        let two = TinyReplicas(2)
+        two.nodes.forEach { $0.syncsByItself = false }
+        two.write("a", at: 0, .local)
+        #expect(two.pushes == [false])
+        two.write("b", at: 0, .one)
+        two.write("c", at: 0, .local)
+        // Both wait behind the same sync of the other.
+        #expect(two.pushes == [false, true, true])
+        two.sync(0)
+        two.sync(1)
+        two.settle()
+        #expect(two.nodes[0].answers.count == 3)
+        two.write("d", at: 0, .local)
+        #expect(two.pushes == [false, true, true, false])
+        two.write("e", at: 0, .majority)
+        #expect(two.pushes.last == true)
+    }
+
+    @Test("in a large cluster, where records are passed on, all count as awaited")
+    func awaitedByOthers() {
+        let ring = TinyReplicas(20)
+        ring.meet(watching: { a, b in [1, 2, 18, 19].contains((b - a + 20) % 20) })
+        ring.write("a", at: 3, .local)
+        #expect(ring.areEqual)
+        #expect(!ring.pushes.isEmpty && ring.pushes.allSatisfy { $0 })
     }
 }

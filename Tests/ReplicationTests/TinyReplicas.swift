@@ -46,7 +46,10 @@ final class TinyReplicas {
     /// The next messages of these kinds are lost.
     var dropsRecords = 0
     var dropsStates = 0
+    var dropsChunks = 0
     var sentRecords = 0
+    /// Of each push that was sent, whether it said that somebody waits.
+    var pushes: [Bool] = []
     private var queue: [(from: Int, to: Int, bytes: [UInt8])] = []
     let config: ReplicatorConfig
 
@@ -157,6 +160,10 @@ final class TinyReplicas {
                 dropsRecords -= 1
                 continue
             }
+            if case .chunk = message, dropsChunks > 0 {
+                dropsChunks -= 1
+                continue
+            }
             if case .state = message, dropsStates > 0 {
                 dropsStates -= 1
                 continue
@@ -169,7 +176,10 @@ final class TinyReplicas {
 
     private func index(of id: NodeID) -> Int { Int(id.low) - 1 }
     private func send(_ message: ReplicationMessage, from: Int, to id: NodeID) {
-        if case .records = message { sentRecords += 1 }
+        if case .records(_, _, let answer, let isAwaited) = message {
+            sentRecords += 1
+            if answer == nil { pushes.append(isAwaited) }
+        }
         queue.append((from, index(of: id), ReplicationCodec.encode(message)))
     }
 

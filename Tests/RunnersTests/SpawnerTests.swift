@@ -44,7 +44,7 @@ struct SpawnerTests {
         #expect(missing.reach == .here)
         try bench.files.write("#!/bin/sh\n", to: "plain", mode: 0o644)
         #expect(try #require(await problem(bench.files.file("plain"))).problem.contains("not executable"))
-        try bench.files.write("echo\n", to: "headless", mode: 0o755)
+        try bench.files.writeProgram("echo\n", to: "headless")
         #expect(try #require(await problem(bench.files.file("headless"))).problem.contains("#!/bin/sh"))
         let cut = await bench.spawner.run(Command("/bin/true", ["a\0b"]), deadline: .ample)
         #expect(cut.code == nil)

@@ -21,6 +21,10 @@ struct DocumentTests {
           - name: samba
             paths: [/var/lib/samba/, /etc/samba/smb.conf]
             every: 10m                           # or on-change
+            limit: 2M                            # bytes a second
+        fences:
+          - {node: serv1, agent: fence_apc_snmp, parameters: {ip: 192.168.1.5, plug: "3"}, within: 30s}
+          - {node: serv2, agent: /usr/local/bin/my-fence}
         balancers:
           - {name: web, listen: ":80", protocol: http, to: 8080, sticky: source}
         volumes:
@@ -52,6 +56,10 @@ struct DocumentTests {
         #expect(document.services?.last?.run == .exec(["/usr/sbin/named", "-f", "-4, please"]))
         #expect(document.mirrors?.first?.schedule == .every(.seconds(600)))
         #expect(document.balancers?.first?.sticky == .source)
+        #expect(document.mirrors?.first?.limit == 2_000_000)
+        let fence = try #require(document.fences?.first)
+        #expect(fence.node.description == "serv1" && fence.agent == "fence_apc_snmp" && fence.within == .seconds(30))
+        #expect(fence.parameters == [.init("ip", "192.168.1.5"), .init("plug", "3")])
         #expect(document.volumes?.first?.layout == .replicate(copies: 3))
         #expect(document.applied(to: DesiredState(), prune: false).problems() == [])
     }
@@ -79,6 +87,22 @@ struct DocumentTests {
     }
 
     static let wrong: [(text: String, problem: String, remedy: String)] = [
+        (
+            "fences: [{node: serv1, agent: rm}]",
+            "f.yaml, line 1, column 31: `fences[0].agent`: “rm” is no fence agent",
+            "name one of the package fence-agents, as in fence_apc_snmp, or the whole path of a program"
+        ),
+        (
+            "fences: [{node: serv1, agent: fence_ilo, parameters: {passwd: x}}]",
+            "f.yaml, line 1, column 54: `fences[0].parameters`: passwd would be in the document, which everybody who may "
+                + "log in reads",
+            "write passwd_script: /PATH of a script that prints it, on both nodes, mode 700"
+        ),
+        (
+            "mirrors: [{name: m, paths: [/srv/], limit: 2}]",
+            "f.yaml, line 1, column 44: `mirrors[0].limit`: “2” is no limit",
+            "write bytes a second, as in 500k or 2M"
+        ),
         (
             "services: [{name: web, adresses: []}]", "f.yaml, line 1, column 24: unknown key `adresses`",
             "did you mean `addresses`?"

@@ -83,7 +83,7 @@ struct RefusalTests {
     @Test("hashes of passwords cannot be read by a call that reads, nor by one over the connection that only reads")
     func secrets() throws {
         let one = try store()
-        _ = try one.setFacts([("user/admin", Array("$scrypt$hash".utf8))], wall: noon)
+        _ = try one.remember([FactEdit("user/admin", Array("$scrypt$hash".utf8))], wall: noon)
         for text in ["SELECT value FROM bramble_secrets", "SELECT body FROM bramble_log", "SELECT * FROM bramble_rows"]
         {
             let error = #expect(throws: StoreError.self) { try one.query([SQLStatement(text)]) }
@@ -92,7 +92,7 @@ struct RefusalTests {
         let folder = Folder()
         let path = folder.database
         let file = try Store(.file(path), StoreOptions(seed: 3, wall: noon))
-        _ = try file.setFacts([("token/t", Array("hash".utf8))], wall: noon)
+        _ = try file.remember([FactEdit("token/t", Array("hash".utf8))], wall: noon)
         let reader = try StoreReader(path: path, limits: StoreLimits())
         #expect(throws: StoreError.self) { try reader.query([SQLStatement("SELECT * FROM bramble_secrets")]) }
         #expect(try reader.query([SQLStatement("SELECT count(*) FROM bramble_facts")]).rows == [[.integer(0)]])
@@ -101,11 +101,13 @@ struct RefusalTests {
     @Test("two nodes that set one password unseen: neither hash is shown as a conflict")
     func secretConflicts() throws {
         let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
-        _ = try one.setFacts([("user/admin", [1]), ("desired/x", [1])], wall: noon)
-        _ = try two.setFacts([("user/admin", [2]), ("desired/x", [2])], wall: noon + 1)
+        _ = try one.remember([FactEdit("user/admin", [1]), FactEdit("desired/x", [1])], wall: noon)
+        _ = try two.remember([FactEdit("user/admin", [2]), FactEdit("desired/x", [2])], wall: noon + 1)
         try one.take(from: two)
         #expect(
-            try one.ask("SELECT tab, key FROM bramble_conflicts") == [[.text("bramble_facts"), .text("desired/x")]])
+            try one.ask("SELECT tab, key FROM bramble_conflicts") == [
+                [.text("bramble_facts"), .text(#"{"key":"desired/x"}"#)]
+            ])
     }
 
     @Test("a statement that is broken tells where")
@@ -217,7 +219,7 @@ struct RefusalTests {
             let record = LogRecord(
                 origin: Origin(rawValue: 9), sequence: 1, time: HybridTime(milliseconds: 1), body: body.encoded())
             let (one, two) = (try store(), try openStore(seed: 2))
-            _ = try one.setFacts([("x", [1])], wall: noon)
+            _ = try one.remember([FactEdit("x", [1])], wall: noon)
             #expect(try one.apply([record]).applied == 1)
             #expect(try two.apply([record]).applied == 1)
             try two.take(from: one)

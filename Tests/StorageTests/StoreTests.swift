@@ -108,7 +108,7 @@ struct StoreTests {
             #expect(
                 rows == [
                     [
-                        .text("t"), .text("1"), .text("a"), .text("there"), .text("here"),
+                        .text("t"), .text(#"{"k":1}"#), .text("a"), .text("there"), .text("here"),
                         .text(two.origin.description), .text(one.origin.description),
                     ]
                 ])
@@ -239,11 +239,12 @@ struct StoreTests {
     @Test("facts are rows that people's SQL can read only")
     func facts() throws {
         let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
-        #expect(try one.setFacts([("user/a", [1]), ("user/b", [2]), ("x", [])], wall: noon) != nil)
-        #expect(try one.setFacts([("user/a", [1])], wall: noon) == nil)
+        #expect(
+            try one.remember([FactEdit("user/a", [1]), FactEdit("user/b", [2]), FactEdit("x", [])], wall: noon) != nil)
+        #expect(try one.remember([FactEdit("user/a", [1])], wall: noon) == nil)
         try two.take(from: one)
         #expect(try two.facts(prefix: "user/").map(\.key) == ["user/a", "user/b"])
-        #expect(try two.setFacts([("user/a", nil)], wall: noon + 1) != nil)
+        #expect(try two.remember([FactEdit("user/a", nil)], wall: noon + 1) != nil)
         try one.take(from: two)
         #expect(try one.fact("user/a") == nil)
         #expect(try one.fact("x") == [])
@@ -255,7 +256,7 @@ struct StoreTests {
     func largeFact() throws {
         let one = try openStore(seed: 1)
         let long = String(repeating: "é", count: 100_000)
-        _ = try one.setFacts([("desired/services/web", Array(long.utf8))], wall: noon)
+        _ = try one.remember([FactEdit("desired/services/web", Array(long.utf8))], wall: noon)
         #expect(try one.ask("SELECT value FROM bramble_facts") == [[.text(long)]])
         #expect(try one.fact("desired/services/web") == Array(long.utf8))
     }
@@ -263,8 +264,8 @@ struct StoreTests {
     @Test("of old facts only those are taken over that nobody has set or removed in the database")
     func unknownFacts() throws {
         let one = try openStore(seed: 1)
-        _ = try one.setFacts([("user/a", [1]), ("user/b", [2])], wall: noon)
-        _ = try one.setFacts([("user/b", nil)], wall: noon)
+        _ = try one.remember([FactEdit("user/a", [1]), FactEdit("user/b", [2])], wall: noon)
+        _ = try one.remember([FactEdit("user/b", nil)], wall: noon)
         let old = [FactEdit("user/a", [9]), FactEdit("user/b", [9]), FactEdit("user/c", [9])]
         #expect(try one.unknown(old) == [old[2]])
     }
@@ -364,7 +365,7 @@ struct StoreTests {
         let new = try Store(.file(path), options)
         _ = try new.execute(
             [SQLStatement("CREATE TABLE t (k INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")], wall: noon)
-        _ = try new.setFacts([("x", [1])], wall: noon)
+        _ = try new.remember([FactEdit("x", [1])], wall: noon)
         for table in ["bramble_secrets", "bramble_members"] {
             try new.database.run("DROP TABLE \(table)")
             try new.database.run("DELETE FROM bramble_tables WHERE lower = '\(table)'")
@@ -374,14 +375,14 @@ struct StoreTests {
         new.knowledge.tables["bramble_secrets"] = nil
         // A node of today set a password before this one was updated.
         let other = try openStore(seed: 2)
-        let record = try #require(try other.setFacts([("user/b", [5])], wall: noon + 5))
+        let record = try #require(try other.remember([FactEdit("user/b", [5])], wall: noon + 5))
         #expect(try new.apply([record]).applied == 1)
         try new.close()
         let again = try Store(.file(path), options)
         #expect(again.notes.isEmpty)
         #expect(try again.fact("x") == [1])
         #expect(try again.fact("user/b") == [5])
-        #expect(try again.setFacts([("user/a", [1])], wall: noon) != nil)
+        #expect(try again.remember([FactEdit("user/a", [1])], wall: noon) != nil)
         #expect(try again.ask("SELECT k FROM t") == [[.integer(1)]])
     }
 
@@ -561,6 +562,383 @@ struct StoreTests {
         #expect(store.vector == vector)
         #expect(try store.ask("SELECT k FROM t") == [[.integer(1)], [.integer(2)]])
         #expect(try write(6) != nil)
+    }
+
+    // MARK: Whose it is
+
+    /// Of a node that says whose its records are.
+    private func openNode(_ number: UInt64, image: [UInt8]? = nil) throws -> Store {
+        var options = StoreOptions(seed: number, wall: noon)
+        options.node = NodeID(high: 0, low: number)
+        options.limits.statementTime = nil
+        return try Store(.memory(image: image), options)
+    }
+
+    @Test("the first record of each origin says whose it is, and only that one; nothing is written for it alone")
+    func writers() throws {
+        let (one, two) = (try openNode(1), try openNode(2))
+        let first = one.origin
+        try one.run("SELECT 1")
+        #expect(one.vector.isEmpty)
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        #expect(one.vector[first] == 1)
+        try two.take(from: one)
+        #expect(try two.writerName(first) == NodeID(high: 0, low: 1).description)
+        let before = two.latestNotice
+        try one.run("INSERT INTO t VALUES (1)")
+        try two.take(from: one)
+        #expect(two.latestNotice == before + 1)
+        // A call that fails takes it back, and the next one says it.
+        try one.takeNewOrigin()
+        #expect(throws: StoreError.self) { try one.run("INSERT INTO t VALUES (1)") }
+        try one.run("INSERT INTO t VALUES (2)")
+        try two.take(from: one)
+        #expect(one.origin != first)
+        #expect(try two.writerName(one.origin) == NodeID(high: 0, low: 1).description)
+        // So does one of an earlier version, which went on under its origin.
+        let old = try openStore(seed: 3)
+        try old.run("CREATE TABLE u (k INTEGER PRIMARY KEY)")
+        let image = try old.image()
+        let again = try openNode(3, image: image)
+        try again.run("INSERT INTO u VALUES (1)")
+        #expect(try again.writerName(again.origin) == NodeID(high: 0, low: 3).description)
+    }
+
+    @Test("the list of what was overwritten unseen has nodes' names, and keys that people and SQL can read")
+    func readableConflicts() throws {
+        let (one, two) = (try openNode(1), try openNode(2))
+        _ = try one.remember(
+            [], members: [MemberRow(id: NodeID(high: 0, low: 1).description, name: "serv1")], wall: noon)
+        _ = try two.remember(
+            [], members: [MemberRow(id: NodeID(high: 0, low: 2).description, name: "serv2")], wall: noon)
+        try one.run(
+            "CREATE TABLE stock (shelf INTEGER, \"the place\" TEXT, x BLOB, r REAL, n, PRIMARY KEY (shelf, \"the place\", x, r))"
+        )
+        try one.run("INSERT INTO stock VALUES (3, 'a \"b\"\n', x'00ff', 1.5, 1)")
+        try two.take(from: one)
+        try one.take(from: two)
+        try one.run("UPDATE stock SET n = 2", wall: noon + 10)
+        try two.run("UPDATE stock SET n = 3", wall: noon + 20)
+        try two.take(from: one)
+        try one.take(from: two)
+        for store in [one, two] {
+            #expect(
+                try store.ask("SELECT key, kept, kept_by, lost, lost_by FROM bramble_conflicts") == [
+                    [
+                        .text(#"{"shelf":3,"the place":"a \"b\"\u000a","x":"00ff","r":1.5}"#), .integer(3),
+                        .text("serv2"),
+                        .integer(2), .text("serv1"),
+                    ]
+                ])
+            #expect(
+                try store.ask(
+                    "SELECT json_extract(key, '$.\"the place\"'), json_extract(key, '$.r') FROM bramble_conflicts")
+                    == [[.text("a \"b\"\n"), .real(1.5)]])
+        }
+    }
+
+    // MARK: Syncs, copies and orders of a replica
+
+    /// Two replicas whose messages the test carries.
+    private final class Pair {
+        let now = Instant(sinceBoot: .seconds(100))
+        var time: Instant
+        var replicas: [Replica] = []
+        var jobs: [(SnapshotJob, Int)] = []
+        var answers: [UInt64] = []
+        var sent: [ReplicationMessage] = []
+        let ids = [NodeID(high: 1, low: 1), NodeID(high: 1, low: 2)]
+
+        init(_ stores: [Store], config: ReplicatorConfig = ReplicatorConfig()) {
+            time = now
+            for (index, store) in stores.enumerated() {
+                replicas.append(
+                    Replica(
+                        id: ids[index], store: store, config: config, chance: SeededGenerator(seed: UInt64(index)),
+                        now: now,
+                        wall: noon))
+            }
+        }
+        func meet() {
+            for (index, replica) in replicas.enumerated() {
+                replica.peersChanged(members: ids, reachable: [ids[1 - index]], now: time, wall: noon)
+            }
+            carry()
+        }
+        /// They do not hear each other, for long enough to be complete.
+        func part() {
+            for replica in replicas { replica.peersChanged(members: ids, reachable: [], now: time, wall: noon) }
+            pass(.seconds(4))
+        }
+        func carry() {
+            var isBusy = true
+            while isBusy {
+                isBusy = false
+                for (index, replica) in replicas.enumerated() {
+                    replica.flush(now: time, wall: noon)
+                    for output in replica.takeOutputs() {
+                        switch output {
+                        case .send(let bytes, _):
+                            isBusy = true
+                            if let message = try? ReplicationCodec.decode(bytes) { sent.append(message) }
+                            replicas[1 - index].received(bytes, from: ids[index], now: time, wall: noon)
+                        case .answer(let number, _): answers.append(number)
+                        case .copy(let job): jobs.append((job, index))
+                        default: break
+                        }
+                    }
+                }
+            }
+        }
+        func syncAll() { for index in replicas.indices { sync(index) } }
+        func sync(_ index: Int) {
+            replicas[index].syncEnded(replicas[index].beginSync(), now: time, wall: noon)
+            carry()
+        }
+        func pass(_ duration: Duration) {
+            let end = time + duration
+            while time < end {
+                time = time + .milliseconds(100)
+                for replica in replicas { replica.tick(now: time, wall: noon) }
+                carry()
+            }
+        }
+        func write(_ text: String, at index: Int, _ durability: Durability) throws {
+            _ = try replicas[index].execute([SQLStatement(text)], durability: durability, now: time, wall: noon)
+            carry()
+        }
+    }
+
+    @Test(
+        "what somebody waits for is to be synced at once, everything else within a while, and nothing is acknowledged before"
+    )
+    func lazySyncs() throws {
+        let pair = Pair([try openStore(seed: 1), try openStore(seed: 2)])
+        pair.meet()
+        try pair.write("CREATE TABLE t (k INTEGER PRIMARY KEY)", at: 0, .local)
+        pair.sync(0)
+        pair.sync(1)
+        let lazy = pair.replicas[1].replicator.config.lazySync
+        let acknowledged = { pair.sent.contains { if case .synced = $0 { true } else { false } } }
+        pair.sent = []
+        try pair.write("INSERT INTO t VALUES (1)", at: 0, .local)
+        #expect(pair.replicas[0].isSyncDue(pair.time), "its own disk is what `local` promises")
+        #expect(pair.replicas[1].needsSync && !pair.replicas[1].isSyncDue(pair.time))
+        #expect(pair.replicas[1].isSyncDue(pair.time + lazy))
+        #expect(pair.answers.count == 1 && !acknowledged())
+        // One that is waited for takes those before it along.
+        try pair.write("INSERT INTO t VALUES (2)", at: 0, .one)
+        #expect(pair.replicas[1].isSyncDue(pair.time))
+        #expect(!acknowledged(), "not before the sync has ended")
+        pair.sync(0)
+        #expect(pair.answers.count == 2)
+        let reached = pair.replicas[1].beginSync()
+        #expect(!pair.replicas[1].needsSync && !acknowledged())
+        // What comes while it is under way is not covered by it.
+        try pair.write("INSERT INTO t VALUES (3)", at: 0, .one)
+        #expect(pair.replicas[1].isSyncDue(pair.time))
+        pair.replicas[1].syncEnded(reached, now: pair.time, wall: noon)
+        pair.carry()
+        #expect(acknowledged() && pair.answers.count == 3)
+        pair.sync(0)
+        #expect(pair.answers.count == 3, "the third is not on the other's disk")
+        pair.sync(1)
+        #expect(pair.answers.count == 4)
+        // Lazily again, once nobody waits.
+        try pair.write("INSERT INTO t VALUES (4)", at: 0, .local)
+        #expect(!pair.replicas[1].isSyncDue(pair.time))
+    }
+
+    @Test(
+        "a copy is made beside everything else: writes go on, two askers share it, and one of a replaced database is dropped"
+    )
+    func copies() throws {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        for key in 0..<50 { try one.run("INSERT INTO t VALUES (\(key))") }
+        try one.trimLog(to: one.vector)
+        let pair = Pair([one, two])
+        pair.meet()
+        #expect(pair.jobs.count == 1 && pair.jobs[0].1 == 0, "it is handed out, not made on the spot")
+        try pair.write("INSERT INTO t VALUES (100)", at: 0, .local)
+        #expect(try one.ask("SELECT count(*) FROM t") == [[.integer(51)]])
+        #expect(pair.replicas[1].isJoining)
+        pair.replicas[0].copied(pair.jobs[0].0.result(), now: pair.time, wall: noon)
+        pair.carry()
+        pair.pass(.seconds(2))
+        #expect(!pair.replicas[1].isJoining)
+        #expect(try two.ask("SELECT count(*) FROM t") == [[.integer(51)]])
+        #expect(try one.digest() == two.digest())
+
+        // A restore while one is being made: what it gives is of before, and nobody gets it.
+        let third = try openStore(seed: 3)
+        let other = Pair([one, third])
+        other.meet()
+        #expect(other.jobs.count == 1)
+        let folder = Folder()
+        try one.backup(to: folder.path + "/backup.db")
+        try other.replicas[0].restore(from: folder.path + "/backup.db", now: other.time, wall: noon)
+        other.replicas[0].copied(other.jobs[0].0.result(), now: other.time, wall: noon)
+        other.sent = []
+        other.carry()
+        #expect(!other.sent.contains { if case .offer(let offer) = $0 { offer.epoch != one.epoch } else { false } })
+        for _ in 0..<20 {
+            other.pass(.seconds(1))
+            for (job, index) in other.jobs.dropFirst() {
+                other.replicas[index].copied(job.result(), now: other.time, wall: noon)
+            }
+            other.carry()
+        }
+        #expect(try third.digest() == one.digest() && third.epoch == one.epoch)
+    }
+
+    @Test("an operator's order to take what is from the future holds on every node, and after a restart")
+    func releaseLasts() throws {
+        let future = noon + 10 * 365 * 86_400_000
+        var options = StoreOptions(seed: 1, wall: future)
+        options.node = NodeID(high: 1, low: 1)
+        let one = try Store(.memory(image: nil), options)
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY)", wall: future)
+        let two = try openStore(seed: 2)
+        _ = try two.remember([FactEdit("x", [1])], wall: noon)
+        // The clock of the first is right again by now.
+        let pair = Pair([one, two])
+        pair.part()
+        pair.meet()
+        pair.pass(.seconds(2))
+        #expect(pair.replicas[1].replicator.quarantined == [one.origin])
+        let order = FactEdit(ReplicationFact.released(one.origin), Array("now".utf8))
+        _ = try pair.replicas[1].remember([order], durability: .local, now: pair.time, wall: noon)
+        pair.pass(.seconds(2))
+        #expect(pair.replicas[1].replicator.quarantined.isEmpty)
+        #expect(two.vector[one.origin] == 1)
+        // It was lost here before a sync, and so has to be taken again: nobody needs to say it twice.
+        let again = try openStore(seed: 4)
+        _ = try again.remember([order], wall: noon)
+        let later = Pair([one, again])
+        later.part()
+        later.meet()
+        later.pass(.seconds(3))
+        #expect(again.vector[one.origin] == one.vector[one.origin])
+    }
+
+    // MARK: Forgetting whose it was
+
+    @Test(
+        "a forgotten origin is spoken of no more, its rows and what they are worth stay, also in copies and after a restart"
+    )
+    func forgottenOrigin() throws {
+        let (one, two) = (try openNode(1), try openNode(2))
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a, n COUNTER)")
+        try one.run("INSERT INTO t VALUES (1, 'of one', 5), (2, 'gone', 0)")
+        try two.take(from: one)
+        try two.run("UPDATE t SET n = n + 2 WHERE k = 1")
+        try one.take(from: two)
+        try one.run("DELETE FROM t WHERE k = 2")
+        try two.take(from: one)
+        let (origin, head) = (one.origin, one.vector[one.origin])
+        let (before, log) = (try two.digest(), two.logBytes)
+        #expect(try two.tables()[0].tombstones == 1)
+        // Not where something of it is missing.
+        try two.forget([origin: head + 1])
+        #expect(two.vector[origin] == head)
+        try two.forget([origin: head])
+        #expect(two.vector.origins == [two.origin] && two.forgotten == [origin: head])
+        #expect(two.wholeVector[origin] == head && two.logBytes < log)
+        #expect(try two.digest() == before)
+        #expect(try two.ask("SELECT * FROM t") == [[.integer(1), .text("of one"), .integer(7)]])
+        // Its records are known, if somebody still sends them.
+        let late = try one.records(of: origin, after: 0, maxBytes: .max)
+        guard case .records(let records) = late else {
+            Issue.record("no records")
+            return
+        }
+        #expect(try two.apply(records).known == records.count)
+        // A delete of its own needs nobody's word any more; a value of its is older than a later one, and no conflict.
+        #expect(try two.collect(stable: VersionVector(), limit: 100) == 1)
+        #expect(try two.tables()[0].tombstones == 0)
+        let third = try openNode(3)
+        let header = try two.snapshot()
+        _ = try third.beginInstall(header)
+        try third.installBytes(two.snapshotBytes(from: 0, count: header.size), at: 0)
+        try third.finishInstall(keepingUnsent: false, wall: noon)
+        let again = try openNode(2, image: try two.image())
+        for store in [third, again] {
+            #expect(store.vector == two.vector && store.forgotten == [origin: head])
+            #expect(try store.digest() == two.digest())
+        }
+        try third.run("UPDATE t SET a = 'of three', n = n + 1", wall: noon + 50)
+        try two.take(from: third)
+        #expect(try two.ask("SELECT a, n FROM t") == [[.text("of three"), .integer(8)]])
+        #expect(try two.report().conflicts == 0)
+    }
+
+    @Test("somebody had more of a forgotten origin after all: it is taken, in order, and is one like any again")
+    func unforgotten() throws {
+        let (one, two) = (try openNode(1), try openNode(2))
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try two.take(from: one)
+        let (origin, head) = (one.origin, one.vector[one.origin])
+        try two.forget([origin: head])
+        for key in 1...2 { try one.run("INSERT INTO t VALUES (\(key))") }
+        guard case .records(let records) = try one.records(of: origin, after: head, maxBytes: .max) else { return }
+        #expect(try two.apply([records[1]]).refused.count == 1, "a gap")
+        #expect(two.vector[origin] == 0)
+        #expect(try two.apply(records).applied == 2)
+        #expect(two.vector[origin] == head + 2 && two.forgotten.isEmpty)
+        #expect(try two.digest() == one.digest())
+        let again = try openNode(2, image: try two.image())
+        #expect(again.vector[origin] == head + 2 && again.forgotten.isEmpty)
+    }
+
+    @Test(
+        "what a removed node wrote is forgotten by those that are left, not before both have all of it, and never a member's"
+    )
+    func forgetsRemoved() throws {
+        let (one, two) = (try openNode(1), try openNode(2))
+        let gone = try openNode(9)
+        try gone.run("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try gone.run("INSERT INTO t VALUES (1)")
+        try one.take(from: gone)
+        try one.run("INSERT INTO t VALUES (2)")
+        try two.run("SELECT 1")
+        var config = ReplicatorConfig()
+        config.forgetAfter = .seconds(4)
+        let pair = Pair([one, two], config: config)
+        // The first alone has all of it: it must not forget.
+        pair.replicas[0].peersChanged(members: pair.ids, reachable: [], now: pair.time, wall: noon)
+        pair.pass(.seconds(20))
+        #expect(one.vector[gone.origin] == 2)
+        pair.meet()
+        pair.pass(.seconds(3))
+        pair.syncAll()
+        #expect(two.vector[gone.origin] == 2)
+        for _ in 0..<20 {
+            pair.pass(.seconds(1))
+            pair.syncAll()
+        }
+        for store in [one, two] {
+            #expect(store.forgotten == [gone.origin: 2])
+            #expect(store.vector[gone.origin] == 0 && store.vector[one.origin] > 0)
+            #expect(try store.ask("SELECT k FROM t") == [[.integer(1)], [.integer(2)]])
+        }
+        #expect(pair.replicas[0].digest == pair.replicas[1].digest)
+        #expect(try one.digest() == two.digest())
+    }
+
+    @Test("an order to forget comes back from its text as it went, and nonsense is none")
+    func forgettingText() {
+        let order = Forgetting(
+            node: NodeID(high: 1, low: 2), head: 77,
+            basis: VersionVector([Origin(rawValue: 5): 9, Origin(rawValue: .max): 1 << 40]))
+        #expect(Forgetting(order.text) == order)
+        for text in [
+            "", order.node.description, "\(order.node) 0 ", "\(order.node) 5 x", "\(order.node) 5 0123:4",
+            order.text + " ",
+        ] {
+            #expect(Forgetting(text) == nil, "\(text)")
+        }
+        #expect(Forgetting("\(order.node) 5 ")?.basis.isEmpty == true)
     }
 
     // MARK: Copies

@@ -33,6 +33,23 @@ package final class TemporaryDirectory: Sendable {
             throw KernelRefusal()
         }
     }
+    /// Writes a program, and waits until it can be run: a process that another thread starts right now has our descriptor
+    /// for a moment, and until it runs its own program the kernel says "text file busy".
+    package func writeProgram(_ text: String, to name: String) throws {
+        try write(text, to: name, mode: 0o755)
+        let handle = open(file(name), O_RDONLY | O_CLOEXEC)
+        guard handle >= 0 else { throw KernelRefusal() }
+        defer { close(handle) }
+        // The kernel leases a file to readers only while nobody has it open for writing.
+        for _ in 0..<2000 where fcntl(handle, Self.setLease, F_RDLCK) != 0 {
+            guard errno == EAGAIN else { return }
+            usleep(5000)
+        }
+        _ = fcntl(handle, Self.setLease, F_UNLCK)
+    }
+    /// F_SETLEASE, which Swift's Glibc lacks.
+    private static let setLease: Int32 = 1024
+
     package func text(_ name: String) -> String? {
         guard let file = fopen(file(name), "re") else { return nil }
         defer { fclose(file) }

@@ -130,6 +130,29 @@ struct PlannerTests {
     }
 
     @Test(
+        "a node that boots alone mounts what its own glusterd knows, from itself first; a deleted volume is unmounted")
+    func mounts() {
+        var stage = Stage("n1", "n2", "n3")
+        stage.made(["n1", "n2", "n3"])
+        var duties = VolumeDuties(me: Stage.name("n2"))
+        duties.desired = [stage.volume]
+        duties.members = stage.planner.members.map {
+            VolumeMember(name: $0.name, addresses: $0.addresses, isAlive: $0.name == duties.me)
+        }
+        (duties.canServe, duties.isServing, duties.canMount) = (true, true, true)
+        duties.peers = stage.planner.peers
+        duties.volumes = stage.planner.volumes
+        let servers = ["n2", "n1", "n3"].map(Stage.name)
+        #expect(duties.all == [.mount(stage.volume.name, servers: servers, at: "/bramble/shared")])
+        duties.mounts = ["/bramble/shared": "shared"]
+        #expect(duties.all == [])
+        (duties.desired, duties.doomed) = ([], [stage.volume.name: "/bramble/shared"])
+        #expect(duties.all == [.unmount(stage.volume.name, at: "/bramble/shared")])
+        duties.mounts = ["/bramble/shared": "another"]
+        #expect(duties.all == [], "what somebody else mounted there stays")
+    }
+
+    @Test(
         "what is missing is said, and nothing is begun",
         arguments: [
             ("too few", "3 nodes are needed for 3 copies, and there are 2"),

@@ -189,6 +189,10 @@ extension FakeCluster {
     package func conflicts(limit: Int) async throws(APIError) -> [Conflict] {
         try look { Array($0.database.conflicts.prefix(limit)) }
     }
+    package func releaseWrites(_ request: ReleaseRequest) async throws(APIError) -> DatabaseChange {
+        let epoch = try look { $0.database.status.epoch }
+        return DatabaseChange(epoch: epoch, done: "what \(request.of) wrote is taken as it is")
+    }
     package func backup() async throws(APIError) -> BackupFile {
         let bytes = try look { $0.database.backup }
         let path = Self.temporaryFile()

@@ -1,4 +1,5 @@
 package import BrambleAPI
+import FoundationEssentials
 
 /// What should be, in a cluster that exists in memory only: it takes any document but those that say “wrong”.
 extension FakeCluster {
@@ -9,6 +10,7 @@ extension FakeCluster {
                 remedy: "did you mean `addresses`?", kind: .invalid)
         }
         change { $0.services.applied.append(request) }
+        if let answer = balancers(request) { return answer }
         let changes = [
             DesiredDifference(
                 change: .added, part: "services", name: "web",
@@ -20,6 +22,45 @@ extension FakeCluster {
         return ApplyAnswer(
             changes: request.prune == true ? changes + [removed] : changes, applied: request.dryRun != true,
             notes: ["web prefers serv9, which is not a node of this cluster yet"])
+    }
+    /// Balancers as the dashboard adds and removes them.
+    private func balancers(_ request: ApplyRequest) -> ApplyAnswer? {
+        struct Document: Decodable {
+            struct Balancer: Decodable {
+                var name: String
+                var listen: String
+                var `protocol`: String
+                var to: Int
+                var sticky: String?
+                var service: String?
+                var nodes: [String]?
+            }
+            var balancers: [Balancer]
+        }
+        func answer(_ kind: DesiredDifference.Kind, _ name: String) -> ApplyAnswer {
+            ApplyAnswer(
+                changes: [DesiredDifference(change: kind, part: "balancers", name: name, details: [])],
+                applied: request.dryRun != true, notes: [])
+        }
+        if let name = request.remove?.first, name.hasPrefix("balancers/") {
+            change { $0.services.balancers.removeAll { "balancers/\($0.name)" == name } }
+            return answer(.removed, name)
+        }
+        guard
+            let wanted = try? JSONDecoder().decode(Document.self, from: Data(request.document.utf8)).balancers.first
+        else { return nil }
+        let isThere = change { state in state.services.balancers.contains { $0.name == wanted.name } }
+        guard request.dryRun != true else { return answer(isThere ? .changed : .added, wanted.name) }
+        change { state in
+            let backends = (wanted.nodes ?? state.nodes.map(\.name)).map {
+                BalancerInfo.Backend(node: $0, address: "192.168.1.9:\(wanted.to)", state: .unchecked)
+            }
+            state.services.balancers.append(
+                BalancerInfo(
+                    name: wanted.name, transport: .init(rawValue: wanted.protocol) ?? .http, listen: wanted.listen,
+                    backends: backends, sticky: wanted.sticky == "source" ? .source : .none, service: wanted.service))
+        }
+        return answer(.added, wanted.name)
     }
     package func export() async throws(APIError) -> DesiredDocument {
         if change({ $0.services.isNothingApplied }) { return DesiredDocument(document: "{}\n", unreadable: []) }

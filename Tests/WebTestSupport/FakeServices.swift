@@ -11,6 +11,21 @@ package struct FakeServices: Sendable {
     /// What was asked of `apply`, in order.
     package var applied: [ApplyRequest] = []
     package var isNothingApplied = false
+    package var balancers = [
+        BalancerInfo(
+            name: "web", transport: .http, listen: ":80",
+            backends: [
+                .init(node: "serv1", address: "192.168.1.11:8080", state: .up),
+                .init(node: "serv2", address: "192.168.1.12:8080", state: .failing, reason: "nobody listens there"),
+            ], sticky: .source)
+    ]
+    package var clocks = [
+        ClockInfo(node: "serv1", offsetMs: 0, errorMs: 0, source: "192.53.103.108", synchronized: true, serves: true),
+        ClockInfo(node: "serv2", offsetMs: -0.21, errorMs: 0.4, source: "192.168.1.11", synchronized: true),
+        ClockInfo(node: "serv4", offsetMs: nil, errorMs: nil, source: nil, synchronized: false),
+    ]
+    /// Nil for an example.
+    package var locks: [LockInfo]?
     package init() {}
 }
 
@@ -23,7 +38,8 @@ extension FakeCluster {
                 ServiceInfo(
                     name: "files", state: .running, node: names.first, epoch: 7, addresses: ["192.168.1.50/24"],
                     guarantee: names.count >= 3 ? .majority : .singleFault, since: "2026-03-01T10:00:00.000Z",
-                    run: "systemd:smbd", lastGapMs: 412, mirrors: ["samba"]),
+                    run: "systemd:smbd", lastGapMs: 412, mirrors: ["samba"], lastGapAt: "2026-03-01T10:00:00.000Z",
+                    lastGapCause: .failure),
                 ServiceInfo(
                     name: "shop", state: .blocked, node: nil, epoch: 2, addresses: ["192.168.1.51/24", "fd77::51/64"],
                     guarantee: .bestEffort, since: "2026-03-01T10:00:00.000Z", run: "exec:/usr/bin/shop -f",
@@ -57,6 +73,55 @@ extension FakeCluster {
                     id: "p1", mirror: "samba", path: "/var/lib/samba/passdb.tdb", node: names.last ?? "",
                     at: "2026-03-01T10:00:00.000Z", changed: "2026-02-28T22:10:00.000Z", bytes: 421_888)
             ]
+        }
+    }
+
+    /// Balancers in every state, clocks of which one is off, and labels.
+    package func balance() {
+        change { state in
+            let names = state.nodes.map(\.name)
+            func backends(_ states: [(BalancerInfo.Backend.State, String)], port: Int) -> [BalancerInfo.Backend] {
+                zip(names, states).enumerated().map { place, pair in
+                    .init(
+                        node: pair.0, address: "192.168.1.\(11 + place):\(port)", state: pair.1.0,
+                        reason: pair.1.1)
+                }
+            }
+            state.services.balancers = [
+                BalancerInfo(
+                    name: "lora", transport: .udp, listen: ":1700",
+                    backends: backends([(.up, ""), (.up, "")], port: 1701),
+                    sticky: .source, service: "files"),
+                BalancerInfo(
+                    name: "mail", transport: .tcp, listen: "192.168.1.50:25",
+                    backends: backends([(.failing, "nothing listens at 192.168.1.11:2525")], port: 2525), sticky: .none,
+                    reason:
+                        "nft is not installed; TCP and UDP balancers are rules of the kernel's; apt install nftables"),
+                BalancerInfo(
+                    name: "web", transport: .http, listen: ":80",
+                    backends: backends(
+                        [
+                            (.up, ""), (.draining, "an operator drains the node"), (.down, "the node is down"),
+                            (.failing, "it answered /health with 503"), (.unchecked, "not asked yet"),
+                        ], port: 8080), sticky: .source),
+            ]
+            state.services.clocks = names.enumerated().map { place, name in
+                switch place {
+                case 0:
+                    ClockInfo(
+                        node: name, offsetMs: 0, errorMs: 0, source: "192.53.103.108", synchronized: true, serves: true,
+                        kept: true)
+                case 2:
+                    ClockInfo(node: name, offsetMs: 2514.2, errorMs: 0.31, source: nil, synchronized: false, kept: true)
+                case 3:
+                    ClockInfo(node: name, offsetMs: nil, errorMs: nil, source: nil, synchronized: false, kept: true)
+                default:
+                    ClockInfo(
+                        node: name, offsetMs: -0.214, errorMs: 0.402, source: "192.168.1.11", synchronized: true,
+                        kept: true)
+                }
+            }
+            if !names.isEmpty { state.nodes[0].labels = ["role": "web", "rack": "a"] }
         }
     }
 
@@ -115,15 +180,16 @@ extension FakeCluster {
         return try answer.get()
     }
     package func clocks(within limit: Double?, wait: Duration) async throws(APIError) -> [ClockInfo] {
-        [
-            ClockInfo(
-                node: "serv1", offsetMs: 0, errorMs: 0, source: "192.53.103.108", synchronized: true, serves: true),
-            ClockInfo(node: "serv2", offsetMs: -0.21, errorMs: 0.4, source: "192.168.1.11", synchronized: true),
-            ClockInfo(node: "serv4", offsetMs: nil, errorMs: nil, source: nil, synchronized: false),
-        ]
+        change { $0.services.clocks }
     }
     package func keepClocks(_ request: ClockRequest) async throws(APIError) -> NodeChange {
-        NodeChange(name: "clock", done: request.on ? "kept" : "left alone")
+        change { state in
+            for index in state.services.clocks.indices {
+                state.services.clocks[index].kept = request.on
+                state.services.clocks[index].serves = request.on && index == 0
+            }
+        }
+        return NodeChange(name: "clock", done: request.on ? "chrony keeps them" : "the clocks are left alone")
     }
     package func volumes() async throws(APIError) -> [VolumeInfo] { change { $0.services.volumes } }
     private func volume(_ name: String) throws(APIError) -> VolumeInfo {
@@ -161,17 +227,13 @@ extension FakeCluster {
         return NodeChange(name: name, done: "\(volume.toHeal) entries of \(name) are healed now")
     }
     package func balancers() async throws(APIError) -> [BalancerInfo] {
-        [
-            BalancerInfo(
-                name: "web", transport: .http, listen: ":80",
-                backends: [
-                    .init(node: "serv1", address: "192.168.1.11:8080", state: .up),
-                    .init(node: "serv2", address: "192.168.1.12:8080", state: .failing, reason: "nobody listens there"),
-                ], sticky: .source)
-        ]
+        change { $0.services.balancers }
     }
     package func locks() async throws(APIError) -> [LockInfo] {
-        [LockInfo(name: "nightly", node: "serv1", epoch: 3, waiting: 1)]
+        change { state in
+            state.services.locks
+                ?? [LockInfo(name: "nightly", node: "serv1", epoch: 3, waiting: 1, since: "2026-03-01T10:00:00.000Z")]
+        }
     }
     /// Held at once, until it is released.
     package func hold(lock name: String, wait: Duration?) async throws(APIError) -> AsyncStream<LockNews> {

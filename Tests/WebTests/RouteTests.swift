@@ -22,6 +22,7 @@ struct RouteTests {
         "POST /v1/clock": #"{"on":true}"#,
         "POST /v1/volumes": #"{"name":"films","replica":3,"path":"/data/films"}"#,
         "POST /v1/volumes/{name}/bricks": #"{"add":["node4"],"remove":["node2"]}"#,
+        "POST /v1/database/release": #"{"of":"node2"}"#,
         "POST /v1/restore": "SQLite format 3\0 as a backup",
         "POST /v1/password": #"{"current":"correct horse","password":"battery staple"}"#,
     ]

@@ -1,4 +1,4 @@
-// System calls that only the lab needs: namespaces, mounts, memory files. Header only, like CLinux, and for the same
+// System calls that only the lab needs: namespaces, mounts, memory files. Mostly a header, like CLinux, and for the same
 // reason without _GNU_SOURCE: what glibc hides is called by number or declared here.
 #pragma once
 #include <net/if.h>
@@ -48,3 +48,18 @@ static inline int clab_set_link(int fd, const char *name, int up) {
     else request.ifr_flags &= ~IFF_UP;
     return ioctl(fd, SIOCSIFFLAGS, &request);
 }
+
+// Datagrams in batches, for load that must cost less than what it measures.
+
+/// A number in each datagram, and nothing else that matters.
+enum { CLAB_DATAGRAM = 64, CLAB_BATCH = 64 };
+/// A UDP socket on the port with big buffers, never blocking; -1 and errno on failure.
+int clab_datagram_socket(uint16_t port);
+/// Sends datagrams numbered from `first`, each from another of `sources` addresses that follow on `source`. Addresses are in
+/// host order. How many went out; they are fewer when the kernel has no room.
+int clab_send_numbered(
+    int fd, uint32_t destination, uint16_t port, uint32_t source, int sources, uint64_t first, int count);
+/// The numbers of what has come, at most CLAB_BATCH of them.
+int clab_receive_numbers(int fd, uint64_t numbers[CLAB_BATCH]);
+/// Sends back what has come; how many.
+int clab_send_back(int fd);

@@ -113,7 +113,7 @@ package enum Bramble {
                 group: "peer", "The same in GlusterFS's words",
                 [PeerCommands.probe, PeerCommands.status, PeerCommands.detach]),
             ClockCommand.command, LockCommand.command, InventoryCommands.inventory, InventoryCommands.launch,
-            SetUpCommands.initialise, SetUpCommands.start, DesiredCommands.importing,
+            SetUpCommands.initialise, SetUpCommands.start, SetUpCommands.witness, DesiredCommands.importing,
             Command(
                 group: "token", "Decide which scripts may use the HTTP API",
                 [AccessCommands.create, AccessCommands.list, AccessCommands.revoke]),

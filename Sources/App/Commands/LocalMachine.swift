@@ -23,15 +23,19 @@ package struct LocalMachine: Sendable {
     package var initialise: @Sendable (_ dataDirectory: String, _ cluster: String) throws -> InitResult
     /// Runs the daemon until it is told to stop; returns the exit code. Takes care of the configuration file itself.
     package var start: @Sendable (StartOptions) async throws -> Int32
+    /// The same for a witness.
+    package var witness: @Sendable (StartOptions) async throws -> Int32
 
     package init(
         version: String, protocolVersion: Int,
         initialise: @escaping @Sendable (_ dataDirectory: String, _ cluster: String) throws -> InitResult,
-        start: @escaping @Sendable (StartOptions) async throws -> Int32
+        start: @escaping @Sendable (StartOptions) async throws -> Int32,
+        witness: @escaping @Sendable (StartOptions) async throws -> Int32
     ) {
         self.version = version
         self.protocolVersion = protocolVersion
         self.initialise = initialise
         self.start = start
+        self.witness = witness
     }
 }

@@ -56,6 +56,9 @@ enum StartFlags {
         dataDirectory, config, name, address, port, http, join, noDiscovery, socket, profile, hostsFile,
     ]
 
+    /// What a witness takes: it has no services, no web server and no socket.
+    static let ofWitness: [any Parameter] = [dataDirectory, config, name, address, port, join, noDiscovery, profile]
+
     static func options(_ input: Input) -> StartOptions {
         var options = StartOptions()
         options.dataDirectory = input[dataDirectory]

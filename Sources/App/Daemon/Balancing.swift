@@ -2,6 +2,7 @@ import Balancers
 import BrambleAPI
 import Engines
 import Logging
+import Machine
 import Membership
 import Node
 import Primitives
@@ -9,6 +10,8 @@ import Processes
 import Reactor
 import Runners
 import Services
+
+import struct Storage.FactEdit
 
 /// Balancers in the daemon: asks the backends, hears who is alive, and lets nginx and the kernel have what follows.
 ///
@@ -20,9 +23,12 @@ final class Balancing: Sendable {
         var troubles: [ServiceName: String] = [:]
         var loop: Task<Void, Never>?
         var isStopped = false
-        /// Ends the pause between two rounds.
-        var wake: CheckedContinuation<Void, Never>?
         var isDue = false
+        /// What a former life left was looked for.
+        var isTidied = false
+        /// Nil until it was looked what a former life told.
+        var silent: SilentPorts?
+        var isTelling = false
         var engines: Engines?
     }
     private struct Engines {
@@ -38,36 +44,39 @@ final class Balancing: Sendable {
     private let directory: String
     private let journal: EventJournal
     private let pulse = Locked<Pulse?>(nil)
+    private let remember = Locked<(@Sendable (FactEdit) async -> Void)?>(nil)
     private let state = Locked(State())
+    private let bell = Bell()
 
     init(directory: String, journal: EventJournal) {
         self.directory = directory
         self.journal = journal
     }
 
-    func start(_ pulse: Pulse) {
+    /// - Parameter remember: tells all nodes something.
+    func start(_ pulse: Pulse, remember: @escaping @Sendable (FactEdit) async -> Void) {
+        self.remember.withLock { $0 = remember }
         self.pulse.withLock { $0 = pulse }
         refresh()
     }
 
     /// A member, an order or what should be may have changed. From any thread, as often as anybody likes.
     func refresh() {
-        let wake = state.withLock { state -> CheckedContinuation<Void, Never>? in
-            guard !state.isStopped else { return nil }
+        state.withLock { state in
+            guard !state.isStopped else { return }
             state.isDue = true
             if state.loop == nil { state.loop = Task { await self.run() } }
-            return state.wake.take()
         }
-        wake?.resume()
+        bell.ring()
     }
 
     /// Requests that are under way may end; nothing of ours stays.
     func stop() async {
-        let (task, wake) = state.withLock { state in
+        let task = state.withLock { state in
             state.isStopped = true
-            return (state.loop, state.wake.take())
+            return state.loop
         }
-        wake?.resume()
+        bell.close()
         await task?.value
         guard let engines = state.withLock({ $0.engines.take() }) else { return }
         await engines.nginx.stop()
@@ -88,24 +97,8 @@ final class Balancing: Sendable {
                 return true
             }
             if isOver { return }
-            await pause()
+            if let engines = state.withLock({ $0.engines }) { await bell.wait(atMost: Self.every, on: engines.loop) }
         }
-    }
-
-    private func pause() async {
-        guard let engines = state.withLock({ $0.engines }) else { return }
-        let timer = engines.loop.schedule(after: Self.every) { [weak self] in
-            self?.state.withLock { $0.wake.take() }?.resume()
-        }
-        await withCheckedContinuation { continuation in
-            let isDue = state.withLock { state in
-                if state.isDue || state.isStopped { return true }
-                state.wake = continuation
-                return false
-            }
-            if isDue { continuation.resume() }
-        }
-        engines.loop.cancel(timer)
     }
 
     /// One round; false when there is no balancer.
@@ -113,17 +106,23 @@ final class Balancing: Sendable {
         guard let pulse = pulse.withLock({ $0 }), let house = await pulse.house else { return false }
         let balancers = house.desired.balancers
         let wereThere = state.withLock { !$0.views.isEmpty }
-        guard !balancers.isEmpty || wereThere else { return false }
+        guard !balancers.isEmpty || wereThere else {
+            await tidy()
+            return false
+        }
         let snapshot = await pulse.snapshot
-        let members = snapshot.members.compactMap { Self.member($0, snapshot, house) }
+        let facts = await pulse.facts
+        tellSilence(balancers, snapshot, facts)
+        let members = snapshot.members.compactMap { Self.member($0, snapshot, house, facts) }
         let questions = state.withLock { state in
             state.keeper.use(balancers, services: house.desired.services)
             state.keeper.use(members)
             return state.keeper.questions
         }
         let engines = made()
-        // Who fell is out before the others were asked: that may take as long as patience.
-        await apply(engines)
+        // Who fell is out before the others were asked: that may take as long as patience. In the first round nobody was asked
+        // yet, and what a former life left goes on meanwhile.
+        if wereThere { await apply(engines) }
         let checks = Dictionary(balancers.map { ($0.name, $0.check) }) { first, _ in first }
         await withTaskGroup(of: Void.self) { group in
             for (key, endpoint) in questions {
@@ -145,10 +144,30 @@ final class Balancing: Sendable {
         return !balancers.isEmpty
     }
 
+    /// A former life may have left nginx, rules and switches, for balancers that were removed meanwhile.
+    private func tidy() async {
+        let isDue = state.withLock { state in
+            defer { state.isTidied = true }
+            return !state.isTidied
+        }
+        guard isDue else { return }
+        guard NginxEngine.isThere(at: prefix) || KernelBalancer.isThere(in: directory) else { return }
+        let engines = made()
+        // What should be may not be known yet in the first moment.
+        guard (try? await engines.loop.sleep(for: .seconds(2))) != nil, let house = await pulse.withLock({ $0 })?.house,
+            house.desired.balancers.isEmpty, !state.withLock({ $0.isStopped })
+        else { return }
+        Log.info("what balancers of a former life left is taken away")
+        await engines.nginx.stop()
+        await engines.kernel.stop()
+    }
+    private var prefix: String { "\(directory)/balance" }
+
     private static func member(
-        _ member: MemberView, _ snapshot: NodeSnapshot, _ house: HouseSnapshot
+        _ member: MemberView, _ snapshot: NodeSnapshot, _ house: HouseSnapshot, _ facts: SharedFacts
     ) -> BalancerMember? {
-        guard member.rank != .removed, let name = snapshot.names.name(of: member.id),
+        guard member.rank != .removed, member.record.profile.role == .node,
+            let name = snapshot.names.name(of: member.id),
             let address = member.record.profile.addresses.first?.address
         else { return nil }
         let state: BalancerMember.State =
@@ -158,7 +177,37 @@ final class Balancing: Sendable {
             case .failed, .left, .removed: .down
             }
         return BalancerMember(
-            name: name, address: address, state: state, isLeaving: house.standing.standby(of: member.id) != .no)
+            name: name, address: address, state: state, isLeaving: house.standing.standby(of: member.id) != .no,
+            silentPorts: silence(of: member.id, facts))
+    }
+
+    private static func silence(of node: NodeID, _ facts: SharedFacts) -> Set<UInt16> {
+        facts[FactKey.silent(node)].map { SilentPorts.ports(in: String(decoding: $0, as: UTF8.self)) } ?? []
+    }
+
+    /// Tells the others when a UDP server of this node is gone, or back.
+    private func tellSilence(_ balancers: [Balancer], _ snapshot: NodeSnapshot, _ facts: SharedFacts) {
+        let own = snapshot.names.name(of: snapshot.id)
+        let wanted = balancers.filter { balancer in
+            balancer.transport == .udp && (balancer.nodes.isEmpty || own.map(balancer.nodes.contains) ?? false)
+        }.map(\.to)
+        let told = Self.silence(of: snapshot.id, facts)
+        let ports = state.withLock { state -> Set<UInt16>? in
+            var silent = state.silent ?? SilentPorts(told: told)
+            silent.look(at: Set(wanted)) { PortHolder.isTaken($0, .udp) }
+            state.silent = silent
+            guard silent.ports != told, !state.isTelling else { return nil }
+            state.isTelling = true
+            return silent.ports
+        }
+        guard let ports, let remember = remember.withLock({ $0 }) else { return }
+        let edit = FactEdit(
+            FactKey.silent(snapshot.id), ports.isEmpty ? nil : Array(SilentPorts.text(ports).utf8))
+        // It may wait for other nodes, and the round must not.
+        Task {
+            await remember(edit)
+            state.withLock { $0.isTelling = false }
+        }
     }
 
     private func made() -> Engines {
@@ -167,7 +216,7 @@ final class Balancing: Sendable {
             let loop = EventLoop(name: "balancers")
             let spawner = Spawner(on: loop)
             let engines = Engines(
-                loop: loop, nginx: NginxEngine(prefix: "\(directory)/balance", spawner: spawner),
+                loop: loop, nginx: NginxEngine(prefix: prefix, spawner: spawner),
                 kernel: KernelBalancer(directory: directory, spawner: spawner))
             state.engines = engines
             return engines
@@ -183,7 +232,9 @@ final class Balancing: Sendable {
             }
         }
         do throws(EngineFailure) { troubles = try await engines.nginx.use(views) } catch { all([.http], error) }
-        do throws(EngineFailure) { try await engines.kernel.use(views) } catch { all([.tcp, .udp], error) }
+        do throws(EngineFailure) {
+            troubles.merge(try await engines.kernel.use(views)) { first, _ in first }
+        } catch { all([.tcp, .udp], error) }
         let before = state.withLock { state in
             defer { (state.views, state.troubles) = (views, troubles) }
             return (state.views, state.troubles)

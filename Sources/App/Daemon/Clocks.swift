@@ -86,8 +86,10 @@ final class Clocks: Sendable {
     }
 
     /// Of every node that can be reached, and ours; the others ask nobody and are known as such.
-    func readings(_ storyteller: Storyteller) async -> [ClockInfo] {
-        let (peers, server) = state.withLock { ($0.addresses, $0.isOn ? $0.server : nil) }
+    ///
+    /// - Parameter questions: to each; the best answer counts. One is enough where 10 ms matter and not 1.
+    func readings(_ storyteller: Storyteller, questions: Int = 3) async -> [ClockInfo] {
+        let (peers, isOn, server) = state.withLock { ($0.addresses, $0.isOn, $0.isOn ? $0.server : nil) }
         await read()
         let own = own()
         var infos = [
@@ -100,7 +102,7 @@ final class Clocks: Sendable {
             for (peer, addresses) in peers {
                 group.addTask {
                     let name = storyteller.name(peer)
-                    guard let (answer, offset) = await self.ask(peer, addresses) else {
+                    guard let (answer, offset) = await self.ask(peer, addresses, questions) else {
                         return ClockInfo(node: name, offsetMs: nil, errorMs: nil, source: nil, synchronized: false)
                     }
                     return ClockInfo(
@@ -121,16 +123,17 @@ final class Clocks: Sendable {
         for index in infos.indices {
             infos[index].offsetMs = infos[index].offsetMs.map { ($0 * 1000).rounded() / 1000 }
             infos[index].errorMs = infos[index].errorMs.map { ($0 * 1000).rounded() / 1000 }
+            infos[index].kept = isOn
         }
         return infos.sorted { $0.node < $1.node }
     }
 
     /// The best of a few: a question that waited for nothing says most.
     private func ask(
-        _ peer: NodeID, _ addresses: [Endpoint]
+        _ peer: NodeID, _ addresses: [Endpoint], _ questions: Int
     ) async -> (ClockMessage, (offset: Int64, error: Int64))? {
         var best: (ClockMessage, (offset: Int64, error: Int64))?
-        for _ in 0..<3 {
+        for _ in 0..<questions {
             guard let answer = await askOnce(peer, addresses) else { break }
             if best == nil || answer.1.error < best!.1.error { best = answer }
         }

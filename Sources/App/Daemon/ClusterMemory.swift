@@ -161,7 +161,7 @@ extension Database {
         do throws(StoreError) {
             var facts: [StoredFact] = []
             var trust: [(key: String, value: [UInt8])] = []
-            for (key, value) in try replica.store.facts(prefix: "") {
+            for (key, value) in try replica.store.facts(prefix: "") where !ReplicationFact.isInternal(key) {
                 if FactKey.isTrust(key) { trust.append((key, value)) } else { facts.append(StoredFact(key, value)) }
             }
             facts += try memberFacts(replica)
@@ -182,7 +182,7 @@ extension Database {
         do throws(StoreError) {
             var facts: [StoredFact] = []
             var trust: [(key: String, value: [UInt8])] = []
-            for key in keys {
+            for key in keys where !ReplicationFact.isInternal(key) {
                 let value = try replica.store.fact(key) ?? []
                 if FactKey.isTrust(key) {
                     trust.append((key, value))

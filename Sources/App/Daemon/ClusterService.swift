@@ -7,6 +7,7 @@ import Reactor
 import Services
 
 import struct Storage.FactEdit
+import struct Storage.SchemaStep
 
 /// Everything a person can ask of this node, whatever state it is in: waiting for a key, a member, or removed.
 ///
@@ -73,15 +74,17 @@ final class ClusterService: BrambleService {
 
     func status() async -> ClusterStatus {
         let uptime = ((SystemClock.now - startedAt).seconds * 10).rounded() / 10
-        let guarantee = await member?.pulse.house?.guarantee.rawValue ?? "best-effort"
+        let house = await member?.pulse.house
+        let guarantee = house?.guarantee.rawValue ?? "best-effort"
         func status(
             _ state: ClusterStatus.State, cluster: String = "", node: String = "", id: NodeID? = nil,
-            counts: ClusterStatus.Counts = .init(alive: 0, down: 0), notes: [String] = []
+            counts: ClusterStatus.Counts = .init(alive: 0, down: 0), notes: [String] = [],
+            witness: WitnessStatus? = nil
         ) -> ClusterStatus {
             ClusterStatus(
                 cluster: cluster, node: node, state: state, nodes: counts, guarantee: guarantee,
                 uptimeSeconds: uptime, id: id?.description ?? "", code: id?.code ?? "", version: Version.current,
-                notes: notes)
+                notes: notes, witness: witness)
         }
         switch current {
         case .starting: return status(.joining, notes: ["this node is still starting"])
@@ -104,7 +107,10 @@ final class ClusterService: BrambleService {
             let snapshot = await member.pulse.snapshot
             let presentation = Presentation(snapshot)
             let counts = presentation.counts
-            let others = snapshot.members.filter { $0.id != snapshot.id && $0.rank != .removed }
+            let others = snapshot.members.filter {
+                $0.id != snapshot.id && $0.rank != .removed && $0.record.profile.role == .node
+            }
+            let witness = house.flatMap(presentation.witness)
             var notes: [String] = []
             var state = others.isEmpty ? ClusterStatus.State.alone : .member
             if member.isHeldAtTheDoor {
@@ -119,16 +125,22 @@ final class ClusterService: BrambleService {
             } else if counts.alive == 1, others.contains(where: { $0.rank == .failed || $0.rank == .suspect }) {
                 notes.append("none of the other nodes answers: check this machine's network")
             }
+            if let witness, witness.votes, witness.state != .alive {
+                notes.append(
+                    "the witness \(witness.name) does not answer: until it does, no service survives the loss of a node"
+                )
+            }
             notes += snapshot.names.conflicts.map {
                 "two nodes are called \($0.wanted); the younger goes by \($0.given) until it is given another name"
             }
             notes += member.foreignClusters.map { "a node of another cluster is at \($0); it is ignored" }
+            notes += await member.database.status { presentation.storyteller.name($0) }.notes
             notes += snapshot.applicants.map {
                 "\($0.record.profile.name) waits for approval: bramble node add \($0.record.profile.name)"
             }
             return status(
                 state, cluster: member.clusterName, node: presentation.storyteller.name(snapshot.id), id: snapshot.id,
-                counts: counts, notes: notes)
+                counts: counts, notes: notes, witness: witness)
         }
     }
 
@@ -360,12 +372,26 @@ final class ClusterService: BrambleService {
 
     func apply(_ request: ApplyRequest) async throws(APIError) -> ApplyAnswer {
         let member = try needMember()
-        var (answer, edits) = try DesiredDocuments.plan(
-            request, kept: await kept(member), nodes: await nodes().compactMap { NodeName($0.name) })
-        guard answer.applied, !edits.isEmpty else { return answer }
-        let deleted = await member.deletions(answer, kept: await kept(member).state)
-        let note = try await member.database.remember(edits.map { FactEdit($0.key, $0.value) } + deleted)
-        if !note.isEmpty { answer.notes.append(note) }
+        let plan = try DesiredDocuments.plan(
+            request, kept: await kept(member),
+            nodes: await nodes().filter { $0.role == .node }.compactMap { NodeName($0.name) })
+        var answer = plan.answer
+        var notes: [String] = []
+        if !plan.schema.isEmpty {
+            // Before anything else is kept: it may be refused.
+            let made: (steps: [SchemaStep], note: String)
+            do throws(APIError) {
+                made = try await member.database.migrate(plan.schema, isTrial: !answer.applied)
+            } catch { throw DesiredDocuments.refused(error, in: request) }
+            answer.changes = DesiredDocuments.shown(answer.changes, plan.schema, made.steps)
+            notes.append(made.note)
+        }
+        if answer.applied, !plan.edits.isEmpty {
+            let deleted = await member.deletions(answer, kept: await kept(member).state)
+            let edits = plan.edits.map { FactEdit($0.key, $0.value) } + deleted
+            notes.append(try await member.database.remember(edits))
+        }
+        for note in notes where !note.isEmpty && !answer.notes.contains(note) { answer.notes.append(note) }
         return answer
     }
 
@@ -490,6 +516,11 @@ final class ClusterService: BrambleService {
         let member = try needMember()
         let names = await Storyteller(names: member.pulse.snapshot.names, selfID: member.home.identity.id)
         return await member.database.status { names.name($0) }
+    }
+    func releaseWrites(_ request: ReleaseRequest) async throws(APIError) -> DatabaseChange {
+        let member = try needMember()
+        let names = await teller(member)
+        return try await member.database.release(of: request.of, at: Timestamp.now()) { names.name($0) }
     }
     func tables() async throws(APIError) -> [TableInfo] { try await needMember().database.tables() }
     func conflicts(limit: Int) async throws(APIError) -> [Conflict] {

@@ -31,6 +31,8 @@ package struct Settings: Equatable, Sendable {
     /// Hosts that normally answer; they decide who is isolated.
     package var reach: [IPAddress]?
     package var tls: TLS?
+    /// A path, or `none`.
+    package var watchdog: String?
 
     package init() {}
 
@@ -50,6 +52,7 @@ package struct Settings: Equatable, Sendable {
         merged.admission = admission ?? base.admission
         merged.reach = reach ?? base.reach
         merged.tls = tls ?? base.tls
+        merged.watchdog = watchdog ?? base.watchdog
         return merged
     }
 }
@@ -76,6 +79,8 @@ struct Configuration: Equatable, Sendable {
     var needsApproval: Bool
     var reach: [IPAddress]
     var tls: Settings.TLS
+    /// The device that resets the machine where a service cannot be ended; nil, the default, for none.
+    var watchdog: String?
 
     /// `hostName` is the machine's own; where it is no node name (`localhost`, an underscore), a name is made of the code.
     /// `0.0.0.0` means every address, version 6 too.
@@ -98,5 +103,6 @@ struct Configuration: Equatable, Sendable {
         needsApproval = settings.admission == .approve
         reach = settings.reach ?? []
         tls = settings.tls ?? .off
+        watchdog = settings.watchdog == "none" ? nil : settings.watchdog
     }
 }

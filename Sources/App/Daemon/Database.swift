@@ -31,9 +31,6 @@ actor Database {
     private static let inboxLimit = 32 << 20
     private static let tickInterval = Duration.milliseconds(100)
     private static let hashInterval = Duration.milliseconds(20)
-    /// A disk that synced so often within so long is not waited for on another thread.
-    private static let quickSync = Duration.milliseconds(2)
-    private static let quickSyncs = 200
     /// Writes that are committed together, at most.
     private static let largestGroup = 128
     /// Writes that wait for their confirmation.
@@ -61,11 +58,14 @@ actor Database {
     let readLoop = EventLoop(name: "database-read")
     nonisolated let reader = Reading()
     nonisolated let readable = Locked(Readable())
+    /// Makes copies for new nodes and backups: that may take a minute, and nobody waits behind it. Its thread begins with the first.
+    lazy var copyLoop = EventLoop(name: "database-copy")
     private var isSyncing = false
-    /// How many syncs in a row were quick.
-    private var quickInARow = 0
+    private var pace = SyncPace()
     /// Counts openings, so that a sync of an earlier one is not taken for one of this.
     private var life = 0
+    /// Counts replicas, so that a copy that an earlier one ordered is not handed to this one.
+    private var opened = 0
     private var isTurnScheduled = false
     private var isStopped = false
     private var timer: EventLoop.Registration?
@@ -127,10 +127,12 @@ actor Database {
         var random = SystemRandomNumberGenerator()
         var options = StoreOptions(seed: random.next(), wall: wall)
         options.clusters = clusters
+        options.node = id
         do throws(StoreError) {
             let store = try Store(.file(path), options)
             logSync = try LogSync(path: path)
             life += 1
+            opened += 1
             isSyncing = false
             forgetTold()
             reader.isStale.withLock { $0 = true }
@@ -196,12 +198,13 @@ actor Database {
         syncLoop.stop()
         readLoop.perform { [reader] in reader.close() }
         readLoop.stop()
+        copyLoop.stop()
     }
 
     /// This node was removed: its copy goes.
     func wipe() {
         close()
-        for end in ["", "-wal", "-shm", "-journal"] { unlink(path + end) }
+        for end in ["", "-wal", "-shm", "-journal", ".snapshot", ".incoming"] { unlink(path + end) }
     }
     nonisolated func stopThread() { loop.stop() }
 
@@ -363,9 +366,26 @@ actor Database {
             case .trouble(let error): troubled(error)
             case .changed: hasChanged = true
             case .reopened: fileReplaced()
+            case .copy(let job): copy(job)
             }
         }
         if hasChanged { tellWatchers() }
+    }
+
+    private func copy(_ job: SnapshotJob) {
+        let life = opened
+        copyLoop.perform { [weak self] in
+            let result = job.result()
+            guard let self else { return }
+            loop.perform {
+                self.assumeIsolated { database in
+                    // Of a replica that is not there any more nobody waits for it.
+                    guard database.opened == life, let replica = database.replica else { return }
+                    replica.copied(result, now: database.now, wall: database.wall)
+                    database.scheduleTurn()
+                }
+            }
+        }
     }
 
     func troubled(_ error: StoreError) {
@@ -386,9 +406,7 @@ actor Database {
         isSyncing = true
         let reached = replica.beginSync()
         let (life, began) = (life, now)
-        // A client alone would pay for two changes of thread, more than the sync itself takes. With more of them the next
-        // group is prepared meanwhile; and a disk that was slow lately must not hold up what peers send.
-        if expected.count <= 1, quickInARow >= Self.quickSyncs {
+        if pace.isDirect(waiting: expected.count) {
             return syncEnded(logSync.result(), reached, life: life, began: began)
         }
         syncLoop.perform { [weak self] in
@@ -404,7 +422,7 @@ actor Database {
         counters.syncs += 1
         let took = now - began
         counters.worstSyncMs = max(counters.worstSyncMs, took.milliseconds)
-        quickInARow = took <= Self.quickSync ? quickInARow + 1 : 0
+        pace.ended(after: took)
         switch result {
         case .success:
             diskTrouble = nil
@@ -478,6 +496,11 @@ actor Database {
     private func tell(_ notice: ReplicationNotice) {
         switch notice {
         case .complete: tell("database-complete", "\(name) has the whole database")
+        case .completeExcept(let origins):
+            tell(
+                "database-complete",
+                "\(name) has the database, except writes that it cannot take: bramble database on \(name) says which",
+                detail: ["origins": .array(origins.map { .string($0.description) })])
         case .originRenewed(let old, let new):
             tell(
                 "database-origin",
@@ -503,6 +526,8 @@ actor Database {
             tell(
                 "database-fetching", "\(name) fetches the whole database, \(bytes) bytes",
                 detail: ["from": .string(peer.description), "bytes": .integer(Int64(bytes))])
+        case .forgotten(let origins):
+            Log.info("what removed nodes wrote is on every node; \(origins.count) of their origins are forgotten")
         case .fetched: tell("database-fetched", "\(name) has fetched the database")
         case .fetchFailed: tell("database-fetch-failed", "the database could not be fetched; another node is asked")
         case .replaced(let epoch, _):

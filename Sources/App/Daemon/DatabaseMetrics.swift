@@ -8,6 +8,7 @@ extension Database {
         var vectorSize: Int
         var logBytes: Int
         var heldOrigins: Int
+        var unreadableOrigins: Int
         var isOpen: Bool
         var isJoining: Bool
     }
@@ -15,7 +16,8 @@ extension Database {
         Figures(
             counters: takeCounters(), replication: replica?.replicator.counters ?? ReplicationCounters(),
             vectorSize: replica?.replicator.vector.origins.count ?? 0, logBytes: replica?.store.logBytes ?? 0,
-            heldOrigins: replica?.replicator.held.count ?? 0, isOpen: replica != nil,
+            heldOrigins: replica?.replicator.held.count ?? 0,
+            unreadableOrigins: replica?.replicator.unreadable.count ?? 0, isOpen: replica != nil,
             isJoining: replica?.isJoining ?? false)
     }
 }
@@ -30,6 +32,9 @@ extension MetricsText {
         add("database_origins", .gauge, "Lives of databases that ever wrote", figures.vectorSize)
         add("database_conflicts", .gauge, "Overwritten values that are listed", status.conflicts)
         add("database_held_origins", .gauge, "Origins whose writes from the future are held back", figures.heldOrigins)
+        add(
+            "database_unreadable_origins", .gauge, "Origins of which a write cannot be read here",
+            figures.unreadableOrigins)
         add("database_writes_total", .counter, "Transactions of this node that wrote", figures.counters.writes)
         add("database_reads_total", .counter, "Calls that only read", figures.counters.reads)
         add("database_syncs_total", .counter, "Syncs of the log to the disk", figures.counters.syncs)

@@ -243,19 +243,19 @@ extension Database {
         let replicator = replica.replicator
         var notes: [String] = []
         if let diskTrouble { notes.append("\(diskTrouble.problem). \(diskTrouble.remedy)") }
-        for origin in replicator.held.keys.sorted() {
-            guard let held = replicator.held[origin] else { continue }
-            let writer = replicator.owner(of: origin).map(names) ?? "a node"
-            notes.append(
-                "writes of \(writer) from the future (\(held.time.milliseconds) ms since 1970) are held back: set its clock"
-            )
-        }
-        for origin in replicator.unreadable.keys.sorted() {
-            guard let stuck = replicator.unreadable[origin] else { continue }
-            let writer = replicator.owner(of: origin).map(names) ?? "a node"
-            notes.append(
-                "a write of \(writer) (\(origin), number \(stuck.sequence)) cannot be read here, and nothing after it is taken: "
-                    + "install the newest version of Bramble on this node")
+        let origins = origins(of: replica, names: names)
+        for origin in origins where origin.state != .taken {
+            let waiting = "\(origin.waiting) \(origin.waiting == 1 ? "write" : "writes") of \(origin.node)"
+            switch origin.state {
+            case .held:
+                notes.append(
+                    "\(waiting) are held back, the first from \(origin.at ?? "the future"): set the clock there; if they must "
+                        + "count: bramble database release \(origin.node)")
+            default:
+                notes.append(
+                    "\(waiting) are not taken: the first cannot be read by this version. Install the newest version of Bramble "
+                        + "on \(name); they are taken then")
+            }
         }
         let state: DatabaseStatus.State = replica.isJoining ? .fetching : diskTrouble != nil ? .readOnly : .open
         var own = ReplicaStatus(node: name, isSelf: true, state: .equal, lastSync: nil)
@@ -272,7 +272,61 @@ extension Database {
         }
         return DatabaseStatus(
             state: state, bytes: Int64(report.bytes + report.logBytes), epoch: report.epoch.text, tables: report.tables,
-            conflicts: report.conflicts, replicas: [own] + others.sorted { $0.node < $1.node }, notes: notes)
+            conflicts: report.conflicts, replicas: [own] + others.sorted { $0.node < $1.node }, notes: notes,
+            origins: origins)
+    }
+
+    /// Those the nodes write under now, and those of which something is not taken.
+    private func origins(of replica: Replica, names: (NodeID) -> String) -> [OriginStatus] {
+        let replicator = replica.replicator
+        let current = replicator.peers.values.compactMap(\.origin) + [replicator.own]
+        let known = replicator.peers.values.map(\.vector) + replicator.standings.values.map(\.synced)
+        return Set(current + replicator.quarantined).map { origin in
+            let taken = replicator.vector[origin]
+            let most = known.reduce(taken) { max($0, $1[origin]) }
+            let held = replicator.held[origin]
+            let isQuarantined = replicator.quarantined.contains(origin)
+            let state: OriginStatus.State = !isQuarantined ? .taken : held != nil ? .held : .unreadable
+            return OriginStatus(
+                origin: origin.description, node: writer(origin, in: replica, names: names), state: state,
+                taken: Int(clamping: taken), waiting: isQuarantined ? max(1, Int(clamping: most - taken)) : 0,
+                at: state == .held
+                    ? held.map { Timestamp.text(wallNanoseconds: $0.time.milliseconds &* 1_000_000) } : nil)
+        }.sorted { ($0.node, $0.origin) < ($1.node, $1.origin) }
+    }
+
+    private func writer(_ origin: Origin, in replica: Replica, names: (NodeID) -> String) -> String {
+        if let owner = replica.replicator.owner(of: origin) { return names(owner) }
+        let told = (try? replica.store.writerName(origin)) ?? origin.description
+        return NodeID(told).map(names) ?? told
+    }
+
+    /// Writes of a node, or of one origin, that are held back because they are from the future.
+    func release(
+        of name: String, at time: String, names: (NodeID) -> String
+    ) async throws(APIError) -> DatabaseChange {
+        let replica = try await needComplete()
+        let all = origins(of: replica, names: names).filter { $0.node == name || $0.origin == name }
+        let held = all.filter { $0.state == .held }
+        guard !held.isEmpty else {
+            if all.contains(where: { $0.state == .unreadable }) {
+                throw APIError(
+                    problem: "writes of \(name) cannot be read by this version of Bramble",
+                    remedy: "install the newest version on \(self.name); they are taken then", kind: .refused)
+            }
+            throw APIError(
+                problem: "nothing of “\(name.prefix(80))” is held back here",
+                remedy: "bramble database shows what is", kind: .notFound)
+        }
+        let note = try await remember(
+            held.compactMap { Origin($0.origin) }.map { origin in
+                FactEdit(ReplicationFact.released(origin), Array("\(time) on \(self.name)".utf8))
+            })
+        let count = held.reduce(0) { $0 + $1.waiting }
+        return DatabaseChange(
+            epoch: replica.store.epoch.text,
+            done: "\(count) \(count == 1 ? "write" : "writes") of \(name) are taken as they are, on every node"
+                + (note.isEmpty ? "" : "; \(note)"))
     }
 
     private func status(of peer: NodeID, in replicator: Replicator, names: (NodeID) -> String) -> ReplicaStatus {
@@ -295,6 +349,33 @@ extension Database {
             lastSync: equal.map(Timestamp.of), note: isHeld ? "its clock is far ahead" : "")
     }
 
+    /// What of a schema is missing, and with it made unless it is a trial: a note where it could not be as safe as `one`.
+    func migrate(_ schema: [String], isTrial: Bool) async throws(APIError) -> (steps: [SchemaStep], note: String) {
+        let replica = try await needComplete()
+        let steps: [SchemaStep]
+        let ticket: UInt64?
+        do throws(StoreError) {
+            (steps, ticket) = try replica.migrate(schema, isTrial: isTrial, durability: .one, now: now, wall: wall)
+        } catch {
+            if error.kind == .disk || error.kind == .damaged { troubled(error) }
+            throw explained(error)
+        }
+        guard let ticket else { return (steps, "") }
+        tell(
+            "database-schema",
+            "the schema was changed by an apply: \(steps.map(\.sql).joined(separator: "; ").prefix(500))",
+            detail: ["statements": .array(steps.map { .string($0.sql) })])
+        expect(ticket)
+        count(writes: 1)
+        let confirmation = await confirmation(of: ticket)
+        guard confirmation.reached != nil else {
+            throw APIError(
+                problem: "the database was replaced or closed before the schema was confirmed",
+                remedy: "apply it again: what is there is left as it is", kind: .unavailable)
+        }
+        return (steps, sentence(confirmation))
+    }
+
     func conflicts(limit: Int, names: (NodeID) -> String) async throws(APIError) -> [Conflict] {
         let replica = try await needComplete()
         let statement = Storage.SQLStatement(
@@ -302,12 +383,6 @@ extension Database {
                 + "ORDER BY id DESC LIMIT ?", [.integer(Int64(limit))])
         let answer: Storage.SQLAnswer
         do throws(StoreError) { answer = try replica.store.query([statement]) } catch { throw explained(error) }
-        // Of a key of several columns the list has one text.
-        let keys = Dictionary(
-            ((try? replica.store.tables()) ?? []).compactMap { table in
-                let columns = table.columns.filter { $0.keyPlace > 0 }
-                return columns.count == 1 ? (table.name.lowercased(), columns[0].name) : nil
-            }, uniquingKeysWith: { first, _ in first })
         return answer.rows.compactMap { row in
             func text(_ place: Int) -> String {
                 switch row[place] {
@@ -321,8 +396,14 @@ extension Database {
                 return Timestamp.text(wallNanoseconds: milliseconds &* 1_000_000)
             }
             func writer(_ place: Int) -> String {
-                guard let raw = UInt64(text(place), radix: 16) else { return text(place) }
-                return replica.replicator.owner(of: Origin(rawValue: raw)).map(names) ?? text(place)
+                if let origin = Origin(text(place)) { return self.writer(origin, in: replica, names: names) }
+                return NodeID(text(place)).map(names) ?? text(place)
+            }
+            var key: [String: BrambleAPI.SQLValue] = [:]
+            if case .object(let parts)? = try? JSONReader.read(Array(text(3).utf8)) {
+                for (name, value) in parts { key[name] = BrambleAPI.SQLValue(ofKey: value) }
+            } else {
+                key["key"] = BrambleAPI.SQLValue(row[3])  // of an earlier version
             }
             let isRow = row[4] == .null
             func side(_ value: Int) -> Conflict.Side {
@@ -332,15 +413,9 @@ extension Database {
             }
             return Conflict(
                 id: text(0), at: time(1), table: text(2),
-                key: [keys[text(2).lowercased()] ?? "key": BrambleAPI.SQLValue(row[3])],
+                key: key,
                 column: isRow ? nil : text(4), kept: side(5), lost: side(8))
         }
-    }
-
-    /// What an origin wrote is taken as it is, whatever its clock said.
-    func release(_ origin: Origin) {
-        replica?.release(origin, now: now, wall: wall)
-        scheduleTurn()
     }
 
     // MARK: Backups
@@ -353,7 +428,10 @@ extension Database {
     func backup() async throws(APIError) -> BackupFile {
         let replica = try await needComplete()
         let target = freshPath()
-        do throws(StoreError) { try replica.store.backup(to: target) } catch {
+        let job: SnapshotJob
+        do throws(StoreError) { job = try replica.store.backupJob(to: target) } catch { throw explained(error) }
+        // On a thread of its own: who writes does not wait for it.
+        if case .failure(let error) = await copyLoop.run({ job.result() }) {
             unlink(target)
             throw explained(error)
         }
@@ -412,6 +490,16 @@ extension WriteDurability {
     }
 }
 extension BrambleAPI.SQLValue {
+    /// Of a key in `bramble_conflicts`.
+    init(ofKey value: JSONValue) {
+        self =
+            switch value {
+            case .integer(let number): .integer(number)
+            case .number(let number): .real(number)
+            case .string(let text): .text(text)
+            default: .null
+            }
+    }
     init(_ value: Replication.SQLValue) {
         self =
             switch value {

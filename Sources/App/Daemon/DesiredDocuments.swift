@@ -1,6 +1,7 @@
 import BrambleAPI
 import Primitives
 import Services
+import Storage
 import YAML
 
 /// What `apply` and `export` do with the desired state, wherever that is kept.
@@ -33,7 +34,15 @@ enum DesiredDocuments {
         return Kept(state: state, unreadable: unreadable)
     }
 
-    static func plan(_ request: ApplyRequest, kept: Kept, nodes: [NodeName]) throws(APIError) -> (ApplyAnswer, [Edit]) {
+    /// What an apply comes to.
+    struct Plan: Equatable, Sendable {
+        var answer: ApplyAnswer
+        var edits: [Edit]
+        /// All statements that are to hold, where the document says anything of the schema.
+        var schema: [String]
+    }
+
+    static func plan(_ request: ApplyRequest, kept: Kept, nodes: [NodeName]) throws(APIError) -> Plan {
         let name = request.name.map { String($0.prefix(200)) } ?? "document"
         let document: ApplyDocument
         do throws(YAMLError) {
@@ -80,12 +89,31 @@ enum DesiredDocuments {
                 problem: "\(name): \(long.key.dropFirst(DesiredRow.prefix.count)) is longer than \(longestValue) bytes",
                 remedy: "put long commands into a script, and long lists into several objects", kind: .invalid)
         }
-        return (answer, writes)
+        return Plan(answer: answer, edits: writes, schema: document.schema == nil ? [] : target.schema)
+    }
+
+    /// What is made for the schema, in the place of what is only noted of it.
+    static func shown(
+        _ changes: [DesiredDifference], _ schema: [String], _ steps: [SchemaStep]
+    ) -> [DesiredDifference] {
+        let makes = Set(steps.map { schema[$0.statement] })
+        return changes.compactMap { change in
+            guard change.part == "schema" else { return change }
+            if change.details.contains(where: makes.contains) { return nil }
+            var noted = change
+            noted.details = change.details.map { "is there already: \($0)" }
+            return noted
+        } + steps.map { DesiredDifference(change: .added, part: "schema", name: $0.name, details: [$0.sql]) }
+    }
+
+    static func refused(_ error: APIError, in request: ApplyRequest) -> APIError {
+        let name = request.name.map { String($0.prefix(200)) } ?? "document"
+        return APIError(problem: "\(name): schema: \(error.problem)", remedy: error.remedy, kind: error.kind)
     }
 
     private static func remove(_ object: String, from state: inout DesiredState) throws(APIError) {
         let words = object.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map { String($0) }
-        func drop<Item>(_ items: inout [Item], _ name: (Item) -> ServiceName) throws(APIError) {
+        func drop<Item>(_ items: inout [Item], _ name: (Item) -> some CustomStringConvertible) throws(APIError) {
             let count = items.count
             items.removeAll { name($0).description == words[1] }
             guard items.count < count else {
@@ -99,10 +127,12 @@ enum DesiredDocuments {
         case "mirrors": try drop(&state.mirrors) { $0.name }
         case "volumes": try drop(&state.volumes) { $0.name }
         case "balancers": try drop(&state.balancers) { $0.name }
+        case "fences": try drop(&state.fences) { $0.node }
         default:
             throw APIError(
                 problem: "“\(object.prefix(80))” is nothing that can be removed",
-                remedy: "write services/NAME, mirrors/NAME, volumes/NAME or balancers/NAME", kind: .invalid)
+                remedy: "write services/NAME, mirrors/NAME, volumes/NAME, balancers/NAME or fences/NODE", kind: .invalid
+            )
         }
     }
 
@@ -119,7 +149,16 @@ enum DesiredDocuments {
                 notes.append("\(service.name) runs nothing by itself; its check says when its address moves")
             }
         }
-        if target.reach.isEmpty, !target.services.isEmpty, nodes.count == 2 {
+        let unfenced = nodes.filter { target.fence(of: $0) == nil }
+        for fence in document.fences ?? [] where !nodes.contains(fence.node) {
+            notes.append("\(fence.node) would be switched off, and is not a node of this cluster yet")
+        }
+        if !target.fences.isEmpty, !unfenced.isEmpty {
+            notes.append(
+                "nothing is switched off until every node can be: \(unfenced.map(\.description).joined(separator: ", ")) "
+                    + "has no fence")
+        }
+        if target.reach.isEmpty, !target.services.isEmpty, nodes.count == 2, !unfenced.isEmpty {
             notes.append("two nodes without a reach list cannot tell who is cut off: add reach: [ROUTER]")
         }
         return notes

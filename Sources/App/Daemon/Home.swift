@@ -37,6 +37,15 @@ struct Home: Sendable {
 
     var keyFile: ClusterKeyFile { ClusterKeyFile(in: directory.path) }
 
+    /// The newest key, in place of the one in the file. Blocking.
+    func replaceKey(with key: ClusterKey) {
+        do throws(DataDirectoryError) {
+            try keyFile.replace(with: key.text)
+        } catch {
+            Log.error("the new cluster key could not be written: \(error.problem). \(error.remedy)")
+        }
+    }
+
     func savedMembers() -> [MemberRecord] { load(.members, SavedState.members) ?? [] }
     /// Trust facts; and what an earlier version kept with them, which belongs into the database.
     func savedFacts() -> (trust: SharedFacts, legacy: [StoredFact]) {

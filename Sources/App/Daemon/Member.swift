@@ -28,7 +28,7 @@ final class Member: Sendable {
     let startedAt = SystemClock.now
 
     private let loop: EventLoop
-    private let worker: EventLoop
+    let worker: EventLoop
     private let pulseLoop: EventLoop
     private let contacts: [Endpoint]
     private let keeper: Keeper
@@ -44,8 +44,9 @@ final class Member: Sendable {
     let balancing: Balancing
     let clocks: Clocks
     let volumes: VolumeKeeping
-    /// What was measured at ordered moves.
-    let lastGaps = Locked<[ServiceName: Double]>([:])
+    let fencing: Fencing
+    /// What was measured at ordered moves, and when.
+    let lastGaps = Locked<[ServiceName: (milliseconds: Double, at: Instant)]>([:])
     var meterLoop: EventLoop { loop }
     /// Who may open a stream: the members that the pulse knows.
     private let members: Locked<Set<NodeID>>
@@ -178,7 +179,8 @@ final class Member: Sendable {
                 foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
         let network = network
         let services = ServiceDriver(
-            home: home, node: configuration.name.description, reach: reachHosts, mirrors: mirrors,
+            home: home, node: configuration.name.description, watchdog: configuration.watchdog, reach: reachHosts,
+            mirrors: mirrors,
             ownAddresses: { network.current.addresses.map(\.address) },
             post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.services = services
@@ -198,6 +200,8 @@ final class Member: Sendable {
             },
             forget: { fact in (try? await database.remember([FactEdit(fact, nil)])) != nil })
         self.volumes = volumes
+        let fencing = Fencing(journal: journal, post: { event in reached.withLock { $0 }?.pulse.post(event) })
+        self.fencing = fencing
         pulseLoop = EventLoop(name: "pulse")
         pulse = Pulse(
             on: pulseLoop, core: core, sessions: sessions, socket: socket,
@@ -235,6 +239,9 @@ final class Member: Sendable {
                 service: { effect in
                     if case .other(let news) = effect { leases.take(news) } else { services.carryOut(effect) }
                 },
+                fence: { node, fence, storyteller in
+                    fencing.switchOff(node, fence, named: storyteller.name(node))
+                },
                 reachHosts: { services.use(reach: $0) },
                 foreignCluster: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }))
         databaseStreams.withLock { $0 = streams }
@@ -254,7 +261,9 @@ final class Member: Sendable {
         }
         await pulse.start()
         mirrors.start(streams: streams, pulse: pulse)
-        balancing.start(pulse)
+        balancing.start(pulse) { [database] edit in
+            do { _ = try await database.remember([edit]) } catch { Log.debug("the UDP ports are not told: \(error)") }
+        }
         volumes.start(pulse)
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
@@ -297,6 +306,7 @@ final class Member: Sendable {
         await services.close(isOrderly: isOrderly)
         await balancing.stop()
         await clocks.stop()
+        await fencing.stop()
         await mirrors.stop()
         await database.close()
         await streams.stop()
@@ -344,6 +354,8 @@ final class Member: Sendable {
         }
         throw APIError(problem: failure.problem, remedy: failure.remedy)
     }
+
+    func onWorker<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value { await worker.run(body) }
 
     /// What `bramble doctor` finds on the machine itself.
     func examineMachine() async -> [DoctorCheck] {
@@ -394,13 +406,7 @@ final class Member: Sendable {
             await database.use(clusters: Self.tags(of: ring))
             await finder?.use(ring, network: network)
         }
-        worker.perform { [home] in
-            do throws(DataDirectoryError) {
-                try home.keyFile.replace(with: ring.current.text)
-            } catch {
-                Log.error("the new cluster key could not be written: \(error.problem). \(error.remedy)")
-            }
-        }
+        worker.perform { [home] in home.replaceKey(with: ring.current) }
     }
 
     private func tookOver() {

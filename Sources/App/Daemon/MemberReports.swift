@@ -1,10 +1,12 @@
 import BrambleAPI
 import Crypto
+import Engines
 import Machine
 import Membership
 import Node
 import Primitives
 import Reactor
+import Services
 import Transport
 
 extension DoctorCheck {
@@ -150,8 +152,51 @@ extension Member {
                 : "nodes run \(versions.joined(separator: " and "))",
             versions.count < 2 ? "" : "upgrade the older ones")
 
-        let isTwo = nodes.count { $0.state != .left } == 2
-        if isTwo {
+        let house = await pulse.house
+        let witness = house.flatMap(presentation.witness)
+        let isTwo = nodes.count { $0.state != .left && $0.role == .node } == 2
+        if let witness {
+            let others = nodes.filter { $0.role == .witness && $0.name != witness.name }.map(\.name)
+            switch (witness.votes, witness.state) {
+            case (true, .alive) where others.isEmpty:
+                add(
+                    "witness", .ok,
+                    "the witness \(witness.name) votes: of two nodes either may die, and never both serve")
+            case (true, .alive):
+                add(
+                    "witness", .warn,
+                    "the witness \(witness.name) votes; \(others.joined(separator: ", ")) would be a second one and do "
+                        + "nothing", "bramble node remove \(others[0])")
+            case (true, _):
+                add(
+                    "witness", .warn,
+                    "the witness \(witness.name) does not answer: services go on, but none survives the loss of a node",
+                    "start it again; if it will not come back: bramble node remove \(witness.name)")
+            case (false, _) where isTwo:
+                add(
+                    "witness", .warn,
+                    "the witness \(witness.name) does not vote yet: both nodes have to agree to it first",
+                    "let both nodes run for a minute; then see: bramble status")
+            case (false, _):
+                add("witness", .ok, "the witness \(witness.name) waits: an odd number of nodes needs none")
+            }
+        }
+        let fences = house?.desired.fences ?? []
+        let own = presentation.storyteller.name(snapshot.id)
+        checks += await fencing.examine(fences.filter { $0.node.description != own })
+        let isFenced = house?.guarantee == .fence
+        if !fences.isEmpty, !isFenced {
+            let missing = nodes.filter { node in
+                node.role == .node && !fences.contains { $0.node.description == node.name }
+            }
+            add(
+                "fence", .warn,
+                missing.isEmpty
+                    ? "nobody is switched off: a majority decides here, and needs no fences"
+                    : "nobody is switched off: \(missing.map(\.name).joined(separator: ", ")) has no fence",
+                missing.isEmpty ? "" : "add one for each node to fences of the document")
+        }
+        if isTwo, witness?.votes != true, !isFenced {
             add(
                 "reach", configuration.reach.isEmpty ? .warn : .ok,
                 configuration.reach.isEmpty
@@ -176,7 +221,7 @@ extension Member {
                 trouble?.problem ?? "machines on this network are found by multicast DNS", trouble?.remedy ?? "")
         }
 
-        let clocks = await self.clocks.readings(presentation.storyteller)
+        let clocks = await self.clocks.readings(presentation.storyteller, questions: 1)
         if let trouble = self.clocks.trouble {
             add("clocks", .warn, "this node's clock is not kept: \(trouble)", "bramble clock")
         } else if clocks.count > 1 {
@@ -192,6 +237,39 @@ extension Member {
         }
 
         if let check = await volumes.doctor() { checks.append(check) }
+        checks += await mirrorChecks(house?.desired.mirrors ?? [], presentation.storyteller)
+
+        checks += await examineEngines()
+        let process = await services.guardProcess
+        switch await onWorker({ [services] in services.watchdogState(guard: process) }) {
+        case .unused(isThere: false): break
+        case .unused(isThere: true):
+            add(
+                "watchdog", .ok, "there is a hardware watchdog; it is not used: watchdog: /dev/watchdog in bramble.yaml"
+            )
+        case .notYet: add("watchdog", .ok, "the watchdog is opened when the first service is there")
+        case .fed: add("watchdog", .ok, "the guard feeds \(configuration.watchdog ?? "")")
+        case .failed:
+            add(
+                "watchdog", .fail,
+                "the watchdog \(configuration.watchdog ?? "") is not open: nothing resets this machine",
+                "see who has it: fuser -v \(configuration.watchdog ?? ""); systemd's RuntimeWatchdogSec has to be 0; without "
+                    + "a device: watchdog: none")
+        }
+
+        let database = await database.status { presentation.storyteller.name($0) }
+        switch (database.state, database.notes.first) {
+        case (.closed, let note), (.readOnly, let note):
+            add(
+                "database", .fail,
+                "the database is \(database.state == .closed ? "closed" : "not writable"): \(note ?? "")",
+                "bramble database")
+        case (.fetching, _):
+            add("database", .warn, "the database is still being fetched from another node", "bramble database")
+        case (.open, let note?):
+            add("database", .warn, database.notes.count == 1 ? note : "\(note) (and more)", "bramble database")
+        case (.open, nil): add("database", .ok, "the database is open, and every write that is known is taken")
+        }
 
         checks += await examineMachine()
 
@@ -201,6 +279,45 @@ extension Member {
             "pulse", late < 100 ? .ok : .warn,
             "the heartbeat thread was late by \(Int(late.rounded())) ms at worst lately",
             late < 100 ? "" : "this machine is short of processor time: move load away, or use --profile calm")
+        return checks
+    }
+
+    private func mirrorChecks(_ wanted: [Mirror], _ storyteller: Storyteller) async -> [DoctorCheck] {
+        guard !wanted.isEmpty else { return [] }
+        var checks: [DoctorCheck] = []
+        func add(_ state: DoctorCheck.State, _ text: String, _ remedy: String) {
+            checks.append(DoctorCheck(check: "mirrors", state: state, text: text, remedy: remedy))
+        }
+        let rsync = EngineProgram("rsync", package: "rsync", purpose: "mirrors are copied by it")
+        if rsync.path == nil { add(.fail, rsync.missing.problem, rsync.missing.remedy) }
+        for info in await mirrors.infos(storyteller) {
+            guard let mirror = wanted.first(where: { $0.name.description == info.name }), info.from != nil,
+                !info.to.isEmpty
+            else { continue }
+            var interval = Duration.seconds(600)
+            if case .every(let every) = mirror.schedule { interval = max(every, .seconds(60)) }
+            if info.state == .failed {
+                add(.warn, "\(info.name) is not copied: \(info.reason)", "bramble mirror list")
+            } else if info.lastRun == nil, info.state != .running {
+                add(
+                    .warn, "\(info.name) was never copied as a whole to \(info.to.joined(separator: ", "))",
+                    "bramble mirror run \(info.name)")
+            } else if info.behindSeconds > (interval * 3).seconds {
+                add(
+                    .warn, "\(info.name) is \(Int(info.behindSeconds / 60)) min behind: \(info.reason)",
+                    "bramble mirror run \(info.name)")
+            }
+            if info.conflicts > 0 {
+                add(.warn, "\(info.conflicts) files of \(info.name) were set aside", "bramble mirror conflicts")
+            }
+        }
+        if checks.isEmpty {
+            add(
+                .ok,
+                wanted.count == 1
+                    ? "the mirror is copied as it should be"
+                    : "the \(wanted.count) mirrors are copied as they should be", "")
+        }
         return checks
     }
 

@@ -166,10 +166,13 @@ final class Mirroring: MirrorEngine, Sendable {
                 case .onChange: .onChange
                 }
             return MirrorSpec(
-                name: mirror.name, paths: mirror.paths, schedule: schedule, exclude: mirror.exclude, to: mirror.to)
+                name: mirror.name, paths: mirror.paths, schedule: schedule, exclude: mirror.exclude, to: mirror.to,
+                limit: mirror.limit)
         }
         let peers = snapshot.members.compactMap { member -> MirrorPeer? in
-            guard member.rank != .removed, let name = snapshot.names.name(of: member.id) else { return nil }
+            guard member.rank != .removed, member.record.profile.role == .node,
+                let name = snapshot.names.name(of: member.id)
+            else { return nil }
             let peerState: MirrorPeer.State =
                 switch member.rank {
                 case .alive: .alive

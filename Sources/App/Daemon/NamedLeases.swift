@@ -27,6 +27,8 @@ final class NamedLeases: Sendable {
         var holder: NodeID?
         var epoch: Epoch
         var waiting: Int
+        /// Since when the holder is known.
+        var since: Instant
     }
 
     private struct Claim {
@@ -40,6 +42,7 @@ final class NamedLeases: Sendable {
         var held: (epoch: Epoch, until: Instant)?
         var holder: NodeID?
         var holderEpoch = Epoch.none
+        var since = SystemClock.now
         var reason = ""
 
         func tellThoseWhoWait() {
@@ -189,6 +192,7 @@ final class NamedLeases: Sendable {
             }
         case .held(let lease, let holder, let epoch):
             change(lease) { line in
+                if holder != line.holder || epoch != line.holderEpoch { line.since = SystemClock.now }
                 (line.holder, line.holderEpoch) = (holder, epoch)
                 line.reason = ""
                 line.tellThoseWhoWait()
@@ -209,6 +213,7 @@ final class NamedLeases: Sendable {
             guard let claim = state.lines[lease]?.claims.first else { return (false, nil) }
             state.lines[lease]!.held = (epoch, until)
             (state.lines[lease]!.holder, state.lines[lease]!.holderEpoch) = (me, epoch)
+            state.lines[lease]!.since = SystemClock.now
             state.lines[lease]!.claims[0].timer = nil
             claim.tell.yield(.held(epoch, until: until))
             return (true, claim.timer)
@@ -239,7 +244,7 @@ final class NamedLeases: Sendable {
                 Known(
                     name: lease.name, holder: line.held == nil ? line.holder : me,
                     epoch: line.held?.epoch ?? line.holderEpoch,
-                    waiting: line.claims.count - (line.held == nil ? 0 : 1))
+                    waiting: line.claims.count - (line.held == nil ? 0 : 1), since: line.since)
             }.filter { $0.holder != nil || $0.waiting > 0 }.sorted { $0.name < $1.name }
         }
     }
@@ -259,7 +264,7 @@ extension Member {
         return leases.known(.lock).map { known in
             LockInfo(
                 name: known.name.description, node: known.holder.map(storyteller.name), epoch: known.epoch.number,
-                waiting: known.waiting)
+                waiting: known.waiting, since: known.holder == nil ? nil : Timestamp.of(known.since))
         }
     }
 

@@ -36,9 +36,18 @@ struct Presentation: Sendable {
         }.sorted { ($0.from, $0.to) < ($1.from, $1.to) }
     }
 
-    /// Alive and suspect ones count as alive: a suspicion is not a verdict.
+    /// The one that breaks the tie of two, or would; nil where there is none.
+    func witness(_ house: HouseSnapshot) -> WitnessStatus? {
+        guard let id = house.voters.witness ?? house.witness,
+            let member = shownMembers.first(where: { $0.id == id })
+        else { return nil }
+        return WitnessStatus(
+            name: storyteller.name(id), state: state(member.rank), votes: house.voters.contains(id))
+    }
+
+    /// Without witnesses. Alive and suspect ones count as alive: a suspicion is not a verdict.
     var counts: ClusterStatus.Counts {
-        let ranks = shownMembers.map(\.rank)
+        let ranks = shownMembers.filter { $0.record.profile.role == .node }.map(\.rank)
         return ClusterStatus.Counts(
             alive: ranks.count { $0 == .alive || $0 == .suspect }, down: ranks.count { $0 == .failed })
     }
@@ -56,7 +65,7 @@ struct Presentation: Sendable {
             threshold: snapshot.reportThreshold,
             incarnation: UInt64(member.record.version.incarnation), since: Timestamp.of(member.since), isSelf: isSelf,
             version: profile.software, load: LoadFacts(encoded: member.load).map(load), duty: duty(of: member.id),
-            labels: labels[member.id] ?? [:])
+            labels: labels[member.id] ?? [:], role: profile.role == .witness ? .witness : .node)
     }
 
     private func duty(of node: NodeID) -> NodeInfo.Standby? {

@@ -6,6 +6,7 @@ import Membership
 import Node
 import Primitives
 import Reactor
+import Services
 import Transport
 import Wire
 
@@ -31,6 +32,8 @@ actor Pulse {
         var databaseDiffers: @Sendable (NodeID) -> Void
         /// What leases and services ask of the machine; renewals among it, so on the way of each heartbeat.
         var service: @Sendable (ServiceCore.Effect) -> Void
+        /// Another node is to be switched off.
+        var fence: @Sendable (NodeID, Fence?, Storyteller) -> Void
         var reachHosts: @Sendable ([IPAddress]) -> Void
         var foreignCluster: @Sendable (_ tag: UInt64, _ at: Endpoint) -> Void
     }
@@ -288,6 +291,7 @@ actor Pulse {
                 outlets.databasePeers(members, reachable.map { ($0, core.addresses(of: $0)) })
             case .databaseDiffers(let peer): outlets.databaseDiffers(peer)
             case .service(let effect): outlets.service(effect)
+            case .fence(let node, let fence): outlets.fence(node, fence, storyteller)
             case .reachHosts(let hosts): outlets.reachHosts(hosts)
             case .persistMembers(let records): outlets.persistMembers(records)
             case .persistFacts(let facts): outlets.persistFacts(facts)
@@ -329,7 +333,8 @@ extension PeerIntroduction {
                 id: hello.id, version: MemberVersion(generation: hello.generation, incarnation: hello.incarnation),
                 rank: .alive,
                 profile: MemberProfile(
-                    name: hello.name, addresses: hello.addresses, software: hello.software, birth: hello.birth)),
+                    name: hello.name, addresses: hello.addresses, software: hello.software, birth: hello.birth,
+                    role: hello.isWitness ? .witness : .node)),
             keyVersion: keyVersion)
     }
 }

@@ -18,6 +18,8 @@ enum SavedState {
         var rank: String
         var software: String
         var birth: UInt32
+        /// Only of a witness.
+        var role: String?
     }
 
     static func encode(_ records: [MemberRecord]) -> [UInt8] {
@@ -27,7 +29,8 @@ enum SavedState {
                     id: record.id.description, name: record.profile.name.description,
                     addresses: record.profile.addresses.map(\.description), generation: record.version.generation,
                     incarnation: record.version.incarnation, rank: "\(record.rank)", software: record.profile.software,
-                    birth: record.profile.birth)
+                    birth: record.profile.birth,
+                    role: record.profile.role == .node ? nil : "\(record.profile.role)")
             })
     }
 
@@ -45,7 +48,8 @@ enum SavedState {
                     rank: rank,
                     profile: MemberProfile(
                         name: name, addresses: one.addresses.compactMap { Endpoint($0, defaultPort: 0) },
-                        software: one.software, birth: one.birth)))
+                        software: one.software, birth: one.birth,
+                        role: MemberProfile.Role.allCases.first { "\($0)" == one.role } ?? .node)))
         }
         return records
     }

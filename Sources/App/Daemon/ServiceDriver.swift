@@ -1,3 +1,4 @@
+import Glibc
 import Leases
 import Logging
 import Machine
@@ -49,8 +50,6 @@ final class ServiceDriver: Sendable {
         var backlog: [MachineEffect] = []
         var isPreparing = false
         var parts: Parts?
-        var memory: (memory: LeaseMemory, ticket: UInt32)?
-        var isWriting = false
         var finish: CheckedContinuation<Void, Never>?
         var hasFinished = false
     }
@@ -67,9 +66,10 @@ final class ServiceDriver: Sendable {
 
     private let home: Home
     private let node: String
+    private let watchdog: String?
     private let loop = EventLoop(name: "addresses")
     private let spawner = Spawner(on: EventLoop(name: "services"))
-    private let disk = EventLoop(name: "leases")
+    private let disk: LeaseDisk
     private let mirrors: any MirrorEngine
     private let reach: ReachProber
     private let ownAddresses: @Sendable () -> [IPAddress]
@@ -77,14 +77,16 @@ final class ServiceDriver: Sendable {
     private let state = Locked(State())
 
     init(
-        home: Home, node: String, reach hosts: [IPAddress], mirrors: any MirrorEngine = NoMirrors(),
+        home: Home, node: String, watchdog: String?, reach hosts: [IPAddress], mirrors: any MirrorEngine = NoMirrors(),
         ownAddresses: @escaping @Sendable () -> [IPAddress], post: @escaping @Sendable (NodeEvent) -> Void
     ) {
         self.home = home
         self.node = node
+        self.watchdog = watchdog
         self.mirrors = mirrors
         self.ownAddresses = ownAddresses
         self.post = post
+        disk = LeaseDisk(home: home, post: post)
         reach = ReachProber(on: loop, hosts: hosts) { _ in post(.reachAnswered) }
         loop.perform { ProcessLimits.favorThisThread() }
     }
@@ -95,20 +97,17 @@ final class ServiceDriver: Sendable {
     func carryOut(_ effect: ServiceCore.Effect) {
         switch effect {
         case .machine(let order): carryOut(order)
-        case .persist(let memory, let ticket): persist(memory, ticket)
+        case .persist(let memory, let ticket): disk.persist(memory, ticket)
         case .probeReach(let ticket):
             reach.probe(except: ownAddresses()) { [post] count in
                 post(.lease(.reach(ticket: ticket, answered: count)))
             }
-        case .fence(let node):
-            Log.error("node \(node.code) is to be switched off, and no fence agent is set up")
-            post(.lease(.fenced(node, isConfirmed: false)))
         case .finishedStopping:
             state.withLock { state -> CheckedContinuation<Void, Never>? in
                 state.hasFinished = true
                 return state.finish.take()
             }?.resume()
-        case .send, .persistOrders, .service, .lease, .other: break
+        case .send, .persistOrders, .fence, .service, .lease, .other: break
         }
     }
 
@@ -175,7 +174,8 @@ final class ServiceDriver: Sendable {
         var guardian: Guard?
         var guardTrouble: Guard.Failure?
         do throws(Guard.Failure) {
-            guardian = try await Guard.start(with: spawner, in: tree)
+            guardian = try await Guard.start(
+                with: spawner, in: tree, watchdog: watchdog.map { Guard.Watchdog(path: $0) })
         } catch {
             guardTrouble = error
             Log.error("no service can run here: \(error.problem). \(error.remedy)")
@@ -240,11 +240,21 @@ final class ServiceDriver: Sendable {
                 parts.tree.remove()
             }
         }
-        await disk.run {}
-        disk.stop()
+        await disk.close()
         loop.stop()
         spawner.loop.stop()
     }
+
+    // MARK: For doctor
+
+    enum WatchdogState: Sendable { case unused(isThere: Bool), notYet, fed, failed }
+    /// Whether the guard has the device open. Blocking: for the worker's thread, with the guard's process number.
+    func watchdogState(guard process: Int32?) -> WatchdogState {
+        guard let watchdog else { return .unused(isThere: access("/dev/watchdog", F_OK) == 0) }
+        guard let process else { return .notYet }
+        return WatchdogPath.isOpen(watchdog, in: process) ? .fed : .failed
+    }
+    var guardProcess: Int32? { get async { await state.withLock { $0.parts?.guardian }?.process } }
 
     // MARK: Orders
 
@@ -445,35 +455,5 @@ final class ServiceDriver: Sendable {
     private func owner(of address: IPAddress) -> (ServiceName, Services.FloatingAddress)? {
         guard let service = state.withLock({ $0.owners[address] }) else { return nil }
         return (service, Services.FloatingAddress(address, prefixLength: address.bytes.count == 4 ? 32 : 128))
-    }
-
-    // MARK: The leases' memory
-
-    /// The newest stands for all before it, so one write at a time is enough, and none overtakes another.
-    private func persist(_ memory: LeaseMemory, _ ticket: UInt32) {
-        let isFirst = state.withLock { state in
-            state.memory = (memory, ticket)
-            defer { state.isWriting = true }
-            return !state.isWriting
-        }
-        if isFirst { disk.perform { self.write() } }
-    }
-
-    private func write() {
-        while true {
-            let next = state.withLock { state -> (memory: LeaseMemory, ticket: UInt32)? in
-                defer { state.memory = nil }
-                if state.memory == nil { state.isWriting = false }
-                return state.memory
-            }
-            guard let (memory, ticket) = next else { return }
-            do throws(DataDirectoryError) {
-                try home.directory.write(SavedState.encode(memory), to: .leases)
-                post(.lease(.persisted(ticket: ticket)))
-            } catch {
-                // Nothing that rests on it happens: without it the node neither votes nor holds.
-                Log.error("\(error.problem). \(error.remedy)")
-            }
-        }
     }
 }

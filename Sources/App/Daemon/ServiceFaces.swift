@@ -10,8 +10,8 @@ import Services
 struct ServicePresentation: Sendable {
     let house: HouseSnapshot
     let storyteller: Storyteller
-    /// The gap that was measured at each service's last ordered move, milliseconds.
-    var gaps: [ServiceName: Double] = [:]
+    /// The gap that was measured at each service's last ordered move, and when.
+    var gaps: [ServiceName: (milliseconds: Double, at: Instant)] = [:]
 
     var services: [ServiceInfo] { house.reports.map(info) }
     func info(_ name: String) -> ServiceInfo? { services.first { $0.name == name } }
@@ -19,14 +19,25 @@ struct ServicePresentation: Sendable {
     private func info(_ report: ServiceReport) -> ServiceInfo {
         let service = house.desired.service(report.service)
         let first = report.because.first?.text ?? ""
+        let gap = gap(report.service)
         return ServiceInfo(
             name: report.service.description, state: ServiceInfo.State(rawValue: report.state.rawValue) ?? .blocked,
             node: report.node.map(storyteller.name), epoch: report.epoch.number,
             addresses: report.addresses.map(\.description),
             guarantee: guarantee(report.guarantee ?? house.guarantee), since: Timestamp.of(report.since),
             run: service?.run.map(Self.text), isWanted: !house.standing.isStopped(report.service),
-            reason: report.state == .running ? "" : first, lastGapMs: gaps[report.service],
-            mirrors: service?.mirrors.map(\.description) ?? [])
+            reason: report.state == .running ? "" : first, lastGapMs: gap?.milliseconds,
+            mirrors: service?.mirrors.map(\.description) ?? [], lastGapAt: gap.map { Timestamp.of($0.at) },
+            lastGapCause: gap.map { $0.isFailure ? .failure : .move })
+    }
+
+    /// Of the last time that it changed its node. What was measured by asking is better than what nodes said.
+    private func gap(_ name: ServiceName) -> (milliseconds: Double, at: Instant, isFailure: Bool)? {
+        let seen = house.gaps[name]
+        if let measured = gaps[name], measured.at >= seen?.at ?? measured.at {
+            return (measured.milliseconds, measured.at, false)
+        }
+        return seen.map { ($0.length.milliseconds.rounded(), $0.at, !$0.wasOrderly) }
     }
 
     private func guarantee(_ guarantee: Guarantee) -> ServiceInfo.Guarantee {
@@ -85,7 +96,9 @@ struct ServicePresentation: Sendable {
     private func promise(_ guarantee: Guarantee) -> String {
         switch guarantee {
         case .majority: "a majority of \(house.voters.nodes.count) voters agreed, so nobody else can run it"
-        case .witness: "the witness breaks the tie of two, so nobody else can run it"
+        case .witness:
+            "the witness\(house.voters.witness.map { " \(storyteller.name($0))" } ?? "") breaks the tie of two, so nobody "
+                + "else can run it"
         case .fence: "the other node was switched off first"
         case .singleFault: "two nodes and a reach list: nobody else runs it under any single fault"
         case .bestEffort where house.voters.nodes.count < 2: "it is the only node"
@@ -168,7 +181,7 @@ extension Member {
         try await act(self)
         var change = try await settled(service, done, isDone)
         change.gapMs = await meter?.finish(after: .milliseconds(200))
-        if let gap = change.gapMs { lastGaps.withLock { $0[service] = gap } }
+        if let gap = change.gapMs { lastGaps.withLock { $0[service] = (gap, SystemClock.now) } }
         return change
     }
 
@@ -179,6 +192,10 @@ extension Member {
         if let target {
             guard let id = snapshot.names.id(of: target) else {
                 throw APIError(problem: "no node is called “\(target)”", remedy: "bramble nodes", kind: .notFound)
+            }
+            guard snapshot.members.first(where: { $0.id == id })?.record.profile.role != .witness else {
+                throw APIError(
+                    problem: "\(target) is a witness and runs no services", remedy: "bramble nodes", kind: .refused)
             }
             return id
         }
@@ -197,6 +214,11 @@ extension Member {
             throw APIError(problem: "no node is called “\(name)”", remedy: "the nodes are: \(all)", kind: .notFound)
         }
         let shown = snapshot.names.name(of: id)?.description ?? name
+        guard snapshot.members.first(where: { $0.id == id })?.record.profile.role != .witness else {
+            throw APIError(
+                problem: "\(shown) is a witness: it runs no services, so there is nothing to \(duty.rawValue)",
+                remedy: "to do without it: bramble node remove \(shown)", kind: .refused)
+        }
         let standby: StandingOrders.Standby =
             switch duty {
             case .hold: .hold

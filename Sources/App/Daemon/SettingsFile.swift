@@ -10,7 +10,7 @@ extension Settings: Decodable {
         case noDiscovery = "no-discovery"
         case socket, profile
         case hostsFile = "hosts-file"
-        case admit, reach, tls
+        case admit, reach, tls, watchdog
     }
 
     package init(from decoder: any Decoder) throws {
@@ -55,6 +55,9 @@ extension Settings: Decodable {
         admission = try oneOf(.admit, Admission.self)
         reach = try list(.reach, "an IP address") { IPAddress($0) }
         tls = try keys.decodeIfPresent(TLS.self, forKey: .tls)
+        watchdog = try value(.watchdog, "the path of a device, as in /dev/watchdog, or none") {
+            $0 == "none" || $0.hasPrefix("/") ? $0 : nil
+        }
     }
 }
 

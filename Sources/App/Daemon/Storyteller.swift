@@ -159,7 +159,8 @@ struct Storyteller: Sendable {
                     "\(lease) was held by \(name(selfID)) (epoch \(own)) and \(name(other)) (epoch \(theirs)) for up "
                     + "to \(milliseconds(overlap)) ms; the lower epoch lets go")
         case .votersChanged(let voters):
-            let kinds = voters.isPair ? "two nodes" : "\(voters.nodes.count) voters, \(voters.quorum) decide"
+            var kinds = voters.isPair ? "two nodes" : "\(voters.nodes.count) voters, \(voters.quorum) decide"
+            if let witness = voters.witness { kinds += ", \(name(witness)) is the witness" }
             return EventDraft(
                 type: "voters", subject: name(selfID),
                 detail: [

@@ -78,7 +78,9 @@ final class VolumeKeeping: Sendable {
     private static let busy = Duration.milliseconds(200)
     private static let busyTime = Duration.seconds(20)
     /// How old what glusterd said may be when nothing happens. Each question is a process.
-    private static let patient = Duration.seconds(20)
+    private static let patient = Duration.seconds(60)
+    /// The same where something is wrong or waits, perhaps for days.
+    private static let watchful = Duration.seconds(5)
     /// Others are told again so often, for those who have just come.
     private static let retelling = Duration.seconds(10)
     /// Looking whether the mount of a volume still works is a process, too.
@@ -223,7 +225,9 @@ final class VolumeKeeping: Sendable {
         var members: [VolumeMember] = []
         var ids: [NodeName: NodeID] = [:]
         for member in snapshot.members {
-            guard member.rank != .removed, let name = snapshot.names.name(of: member.id) else { continue }
+            guard member.rank != .removed, member.record.profile.role == .node,
+                let name = snapshot.names.name(of: member.id)
+            else { continue }
             ids[name] = member.id
             let isAlive = member.rank == .alive || member.rank == .suspect
             members.append(
@@ -244,7 +248,11 @@ final class VolumeKeeping: Sendable {
         tellEvents(scene)
         let engine = tools().engine
         let able = await engine.tools()
-        var gluster = await glusterSays(noOlderThan: isBusy ? Self.calm : Self.patient, able)
+        let (waits, isBusy) = state.withLock { state in
+            (state.busySince != nil, state.busySince.map { SystemClock.now - $0 < Self.busyTime } ?? false)
+        }
+        let age = isBusy ? Self.calm : waits ? Self.watchful : Self.patient
+        var gluster = await glusterSays(noOlderThan: age, able)
         var duties = duties(scene, gluster, able)
         let due = duties.all.filter { isDue(.duty($0)) }
         for duty in due {
@@ -267,7 +275,6 @@ final class VolumeKeeping: Sendable {
         return pause(isUnsettled: isUnsettled)
     }
 
-    private var isBusy: Bool { state.withLock { $0.busySince != nil } }
     private func pause(isUnsettled: Bool) -> Duration {
         state.withLock { state in
             guard isUnsettled else {
@@ -569,12 +576,16 @@ final class VolumeKeeping: Sendable {
     }
 
     private func leadOn() async {
+        var lastNews = SystemClock.now
         while !Task.isCancelled, !state.withLock({ $0.isStopped }) {
             guard let scene = await scene() else { return }
             let engine = tools().engine
             let able = await engine.tools()
             let isQuiet = state.withLock { $0.standings.allSatisfy { $0.state == .online && $0.progress.isEmpty } }
-            let gluster = await glusterSays(noOlderThan: isQuiet ? Self.patient : .milliseconds(100), able)
+            // Quick while it goes on; what waits for people or for a node that is away is looked at now and then.
+            let isMoving = !isQuiet && SystemClock.now - lastNews < Self.busyTime
+            let age = isQuiet ? Self.patient : isMoving ? .milliseconds(100) : Self.watchful
+            let gluster = await glusterSays(noOlderThan: age, able)
             var planner = VolumePlanner(me: scene.me)
             planner.desired = scene.desired
             planner.doomed = Set(scene.doomed.keys)
@@ -604,6 +615,7 @@ final class VolumeKeeping: Sendable {
                 return state.standings != standings
             }
             if isNews {
+                lastNews = SystemClock.now
                 await tell(state.withLock { $0.own })
                 bell.ring()
             }
@@ -611,6 +623,7 @@ final class VolumeKeeping: Sendable {
                 _ = await forget(FactKey.formerPeer(name))
             }
             if !Task.isCancelled, let place = planner.steps.firstIndex(where: { isDue(.step($0)) }) {
+                lastNews = SystemClock.now
                 var last = planner.steps[place]
                 var isDone = await perform(last, engine)
                 for step in planner.steps[(place + 1)...] where isDone && step.follows(last) && isDue(.step(step)) {
@@ -624,7 +637,7 @@ final class VolumeKeeping: Sendable {
             let isSettled = standings.allSatisfy {
                 $0.state != .making && $0.state != .deleting && $0.state != .changing
             }
-            let isWaiting = planner.steps.contains { !isDue(.step($0)) }
+            let isWaiting = !isMoving || planner.steps.contains { !isDue(.step($0)) }
             await leadersBell.wait(atMost: isSettled || isWaiting ? .seconds(1) : Self.busy, on: tools().loop)
         }
     }

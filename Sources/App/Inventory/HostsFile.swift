@@ -68,6 +68,7 @@ package struct HostsFile: Sendable {
             lines += ["", "[\(name)]"]
             lines += nodes.map { "\($0.name) ansible_host=\($0.address)" }
         }
+        lines += ["", "[all:vars]", "ansible_ssh_extra_args='\(Inventory.sshOptions)'"]
         return lines.joined(separator: "\n") + "\n"
     }
 }

@@ -10,6 +10,10 @@ package struct Inventory: Sendable {
     /// Names of the services that run on a node now, by node name.
     private let running: [String: [String]]
 
+    /// A host that falls silent would hold Ansible up for good. ssh takes the first of options that contradict each other, so
+    /// that a user's own win.
+    static let sshOptions = "-o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+
     package init(nodes: [NodeInfo], services: [ServiceInfo]) {
         self.nodes = nodes.filter { $0.state != .left }
         var running: [String: [String]] = [:]
@@ -24,6 +28,7 @@ package struct Inventory: Sendable {
     ///
     /// - `state_alive`, `state_suspect`, `state_down`
     /// - `duty_serving` (runs a service), `duty_standby` (could), `duty_held`, `duty_drained`
+    /// - `witness`, which is in no other group: it only votes
     /// - `service_NAME`: where it runs
     /// - `label_KEY_VALUE`; and for the label `role`, `role_VALUE`
     package var groups: [(name: String, nodes: [String])] {
@@ -33,6 +38,10 @@ package struct Inventory: Sendable {
             add("state_\(node.state.rawValue)")
             guard node.state != .down else { continue }
             let services = running[node.name] ?? []
+            guard node.role == .node else {
+                add("witness")
+                continue
+            }
             add("duty_\(node.duty?.rawValue ?? (services.isEmpty ? "standby" : "serving"))")
             for service in services { add("service_\(service)") }
             for (key, value) in node.labels {
@@ -62,7 +71,7 @@ package struct Inventory: Sendable {
 
     private func variables(of node: NodeInfo) -> JSONValue {
         var variables: [String: JSONValue] = [
-            "ansible_host": .string(node.address),
+            "ansible_host": .string(node.address), "ansible_ssh_extra_args": .string(Self.sshOptions),
             "bramble_id": .string(node.id), "bramble_state": .string(node.state.rawValue),
             "bramble_duty": node.duty.map { .string($0.rawValue) } ?? .null,
             "bramble_port": .integer(Int64(node.port)), "bramble_version": .string(node.version),

@@ -20,7 +20,7 @@ enum Executable {
                     Array(CommandLine.arguments.dropFirst(2)), environment: environmentVariables()))
         }
         // Before there is any other thread, so that all of them inherit it.
-        if CommandLine.arguments.dropFirst().first == "start" { Daemon.takeSignals() }
+        if ["start", "witness"].contains(CommandLine.arguments.dropFirst().first) { Daemon.takeSignals() }
         Task.detached { exit(await run()) }
         // Not `await` on this thread: libdispatch would park it with every signal open, and SIGTERM would end the daemon
         // before it has said good-bye.
@@ -43,6 +43,9 @@ enum Executable {
             },
             start: { options in
                 try await Daemon.run(Settings(options).over(try settings(in: options.configFile)))
+            },
+            witness: { options in
+                try await Daemon.witness(Settings(options).over(try settings(in: options.configFile)))
             })
     }
 

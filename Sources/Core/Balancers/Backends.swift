@@ -9,12 +9,17 @@ package struct BalancerMember: Equatable, Sendable {
     package var state: State
     /// An operator drains it or holds it: what it serves now goes on, nothing new goes there.
     package var isLeaving: Bool
+    /// UDP ports on which nobody listens any more, as the node itself says.
+    package var silentPorts: Set<UInt16>
 
-    package init(name: NodeName, address: IPAddress, state: State, isLeaving: Bool = false) {
+    package init(
+        name: NodeName, address: IPAddress, state: State, isLeaving: Bool = false, silentPorts: Set<UInt16> = []
+    ) {
         self.name = name
         self.address = address
         self.state = state
         self.isLeaving = isLeaving
+        self.silentPorts = silentPorts
     }
 }
 
@@ -61,6 +66,14 @@ package struct BalancerView: Equatable, Sendable {
     package var live: [Backend] { backends.filter { $0.state == .up } }
 }
 
+extension [BalancerView] {
+    /// Endpoints that get nothing from any of these: where two of them disagree on one, it is not among them.
+    package var closed: Set<Endpoint> {
+        let open = flatMap(\.live).map(\.endpoint)
+        return Set(flatMap(\.backends).map(\.endpoint)).subtracting(open)
+    }
+}
+
 /// Knows which backends get something: what should be, who is alive, and what checks found. One value; the daemon carries
 /// out what it says.
 package struct BackendKeeper: Equatable, Sendable {
@@ -97,7 +110,8 @@ package struct BackendKeeper: Equatable, Sendable {
         forget()
     }
 
-    /// Whom to ask now: every backend whose node is not known to be down. UDP has no question that every server answers.
+    /// Whom to ask now: every backend whose node is not known to be down. UDP has no question that every server answers: there
+    /// each node tells of itself.
     package var questions: [(key: Key, endpoint: Endpoint)] {
         balancers.filter { $0.transport != .udp }.flatMap { balancer in
             nodes(of: balancer).filter { $0.state != .down }.map {
@@ -148,7 +162,10 @@ package struct BackendKeeper: Equatable, Sendable {
         }
         if member.state == .down { return backend(.down, "the node is down") }
         if member.isLeaving { return backend(.draining, "an operator drains the node") }
-        if balancer.transport == .udp { return backend(.up) }
+        if balancer.transport == .udp {
+            return member.silentPorts.contains(balancer.to)
+                ? backend(.failing, "nothing listens at \(endpoint) any more") : backend(.up)
+        }
         let known = health[Key(balancer: balancer.name, node: member.name)]
         switch known?.isUp {
         case true?: return backend(.up)
@@ -185,5 +202,31 @@ package enum Slots {
         for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
         var mixed = SeededGenerator(seed: hash ^ UInt64(slot) &* 0x9E37_79B9_7F4A_7C15)
         return mixed.next()
+    }
+}
+
+/// What a node knows of its own UDP ports: it sees its sockets, which nobody else can ask for.
+///
+/// Only a port on which somebody listened counts: where nobody ever did, something else may take the datagrams, such as a
+/// rule of a container's.
+package struct SilentPorts: Equatable, Sendable {
+    private var heard: Set<UInt16> = []
+    package private(set) var ports: Set<UInt16> = []
+
+    /// - Parameter told: what a former life of this node said of itself.
+    package init(told: Set<UInt16> = []) { heard = told }
+
+    package mutating func look(at wanted: Set<UInt16>, isTaken: (UInt16) -> Bool) {
+        let taken = wanted.filter(isTaken)
+        heard = heard.intersection(wanted).union(taken)
+        ports = heard.subtracting(taken)
+    }
+
+    /// As it is kept; empty for nothing to tell.
+    package static func text(_ ports: Set<UInt16>) -> String {
+        ports.sorted().map { "\($0)" }.joined(separator: ",")
+    }
+    package static func ports(in text: some StringProtocol) -> Set<UInt16> {
+        Set(text.split(separator: ",").compactMap { UInt16($0) })
     }
 }

@@ -216,7 +216,13 @@ package struct LeaseKeeper: Sendable {
         case .want(let rank):
             guard !isLeaving else { return }
             let first = now + wait(rank: rank)
-            if entries[lease]?.rank == nil { entries[lease]?.nextTry = first }
+            if entries[lease]?.rank == nil {
+                entries[lease]?.nextTry = first
+                // Whoever begins to wait is told once more whom it waits for.
+                if let entry = entries[lease], let holder = entry.holder, holder != me {
+                    effects.append(.held(lease, by: holder, entry.holderEpoch))
+                }
+            }
             entries[lease]?.rank = min(max(rank, 0), 50)
         case .leaveToOthers, .release:
             entries[lease]?.rank = nil

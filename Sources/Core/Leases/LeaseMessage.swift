@@ -107,6 +107,7 @@ package struct PairBeat: Equatable, Sendable {
     /// How long this node's authority lasts from the sending of an acknowledged beat. Unit: milliseconds.
     package var term: UInt32
     /// Hosts of the reach list that answered last; nil while nobody was asked for long, or there is no list.
+    /// 255: the sender takes over only after it had this node switched off.
     package var reach: UInt8?
     /// What the sender holds, or is about to: it has the other's offer and writes the epoch down.
     package var held: [Held]

@@ -40,7 +40,10 @@ struct Pair: Sendable {
     /// Leases given to the other, and from which beat on it was told.
     var offers: [LeaseName: (epoch: Epoch, sequence: UInt32)] = [:]
     var probeTicket: UInt32 = 0
-    var hasAskedFence = false
+    /// When the fence agent was last asked; nil while it need not answer.
+    var fenceAskedAt: Instant?
+    /// After a failure: not again before.
+    var nextFence: Instant
     var isFenced = false
     var hasMet = false
 
@@ -56,7 +59,19 @@ struct Pair: Sendable {
     init(peer: NodeID, now: Instant) {
         self.peer = peer
         silentFrom = now
+        nextFence = now
     }
+
+    /// In place of a reach count: who says it takes over only after it has had the other switched off, and lets the other
+    /// go on by itself for as long as that has not happened. More than any list is long, so that whoever still goes by a list
+    /// takes nothing over from it.
+    static let fences: UInt8 = 255
+    var isFencing: Bool { beat?.reach == Self.fences }
+    /// A fence agent that failed is asked again after so long.
+    static let fenceAgain = Duration.seconds(5)
+    /// Of two that hold something, the one with less waits so much longer before it has the other switched off: else both
+    /// go dark when only the cable between them is cut.
+    static let fenceDelay = Duration.seconds(2)
 
     /// The most hosts that answered in one round that was asked since then; nil when none was asked or has an answer yet.
     func reach(since moment: Instant) -> Int? { rounds.filter { $0.askedAt >= moment }.map(\.answered).max() }
@@ -73,7 +88,11 @@ extension LeaseKeeper {
         guard let pair, isNetworkUp else { return nil }
         let announced = timing.term
         switch config.pair {
-        case .fence, .bestEffort, .manual: return now + announced
+        case .bestEffort, .manual: return now + announced
+        case .fence:
+            // By itself only against a peer that is off, or that will not take over before this node is.
+            if pair.isFenced || pair.isFencing { return now + announced }
+            return pair.ackedAt.map { $0 + (pair.ackedTerm ?? config.term) }
         case .reach(let hosts):
             guard hosts > 0 else { return now + announced }
             // Only a term that the other knows of may be used: it waits for as long as it was told.
@@ -178,8 +197,9 @@ extension LeaseKeeper {
     }
 
     private func reachForOthers(now: Instant) -> UInt8? {
+        if config.pair == .fence { return Pair.fences }
         guard hasReachList, let pair else { return nil }
-        return pair.reach(since: now - config.heartbeat * 15).map { UInt8(clamping: $0) }
+        return pair.reach(since: now - config.heartbeat * 15).map { min(UInt8(clamping: $0), Pair.fences - 1) }
     }
 
     mutating func sendBeat(now: Instant) {
@@ -235,7 +255,7 @@ extension LeaseKeeper {
         pair.silentFrom = max(pair.silentFrom, now + exclusion)
         pair.beat = beat
         pair.helplessSince = beat.reach == 0 && beat.held.isEmpty ? pair.helplessSince ?? now : nil
-        (pair.hasMet, pair.hasAskedFence, pair.isFenced) = (true, false, false)
+        (pair.hasMet, pair.fenceAskedAt, pair.isFenced) = (true, nil, false)
         self.pair = pair
         effects.append(
             .send(
@@ -382,7 +402,8 @@ extension LeaseKeeper {
 
     /// Nobody else can have newer data from now on.
     private mutating func noteAlone(now: Instant) {
-        guard isHoldingAny, !voter.memory.isAlone else { return }
+        // The other may take over once it has had this node switched off.
+        guard isHoldingAny, !voter.memory.isAlone, config.pair != .fence || pair?.isFenced == true else { return }
         voter.memory.isAlone = true
         store()
     }
@@ -392,7 +413,7 @@ extension LeaseKeeper {
         guard var pair, hasReachList, let theirs = pair.beat?.reach else { return }
         let mine = pair.reach(since: now - config.heartbeat * 15) ?? 0
         let hears = pair.heardAt.map { now < $0 + config.heartbeat * 4 } ?? false
-        guard isHoldingAny, hears, theirs > 0, mine == 0, pair.rounds.count >= 3 else {
+        guard isHoldingAny, hears, theirs > 0, !pair.isFencing, mine == 0, pair.rounds.count >= 3 else {
             self.pair?.worseSince = nil
             return
         }
@@ -415,7 +436,7 @@ extension LeaseKeeper {
         switch config.pair {
         case .manual: return false
         case .fence: return pair.isFenced
-        case .reach, .bestEffort: break
+        case .reach, .bestEffort: guard !pair.isFencing else { return false }
         }
         if hasReachList {
             let since = isPeerHelpless(now: now) ? bootedAt : pair.heardAt ?? bootedAt
@@ -484,10 +505,7 @@ extension LeaseKeeper {
         }
         if config.pair == .fence, !pair.isFenced {
             refuse(lease, "waits until the other node is confirmed to be off")
-            if !pair.hasAskedFence {
-                self.pair?.hasAskedFence = true
-                effects.append(.fence(pair.peer))
-            }
+            askToFence(now: now)
             return
         }
         guard mayTakeOver(lease, now: now) else { return refuse(lease, obstacle(lease, now: now)) }
@@ -505,10 +523,21 @@ extension LeaseKeeper {
         }
     }
 
+    private mutating func askToFence(now: Instant) {
+        guard let pair, pair.fenceAskedAt == nil, now >= pair.nextFence, isNetworkUp else { return }
+        let mine = names.count { entries[$0]?.bidder.held != nil }
+        let theirs = pair.beat?.held.count ?? 0
+        let isSecond = mine > 0 && (theirs > mine || theirs == mine && me > pair.peer)
+        guard now >= pair.silentFrom + (isSecond ? Pair.fenceDelay : .zero) else { return }
+        self.pair?.fenceAskedAt = now
+        effects.append(.fence(pair.peer))
+    }
+
     private func obstacle(_ lease: LeaseName, now: Instant) -> String {
         guard let pair, let entry = entries[lease] else { return "" }
         if !isNetworkUp { return "the network is down" }
         if config.pair == .manual { return "waits for an operator: the other node is silent" }
+        if pair.isFencing, config.pair != .fence { return "the other node goes on until it is switched off" }
         if hasReachList {
             let mine = pair.reach(since: max(pair.heardAt ?? bootedAt, now - config.heartbeat * 6)) ?? 0
             let theirs = Int(pair.beat?.reach ?? 0)
@@ -532,9 +561,12 @@ extension LeaseKeeper {
     }
 
     mutating func fenced(_ node: NodeID, isConfirmed: Bool, now: Instant) {
-        guard pair?.peer == node else { return }
-        // A failed one is asked again.
+        // An answer to what was asked before the other was heard again says nothing any more.
+        guard pair?.peer == node, pair?.fenceAskedAt != nil else { return }
         pair?.isFenced = isConfirmed
-        if !isConfirmed { pair?.hasAskedFence = false }
+        if !isConfirmed {
+            pair?.fenceAskedAt = nil
+            pair?.nextFence = now + Pair.fenceAgain
+        }
     }
 }

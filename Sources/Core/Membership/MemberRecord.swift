@@ -31,15 +31,25 @@ package struct MemberProfile: Equatable, Sendable {
     package var software: String
     /// The generation in which its identity was made. Of two nodes with one name the later born gets a suffix.
     package var birth: UInt32
+    package var role: Role
+
+    /// What a member is there for.
+    package enum Role: UInt8, CaseIterable, Sendable {
+        /// It runs services and has the database.
+        case node
+        /// It votes, and has neither.
+        case witness
+    }
 
     package static let maximumAddresses = 8
     package static let maximumSoftware = 32
 
-    package init(name: NodeName, addresses: [Endpoint], software: String, birth: UInt32) {
+    package init(name: NodeName, addresses: [Endpoint], software: String, birth: UInt32, role: Role = .node) {
         self.name = name
         self.addresses = addresses
         self.software = software
         self.birth = birth
+        self.role = role
     }
 }
 

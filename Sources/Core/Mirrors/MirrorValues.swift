@@ -14,15 +14,19 @@ package struct MirrorSpec: Equatable, Sendable {
     package var exclude: [String]
     /// Empty: all members.
     package var to: [NodeName]
+    /// The most that one copy may take. Unit: bytes a second; nil for all there is.
+    package var limit: Int?
 
     package init(
-        name: ServiceName, paths: [String], schedule: Schedule, exclude: [String] = [], to: [NodeName] = []
+        name: ServiceName, paths: [String], schedule: Schedule, exclude: [String] = [], to: [NodeName] = [],
+        limit: Int? = nil
     ) {
         self.name = name
         self.paths = paths
         self.schedule = schedule
         self.exclude = exclude
         self.to = to
+        self.limit = limit
     }
 }
 

@@ -24,6 +24,9 @@ package enum FactKey {
     package static func labels(_ id: NodeID) -> String { "\(labels)\(id)" }
     package static let labels = "label/"
     /// Cluster keys by version; the value is the key as `cluster.key` has it. The highest version is current.
+    /// Ports of UDP balancers on which somebody listened at this node, and nobody does now.
+    package static func silent(_ id: NodeID) -> String { "silent/\(id)" }
+
     package static func clusterKey(version: UInt32) -> String {
         let digits = String(version)
         return "\(clusterKeys)\(String(repeating: "0", count: 10 - digits.count))\(digits)"

@@ -1,4 +1,5 @@
 package import Leases
+import Membership
 package import Primitives
 package import Services
 
@@ -29,16 +30,30 @@ struct House: Sendable {
     var isLookDue = true
     var nextLook: Instant
     var members: [NodeID] = []
+    /// The one that is to break ties, of those there are.
+    var witness: NodeID?
     var views: [NodeView] = []
     /// Since when another node was heard, in this life.
     var metAt: Instant?
     var isReady = false
     var reach: [IPAddress]
+    var isFenced = false
     var reports: [PeerReport] = []
     var mayReportsDiffer = true
     var nextReport: Instant
     var lastTick: Instant?
     var toldDesired = false
+    /// When anything came from each node last.
+    var heard: [NodeID: Instant] = [:]
+    var servers: [ServiceName: Server] = [:]
+    var gaps: [ServiceName: ServiceGap] = [:]
+
+    /// Who was last known to run a service, and since when it does not any more, if it said so.
+    struct Server: Sendable {
+        var node: NodeID
+        var epoch: Epoch
+        var endedAt: Instant?
+    }
 
     /// A change of load moves nothing; names and ranks are looked at when membership says that they changed.
     static let lookEvery = Duration.seconds(1)
@@ -62,12 +77,22 @@ struct House: Sendable {
         for node in facts.removed.sorted() { _ = core.handle(.removed(node), now: now) }
     }
 
-    /// Two nodes ask the reach list; without one there is nobody but the other node itself.
-    static func judged(_ config: LeaseConfig, by reach: [IPAddress]) -> LeaseConfig {
+    /// Where every node can be switched off by a fence agent, that is done first. Else two nodes ask the reach list; without
+    /// one there is nobody but the other node itself.
+    static func judged(_ config: LeaseConfig, by reach: [IPAddress], isFenced: Bool = false) -> LeaseConfig {
         var config = config
-        config.pair = reach.isEmpty ? .bestEffort : .reach(hosts: reach.count)
+        config.pair = isFenced ? .fence : reach.isEmpty ? .bestEffort : .reach(hosts: reach.count)
         return config
     }
+}
+
+/// How long a service was away when it went from one node to another.
+package struct ServiceGap: Equatable, Sendable {
+    /// From the last sign of life of the one, or its word that it stopped, until the other ran it.
+    package var length: Duration
+    package var at: Instant
+    /// False for a failure.
+    package var wasOrderly: Bool
 }
 
 /// What people are shown of services.
@@ -86,6 +111,10 @@ package struct HouseSnapshot: Equatable, Sendable {
     package var ranking: [ServiceName: [NodeID]]
     package var reach: [IPAddress]
     package var isReady: Bool
+    /// The one that is to break ties, whether it votes yet or not.
+    package var witness: NodeID?
+    /// Of the last time that each service changed its node, as far as this one saw it.
+    package var gaps: [ServiceName: ServiceGap]
 }
 
 /// The node's side of services: what it tells them, and what becomes of what they want.
@@ -107,13 +136,20 @@ extension NodeCore {
         result.reserveCapacity(effects.count)
         for effect in effects {
             switch effect {
-            case .send(let message, let peer):
-                let bytes = NodeMessage.lease(message).encoded
-                for path in membership.workingPaths(to: peer) { result.append(.send(bytes, to: peer, via: path)) }
+            case .send(let message, let peer): result += sendOnEveryPath(message, to: peer)
             case .persistOrders(let orders): result += write(orders, now)
-            case .service(let notice): result.append(.notify(.service(notice)))
+            case .service(var notice):
+                if notice.kind == .started, let name = notice.service, let epoch = notice.epoch,
+                    let gap = runs(name, on: id, epoch, now)
+                {
+                    notice.figures["gapMs"] = gap.length.milliseconds.rounded()
+                }
+                result.append(.notify(.service(notice)))
             case .lease(let notice): result.append(.notify(.lease(notice)))
-            case .machine, .persist, .probeReach, .fence, .other, .finishedStopping: result.append(.service(effect))
+            case .fence(let node):
+                let name = names.name(of: node)
+                result.append(.fence(node, name.flatMap { house?.core.services.desired.fence(of: $0) }))
+            case .machine, .persist, .probeReach, .other, .finishedStopping: result.append(.service(effect))
             }
         }
         return result
@@ -142,12 +178,15 @@ extension NodeCore {
         house?.nextLook = now + House.lookEvery
         guard let known = house else { return [] }
         var effects: [NodeEffect] = []
-        let shown = membership.members.filter { $0.rank != .removed && !facts.removed.contains($0.id) }
+        let all = membership.members.filter { $0.rank != .removed && !facts.removed.contains($0.id) }
+        let shown = all.filter { $0.record.profile.role == .node }
         // Who left is still a member: a restart of the machine must not change who votes, or how strictly.
         let members = shown.map(\.id)
-        if members != known.members {
+        let witness = chooseWitness(all.filter { $0.record.profile.role == .witness }, known)
+        if members != known.members || witness != known.witness {
             house?.members = members
-            effects += inHouse(now) { $0.core.handle(.members(members, witness: nil), now: now) }
+            house?.witness = witness
+            effects += inHouse(now) { $0.core.handle(.members(members, witness: witness), now: now) }
         }
         let views = shown.compactMap { member -> NodeView? in
             guard let name = names.name(of: member.id) else { return nil }
@@ -163,20 +202,32 @@ extension NodeCore {
         }
         guard views != known.views else { return effects }
         house?.views = views
+        effects += judgePair(now)
         for view in views where view.id != id {
             let before = known.views.first { $0.id == view.id }?.state
             guard before != view.state else { continue }
             effects += inHouse(now) { $0.core.handle(.peer(view.id, isAlive: view.state == .alive), now: now) }
+            let orders = known.core.services.standing
+            if view.state == .alive, !orders.rows.isEmpty {
+                effects.append(.sendReliably(NodeMessage.orders(orders).encoded, to: view.id))
+            }
             if view.state == .down { effects += inHouse(now) { $0.core.handle(.reported(by: view.id, []), now: now) } }
         }
         return effects + inHouse(now) { $0.core.handle(.nodes(views), now: now) }
+    }
+
+    /// The one that votes stays it; else one that answers, in the order of their IDs, which all nodes share.
+    private func chooseWitness(_ witnesses: [MemberView], _ known: House) -> NodeID? {
+        let present = known.core.leases.voters.witness ?? known.witness
+        if let present, witnesses.contains(where: { $0.id == present }) { return present }
+        return (witnesses.first { $0.rank == .alive } ?? witnesses.first)?.id
     }
 
     /// Services may be taken once the voters are agreed and what operators ordered meanwhile is known, as far as anybody
     /// who could tell it is there.
     private mutating func becomeReady(_ now: Instant) -> [NodeEffect] {
         guard house?.isReady == false, let known = house else { return [] }
-        if known.metAt == nil, !isAlone { house?.metAt = now }
+        if known.metAt == nil, !servingPeers.isEmpty { house?.metAt = now }
         guard known.core.leases.voters.number > 0 else { return [] }
         let hasLearnt = known.metAt.map { now >= $0 + House.settling } ?? false
         guard hasLearnt || known.members.count < 2 || now >= known.bornAt + known.settings.pair.bootWait else {
@@ -195,15 +246,42 @@ extension NodeCore {
             return []
         }
         let reports = known.core.services.peerReports
+        reported(by: id, reports, now: now)
         guard reports != known.reports || now >= known.nextReport else { return [] }
         house?.reports = reports
         house?.nextReport = now + House.reportEvery
         let bytes = NodeMessage.services(reports).encoded
-        let peers = reachablePeers
+        let peers = servingPeers
         guard bytes.count <= MembershipCodec.maximumDatagram else {
             return peers.map { .sendReliably(bytes, to: $0) }
         }
         return peers.map { .send(bytes, to: $0, via: membership.preferredPath(to: $0)) }
+    }
+
+    // MARK: Gaps
+
+    /// What a node says about its services, as far as it tells how long they were away.
+    mutating func reported(by node: NodeID, _ reports: [PeerReport], now: Instant) {
+        guard house != nil else { return }
+        for report in reports {
+            if report.state == .running {
+                _ = runs(report.service, on: node, report.epoch, now)
+            } else if let known = house?.servers[report.service], known.node == node, known.endedAt == nil {
+                house?.servers[report.service]?.endedAt = now
+            }
+        }
+    }
+
+    /// A service runs there; the gap where it was another node's before.
+    private mutating func runs(_ name: ServiceName, on node: NodeID, _ epoch: Epoch, _ now: Instant) -> ServiceGap? {
+        let before = house?.servers[name]
+        // A node that was away may still speak of what it had.
+        if let before, epoch < before.epoch { return nil }
+        house?.servers[name] = House.Server(node: node, epoch: epoch)
+        guard let before, before.node != node, let end = before.endedAt ?? house?.heard[before.node] else { return nil }
+        let gap = ServiceGap(length: max(now - end, .zero), at: now, wasOrderly: before.endedAt != nil)
+        house?.gaps[name] = gap
+        return gap
     }
 
     // MARK: What should be
@@ -217,14 +295,10 @@ extension NodeCore {
         let orders = StandingOrders(rows: rows)
         var effects: [NodeEffect] = []
         let reach = state.reach.isEmpty ? known.settings.reach : state.reach
-        if reach != known.reach {
+        let isOtherList = reach != known.reach
+        if isOtherList {
             house?.reach = reach
-            let pair = House.judged(known.settings.pair, by: reach)
             effects.append(.reachHosts(reach))
-            effects += inHouse(now) {
-                $0.core.use(pair: pair)
-                return []
-            }
         }
         if orders != known.core.services.standing {
             effects += inHouse(now) { $0.core.handle(.standing(orders), now: now) }
@@ -232,7 +306,21 @@ extension NodeCore {
         if state != known.core.services.desired {
             effects += inHouse(now) { $0.core.handle(.desired(state), now: now) }
         }
-        return effects
+        return effects + judgePair(now, anew: isOtherList)
+    }
+
+    /// Who decides between two nodes, where that has changed.
+    private mutating func judgePair(_ now: Instant, anew: Bool = false) -> [NodeEffect] {
+        guard let known = house else { return [] }
+        let desired = known.core.services.desired
+        let isFenced = known.views.count == 2 && known.views.allSatisfy { desired.fence(of: $0.name) != nil }
+        guard anew || isFenced != known.isFenced else { return [] }
+        house?.isFenced = isFenced
+        let pair = House.judged(known.settings.pair, by: known.reach, isFenced: isFenced)
+        return inHouse(now) {
+            $0.core.use(pair: pair)
+            return []
+        }
     }
 
     private var desiredRows: [DesiredRow] {
@@ -281,7 +369,8 @@ extension NodeCore {
             reports: house.core.services.reports(now: now), desired: house.core.services.desired,
             standing: house.core.services.standing, guarantee: house.core.leases.guarantee,
             voters: house.core.leases.voters, term: timing.term, takeover: timing.takeover, at: now,
-            ranking: house.core.services.placement, reach: house.reach, isReady: house.isReady)
+            ranking: house.core.services.placement, reach: house.reach, isReady: house.isReady,
+            witness: house.witness, gaps: house.gaps)
     }
 }
 

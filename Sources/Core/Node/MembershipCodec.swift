@@ -156,7 +156,10 @@ extension ByteWriter {
         version(update.version)
         integer(update.rank.rawValue)
         integer(update.age)
-        integer(UInt8((update.profile == nil ? 0 : 1) | (update.verdict == nil ? 0 : 2)))
+        integer(
+            UInt8(
+                (update.profile == nil ? 0 : 1) | (update.verdict == nil ? 0 : 2)
+                    | (update.profile?.role == .witness ? 4 : 0)))
         if let profile = update.profile {
             nodeName(profile.name)
             list(profile.addresses.prefix(MemberProfile.maximumAddresses)) { writer, endpoint in
@@ -213,7 +216,8 @@ extension ByteReader {
         else { throw .malformed }
         let age: UInt32 = try integer()
         let parts: UInt8 = try integer()
-        guard parts <= 3 else { throw .malformed }
+        // The third says that the profile is a witness's.
+        guard parts <= 7, parts & 5 != 4 else { throw .malformed }
         var update = Update(id: id, version: version, rank: rank, age: age, profile: nil, verdict: nil)
         if parts & 1 != 0 {
             update.profile = MemberProfile(
@@ -221,7 +225,8 @@ extension ByteReader {
                 addresses: try list(limit: MemberProfile.maximumAddresses) {
                     (reader: inout ByteReader) throws(Failure) in try reader.endpoint()
                 },
-                software: try text(limit: MemberProfile.maximumSoftware), birth: try integer())
+                software: try text(limit: MemberProfile.maximumSoftware), birth: try integer(),
+                role: parts & 4 == 0 ? .node : .witness)
         }
         if parts & 2 != 0 {
             let (observers, needed, defenders): (UInt16, UInt16, UInt16) = (

@@ -1,3 +1,4 @@
+package import Leases
 package import Membership
 package import Primitives
 import Wire
@@ -20,6 +21,8 @@ package struct NodeCore: Sendable {
     private let config: NodeConfig
     /// Leases and services; nil where they are not wanted, as in a simulation of membership alone.
     var house: House?
+    /// All that a witness does; nil on a node.
+    private var witness: Witness?
     private var contacts = Contacts()
     private var hasDatabase = false
     private var haveMembersChanged = true
@@ -44,6 +47,9 @@ package struct NodeCore: Sendable {
         if let settings = config.house {
             house = House(
                 id: id, generation: version.generation, settings, chance: chance.fork("leases"), facts: facts, now: now)
+        }
+        if let settings = config.witness {
+            witness = Witness(me: id, config: settings.votes, memory: settings.memory, now: now)
         }
     }
 
@@ -80,6 +86,7 @@ package struct NodeCore: Sendable {
         case .factsStored(let stored, let isWhole): return project(stored, isWhole: isWhole, now: now)
         case .trustStored(let encoded): return merge(encoded, from: nil, wantsReply: false, now: now)
         case .service(let event): return inHouse(now) { $0.core.handle(event, now: now) }
+        case .lease(.persisted(let ticket)) where witness != nil: return asWitness { $0.persisted(ticket: ticket) }
         case .lease(let event): return inHouse(now) { $0.core.handle(event, now: now) }
         case .leave: return carryOut(membership.handle(.leave, now: now), now: now)
         }
@@ -96,11 +103,13 @@ package struct NodeCore: Sendable {
 
     /// Whom the database may talk to, where that has changed.
     private mutating func tellDatabase() -> [NodeEffect] {
-        let reachable = reachablePeers
+        let reachable = servingPeers
         guard reachable != toldReachable || haveMembersChanged else { return [] }
         toldReachable = reachable
         haveMembersChanged = false
-        let members = membership.records.filter { $0.rank != .removed && !facts.removed.contains($0.id) }
+        let members = membership.records.filter {
+            $0.rank != .removed && $0.profile.role == .node && !facts.removed.contains($0.id)
+        }
         return [.databasePeers(members: members.map(\.id), reachable: reachable)]
     }
     package var tickInterval: Duration { membership.tickInterval }
@@ -250,6 +259,7 @@ package struct NodeCore: Sendable {
         _ bytes: [UInt8], from sender: NodeID, path: Endpoint, stamp: Instant, now: Instant
     ) -> [NodeEffect] {
         guard isMember(sender) else { return [] }
+        house?.heard[sender] = stamp
         guard let message = try? NodeMessage(decoding: bytes) else {
             malformedMessages += 1
             return []
@@ -261,10 +271,14 @@ package struct NodeCore: Sendable {
         case .facts(let encoded, let wantsReply):
             return merge(encoded, from: sender, wantsReply: wantsReply, now: now)
         case .removalNotice: return leaveForGood(by: sender)
+        case .lease(let message) where witness != nil:
+            return asWitness { $0.receive(message, from: sender, now: now) }
         case .lease(let message): return inHouse(now) { $0.core.handle(.received(message, from: sender), now: now) }
         case .drill(let service): return inHouse(now) { $0.core.handle(.order(.playDead(service)), now: now) }
         case .services(let reports):
+            reported(by: sender, reports, now: now)
             return inHouse(now) { $0.core.handle(.reported(by: sender, reports), now: now) }
+        case .orders(let orders): return inHouse(now) { $0.core.handle(.standing(orders), now: now) }
         }
     }
 
@@ -331,6 +345,26 @@ package struct NodeCore: Sendable {
         return reachablePeers.filter { $0 != sender }.map { .sendReliably(message, to: $0) }
     }
 
+    /// Lets the witness in this process handle something, and carries out what it says.
+    private mutating func asWitness(_ body: (inout Witness) -> [Witness.Effect]) -> [NodeEffect] {
+        guard witness != nil else { return [] }
+        return body(&witness!).flatMap { effect -> [NodeEffect] in
+            switch effect {
+            case .send(let message, let peer): sendOnEveryPath(message, to: peer)
+            case .persist(let memory, let ticket): [.service(.persist(memory, ticket: ticket))]
+            case .votersChanged(let voters): [.notify(.lease(.votersChanged(voters)))]
+            }
+        }
+    }
+    func sendOnEveryPath(_ message: LeaseMessage, to peer: NodeID) -> [NodeEffect] {
+        let bytes = NodeMessage.lease(message).encoded
+        return membership.workingPaths(to: peer).map { .send(bytes, to: peer, via: $0) }
+    }
+
+    /// Those that have the database and run services: not witnesses.
+    var servingPeers: [NodeID] {
+        reachablePeers.filter { membership.record(of: $0)?.profile.role == .node }
+    }
     var reachablePeers: [NodeID] { membership.reachablePeers.filter { !facts.removed.contains($0) } }
 
     private mutating func expel(_ node: NodeID, now: Instant) -> [NodeEffect] {
@@ -397,7 +431,21 @@ package struct NodeConfig: Equatable, Sendable {
     package var keyVersion: UInt32 = 1
     /// Nil: no leases and no services.
     package var house: HouseSettings?
+    /// For a witness, which has no house: it votes, and that is all.
+    package var witness: WitnessSettings?
     package init() {}
+}
+
+/// What a witness votes by.
+package struct WitnessSettings: Equatable, Sendable {
+    package var votes: LeaseConfig
+    /// From the disk.
+    package var memory: LeaseMemory
+
+    package init(votes: LeaseConfig, memory: LeaseMemory) {
+        self.votes = votes
+        self.memory = memory
+    }
 }
 
 /// What people are shown.

@@ -72,6 +72,8 @@ package enum NodeEffect: Equatable, Sendable {
     case databaseDiffers(NodeID)
     /// What leases and services ask of this machine. Of its cases only those that the node cannot carry out itself.
     case service(ServiceCore.Effect)
+    /// Switch the node off and say when that is confirmed; nil where nothing says how.
+    case fence(NodeID, Fence?)
     /// The reach list is another one from now on.
     case reachHosts([IPAddress])
     /// We were removed from the cluster: stop everything, wipe, say so. Nothing else comes after it.

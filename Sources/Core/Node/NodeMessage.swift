@@ -17,9 +17,13 @@ enum NodeMessage: Equatable, Sendable {
     case services([PeerReport])
     /// To the node that runs it: rehearse a failure of this service.
     case drill(ServiceName)
+    /// To a node that is heard again: what operators ordered and nobody has lifted. It may have been away when they did, or
+    /// have lost its disk, and must not act before it knows.
+    case orders(StandingOrders)
     case lease(LeaseMessage)
 
-    private enum Kind: UInt8 { case facts = 64, removalNotice = 65, services = 66, drill = 67 }
+    private enum Kind: UInt8 { case facts = 64, removalNotice = 65, services = 66, drill = 67, orders = 68 }
+    private static let mostOrders = 1024
     /// Services of one node, as its guard has places.
     private static let mostReports = 128
 
@@ -46,6 +50,12 @@ enum NodeMessage: Equatable, Sendable {
         case .drill(let service):
             writer.integer(Kind.drill.rawValue)
             writer.text(service.description)
+        case .orders(let orders):
+            writer.integer(Kind.orders.rawValue)
+            writer.list(orders.rows.prefix(Self.mostOrders)) { writer, row in
+                writer.text(row.factKey)
+                writer.text(row.factValue)
+            }
         case .lease(let message): return LeaseCodec.encode(message)
         }
         return writer.bytes
@@ -70,6 +80,12 @@ enum NodeMessage: Equatable, Sendable {
         case .drill:
             guard let name = ServiceName(try reader.text(limit: 63)) else { throw .malformed }
             self = .drill(name)
+        case .orders:
+            let rows = try reader.list(limit: Self.mostOrders) {
+                (reader: inout ByteReader) throws(ByteReader.Failure) -> DesiredRow? in
+                DesiredRow(factKey: try reader.text(limit: 256), value: try reader.text(limit: 4096))
+            }
+            self = .orders(StandingOrders(rows: rows.compactMap { $0 }))
         case .services:
             self = .services(
                 try reader.list(limit: Self.mostReports) { (reader: inout ByteReader) throws(ByteReader.Failure) in

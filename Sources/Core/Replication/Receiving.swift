@@ -19,12 +19,32 @@ extension Replicator {
         lastPull &+= 1
         pull = Pull(number: lastPull, peer: peer, deadline: now + config.pullTimeout)
         counters.pulls += 1
-        let wants = origins.prefix(1_024).map { Want($0, vector[$0]) }
+        let wants = origins.prefix(1_024).map { Want($0, max(vector[$0], forgotten[$0] ?? 0)) }
         send(.pull(number: lastPull, wants: wants, budget: UInt32(config.pullBudget)), to: peer)
     }
 
     private func isWanted(_ origin: Origin, upTo head: UInt64) -> Bool {
-        head > vector[origin] && held[origin] == nil && (unreadable[origin]?.until ?? .zero) <= now
+        guard head > max(vector[origin], forgotten[origin] ?? 0), (unreadable[origin]?.until ?? .zero) <= now else {
+            return false
+        }
+        // Of a held one what comes before the first record from the future is taken.
+        return held[origin].map { vector[origin] + 1 < $0.sequence } ?? true
+    }
+
+    /// The very next record of it is known, and is not taken: it cannot be read here, or is from the future.
+    func isQuarantined(_ origin: Origin) -> Bool {
+        let next = max(vector[origin], forgotten[origin] ?? 0) + 1
+        return unreadable[origin]?.sequence == next || held[origin]?.sequence == next
+    }
+    /// Those of which something is known and not taken, in order.
+    package var quarantined: [Origin] {
+        Set(unreadable.keys).union(held.keys).filter { isQuarantined($0) }.sorted()
+    }
+    /// Whether we have all of it that we can take. What waits for an update of this node, or for an operator, is shown; it must
+    /// not keep a new node from becoming a member, or it would stay a new node for ever.
+    func hasWhatCanBeTaken(of other: VersionVector) -> Bool {
+        if config.plantedBug == .waitsForUnreadable { return vector.covers(other) }
+        return other.heads.allSatisfy { origin, head in vector[origin] >= head || isQuarantined(origin) }
     }
 
     mutating func pullTick() {
@@ -44,7 +64,7 @@ extension Replicator {
         var isBroken = false
         for record in records {
             counters.recordsReceived += 1
-            let known = heads[record.origin]
+            let known = max(heads[record.origin], forgotten[record.origin] ?? 0)
             peers[peer]?.vector.advance(record.origin, to: record.sequence)
             guard record.sequence > known else {
                 counters.duplicates += 1
@@ -118,7 +138,7 @@ extension Replicator {
         }
         noteCovered()
         if isJoining, !peers.isEmpty,
-            peers.values.allSatisfy({ $0.epoch != nil && vector.covers($0.vector) })
+            peers.values.allSatisfy({ $0.epoch != nil && hasWhatCanBeTaken(of: $0.vector) })
         {
             joined()
         }
@@ -134,7 +154,9 @@ extension Replicator {
     /// everything that was ever written; a small machine without a clock chip wakes in the past more often than in the future.
     package var clusterWall: Int64 {
         let sinceZero = now.nanoseconds / 1_000_000
-        let clocks = ([wall] + peers.values.compactMap { $0.wallAtZero.map { $0 + sinceZero } }).sorted()
+        let others = peers.values.compactMap { $0.wallAtZero.map { $0 + sinceZero } }
+        // A new node has seen nothing that its own clock could be compared with, and may be in 1970: the others' count.
+        let clocks = (isJoining && !others.isEmpty ? others : others + [wall]).sorted()
         let newest = newest.milliseconds
         let middle: Int64
         if clocks.count == 2 {

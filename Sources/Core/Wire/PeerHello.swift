@@ -14,6 +14,8 @@ package struct PeerHello: Equatable, Sendable {
     package var software: String
     /// The generation in which its identity was made.
     package var birth: UInt32
+    /// It votes, and neither runs services nor has the database.
+    package var isWitness: Bool
 
     package static let maximumAddresses = 8
     package static let maximumSoftware = 64
@@ -22,7 +24,7 @@ package struct PeerHello: Equatable, Sendable {
 
     package init(
         id: NodeID, generation: UInt32, incarnation: UInt32, name: NodeName, addresses: [Endpoint], software: String,
-        birth: UInt32
+        birth: UInt32, isWitness: Bool = false
     ) {
         self.id = id
         self.generation = generation
@@ -31,6 +33,7 @@ package struct PeerHello: Equatable, Sendable {
         self.addresses = addresses
         self.software = software
         self.birth = birth
+        self.isWitness = isWitness
     }
 
     /// Sends at most as many addresses, and as long a version, as the reader takes.
@@ -43,6 +46,7 @@ package struct PeerHello: Equatable, Sendable {
         writer.list(addresses.prefix(Self.maximumAddresses)) { $0.endpoint($1) }
         writer.text(String(decoding: software.utf8.prefix(Self.maximumSoftware).filter { $0 < 128 }, as: UTF8.self))
         writer.integer(birth)
+        if isWitness { writer.integer(UInt8(1)) }
         return writer.bytes
     }
 
@@ -58,5 +62,6 @@ package struct PeerHello: Equatable, Sendable {
         }
         software = try reader.text(limit: Self.maximumSoftware)
         birth = try reader.integer()
+        isWitness = reader.remaining > 0 ? try reader.integer(UInt8.self) == 1 : false
     }
 }

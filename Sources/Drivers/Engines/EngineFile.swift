@@ -12,14 +12,19 @@ enum EngineFile {
         return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
     }
 
-    /// The engine sees the whole of it or what was there before, never a part.
+    /// Whoever reads it sees the whole of it or what was there before, never a part.
+    ///
+    /// - Parameter isLasting: it is on the disk when this returns, so that a power cut does not bring the old one back.
     static func replace(
-        _ path: String, with text: String, mode: mode_t = 0o644, remedy: String = "look at the disk"
+        _ path: String, with text: String, mode: mode_t = 0o644, isLasting: Bool = false,
+        remedy: String = "look at the disk"
     ) throws(EngineFailure) {
         let new = "\(path).new"
         let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
         let bytes = Array(text.utf8)
-        let isWritten = descriptor >= 0 && write(descriptor, bytes, bytes.count) == bytes.count
+        let isWritten =
+            descriptor >= 0 && write(descriptor, bytes, bytes.count) == bytes.count
+            && (!isLasting || fsync(descriptor) == 0)
         let code = errno
         if descriptor >= 0 { close(descriptor) }
         guard isWritten, rename(new, path) == 0 else {

@@ -22,8 +22,9 @@ package struct CommandRunner: Runner {
     package func start(_ occasion: Occasion, within limit: Duration) async -> RunResult {
         let begun = SystemClock.now
         let stops = occasion.ticket ?? processes.stops
-        if processes.hasMain { return RunResult(.succeeded) }
+        // First: one whose lease ran out is being ended by the guard, and may seem to run for another moment.
         if let obstacle = processes.obstacle { return RunResult(.failed(.passing), obstacle) }
+        if processes.hasMain { return RunResult(.succeeded) }
         if let fault = fault { return fault }
         let group: ProcessGroup
         do throws(GroupFailure) { group = try processes.openGroup(for: occasion) } catch {

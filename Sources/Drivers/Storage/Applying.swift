@@ -21,7 +21,9 @@ extension Store {
     }
 
     private func apply(_ record: LogRecord, _ result: inout ApplyResult) throws(StoreError) {
-        let known = knowledge.origins[record.origin] ?? Knowledge.Known()
+        var known = knowledge.origins[record.origin] ?? Knowledge.Known()
+        let forgotten = knowledge.forgotten[record.origin]
+        if let forgotten { (known.head, known.floor) = (forgotten, forgotten) }
         func refuse(_ reason: ApplyResult.Refusal.Reason) {
             result.refused.append(
                 ApplyResult.Refusal(origin: record.origin, sequence: record.sequence, reason: reason))
@@ -34,10 +36,16 @@ extension Store {
             return refuse(.gap(expected: known.head + 1))
         }
         guard record.time > known.time || options.planted == .appliesOutOfOrder, record.origin.rawValue != 0,
-            let body = try? RecordBody(record.body)
+            let body = try? RecordBody(record.body, version: options.bodyVersion)
         else { return refuse(.malformed) }
         guard !isTooMuch(body) else { return refuse(.tooMuchHeld) }
 
+        if forgotten != nil {
+            // Somebody had more of it than everybody knew of: it is one like any again, until that is everywhere, too.
+            knowledge.forgotten[record.origin] = nil
+            knowledge.origins[record.origin] = known
+            try finish(try own("DELETE FROM bramble_meta WHERE name = ?")) { $0.bind(1, text: "forgotten/\(record.origin)") }
+        }
         var context = known.context
         for (other, seen) in body.context { context.saw(other, upTo: seen, at: record.time) }
         try writeLog(record)
@@ -193,19 +201,20 @@ extension Store {
     ) throws(StoreError) {
         // A conflict shows both values: of secrets neither may be seen, and of Bramble's own there is nothing to decide.
         if OwnTables.isReplicated(table.name), table.name != OwnTables.facts { return }
+        if table.name == OwnTables.facts, case .text(let name)? = key.first, ReplicationFact.isInternal(name) { return }
         for overwrite in overwrites where !hadSeen(overwrite, incoming) {
             let statement = try own(
                 "INSERT INTO bramble_conflicts (at, tab, key, col, kept, kept_by, kept_at, lost, lost_by, lost_at) "
                     + "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
             statement.bind(1, max(overwrite.winner, overwrite.loser).time.milliseconds)
             statement.bind(2, text: table.name)
-            statement.bind(3, text: key.map(\.shown).joined(separator: ", "))
+            statement.bind(3, text: Self.shown(key, of: table))
             if let column = overwrite.column { statement.bind(4, text: table.columns[column].name) }
             statement.bind(5, overwrite.kept.shown)
-            statement.bind(6, text: overwrite.winner.origin.description)
+            statement.bind(6, text: try writerName(overwrite.winner.origin))
             statement.bind(7, overwrite.winner.time.milliseconds)
             statement.bind(8, overwrite.lost.shown)
-            statement.bind(9, text: overwrite.loser.origin.description)
+            statement.bind(9, text: try writerName(overwrite.loser.origin))
             statement.bind(10, overwrite.loser.time.milliseconds)
             try finish(statement)
             knowledge.conflicts += 1
@@ -218,9 +227,31 @@ extension Store {
         knowledge.conflicts = options.limits.conflicts
     }
 
+    /// The node that writes under it, by its name; by its identifier when the name did not come yet, and the origin itself when
+    /// it never said whose it is (it is of an earlier version).
+    package func writerName(_ origin: Origin) throws(StoreError) -> String {
+        var result = origin.description
+        try rows(
+            "SELECT coalesce(nullif(m.name, ''), substr(f.value, 1, 32)) FROM bramble_facts f LEFT JOIN bramble_members m "
+                + "ON m.id = substr(f.value, 1, 32) WHERE f.key = ?",
+            bind: { $0.bind(1, text: ReplicationFact.writer(origin)) }
+        ) { result = $0.text(0) }
+        return result
+    }
+    /// A key as a JSON object, so that SQL can take it apart: `json_extract(key, '$.name')`.
+    private static func shown(_ key: [SQLValue], of table: TableModel) -> String {
+        let parts = zip(table.key, key).map { column, value in
+            "\(jsonText(table.columns[column].name)):\(value.json)"
+        }
+        return "{\(parts.joined(separator: ","))}"
+    }
+
     /// Whether the winner's writer knew what it replaced: then it was meant, and is no conflict.
     private func hadSeen(_ overwrite: RowState.Overwrite, _ incoming: Stamp) -> Bool {
-        guard let writer = knowledge.origins[overwrite.winner.origin]?.context else { return true }
+        guard let writer = knowledge.origins[overwrite.winner.origin]?.context,
+            // What is forgotten was everywhere.
+            knowledge.forgotten[overwrite.loser.origin] == nil
+        else { return true }
         if overwrite.winner == incoming {
             return writer.latest(of: overwrite.loser.origin) >= overwrite.loser.time
         }
@@ -250,15 +281,29 @@ extension TableModel {
     }
 }
 
+private func jsonText(_ text: String) -> String {
+    var result = "\""
+    for scalar in text.unicodeScalars {
+        switch scalar {
+        case "\"", "\\": result += "\\\(scalar)"
+        case "\u{0}"..<" ":
+            let digits = String(scalar.value, radix: 16)
+            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        default: result.unicodeScalars.append(scalar)
+        }
+    }
+    return result + "\""
+}
 extension SQLValue {
-    /// In a list of conflicts.
-    var shown: String {
+    /// In the form in which the HTTP API has values; bytes that no JSON number or text is.
+    fileprivate var json: String {
         switch self {
-        case .null: "NULL"
+        case .null: "null"
         case .integer(let number): String(number)
-        case .real(let number): String(number)
-        case .text(let text): text
-        case .blob(let bytes): "\(bytes.count) bytes"
+        case .real(let number): number.isFinite ? String(number) : jsonText(String(number))
+        case .text(let text): jsonText(text)
+        case .blob(let bytes):
+            jsonText(bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined())
         }
     }
 }

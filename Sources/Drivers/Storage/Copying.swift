@@ -48,6 +48,11 @@ package struct SnapshotJob: Sendable {
         return SnapshotCopy(header: header, content: .file(target))
     }
 
+    /// For threads that hand it on.
+    package func result() -> Result<SnapshotCopy, StoreError> {
+        do throws(StoreError) { return .success(try run()) } catch { return .failure(error) }
+    }
+
     private func fill(_ copy: borrowing Connection) throws(StoreError) {
         csqlite_set(copy.handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
         copy.addFunctions(IdentifierSource.silent)
@@ -85,7 +90,8 @@ package struct SnapshotJob: Sendable {
             case "bramble_log", "bramble_conflicts": break
             case "bramble_meta":
                 try copy.run(
-                    "INSERT INTO main.bramble_meta SELECT * FROM source.bramble_meta WHERE name IN ('epoch', 'cluster')"
+                    "INSERT INTO main.bramble_meta SELECT * FROM source.bramble_meta WHERE name IN ('epoch', 'cluster') "
+                        + "OR (name >= 'forgotten/' AND name < 'forgotten0')"
                 )
             case "bramble_origins":
                 try copy.run(
@@ -324,12 +330,16 @@ extension Store {
 
     // MARK: Files of people
 
-    /// A file that people can open with `sqlite3`, and `restore` takes. It must not exist.
-    package func backup(to path: String) throws(StoreError) {
+    /// For a thread that may take its time. The file must not exist.
+    package func backupJob(to path: String) throws(StoreError) -> SnapshotJob {
         guard access(path, F_OK) != 0 else {
             throw StoreError(.unusable, "\(path) exists already", remedy: "choose another name, or move it away")
         }
-        let job = SnapshotJob(source: try snapshotJob().source, target: path)
+        return SnapshotJob(source: try snapshotJob().source, target: path)
+    }
+    /// A file that people can open with `sqlite3`, and `restore` takes. It must not exist.
+    package func backup(to path: String) throws(StoreError) {
+        let job = try backupJob(to: path)
         do throws(StoreError) {
             _ = try job.run()
         } catch {
@@ -354,6 +364,20 @@ extension Store {
             try switchOver(path: incoming, bytes: [], wall: wall)
         case .memory: try switchOver(path: nil, bytes: try Self.readFile(path), wall: wall)
         }
+        try beginEpoch(since, number)
+    }
+    /// The same with a copy in memory, of a store in memory.
+    package func restore(bytes: [UInt8], wall: Int64) throws(StoreError) {
+        guard case .memory = place else { throw Self.unusable("it is not in a file") }
+        try commitGroup()
+        let candidate = try Self.candidate(path: nil, bytes: bytes)
+        var clock = knowledge.clock
+        let since = max(clock.next(wall: wall), candidate.latest.successor)
+        let number = chance.next()
+        try switchOver(path: nil, bytes: bytes, wall: wall)
+        try beginEpoch(since, number)
+    }
+    private func beginEpoch(_ since: HybridTime, _ number: UInt64) throws(StoreError) {
         knowledge.clock.saw(since)
         epoch = DatabaseEpoch(since: since, number: number)
         try writeMeta("epoch", epoch.bytes)

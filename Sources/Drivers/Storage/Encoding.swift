@@ -237,9 +237,9 @@ struct RecordBody: Equatable, Sendable {
             && left.sections == right.sections
     }
 
-    func encoded() -> [UInt8] {
+    func encoded(version: UInt8 = Self.version) -> [UInt8] {
         var writer = ByteWriter(reserving: 512)
-        writer.integer(Self.version)
+        writer.integer(version)
         writer.compact(UInt64(context.count))
         for (origin, time) in context {
             writer.integer(origin.rawValue)
@@ -258,10 +258,13 @@ struct RecordBody: Equatable, Sendable {
     }
 
     init() {}
-    init(_ bytes: [UInt8]) throws(ByteReader.Failure) {
+    /// - Parameter version: the highest that is understood.
+    init(_ bytes: [UInt8], version: UInt8 = Self.version) throws(ByteReader.Failure) {
         guard bytes.count <= LogRecord.maximumBody else { throw .tooLong }
         var reader = ByteReader(bytes)
-        guard try reader.integer(UInt8.self) == Self.version else { throw .malformed }
+        guard (Self.version...max(Self.version, version)).contains(try reader.integer(UInt8.self)) else {
+            throw .malformed
+        }
         for _ in 0..<(try reader.compactCount()) {
             let origin = Origin(rawValue: try reader.integer())
             context.append((origin, HybridTime(rawValue: try reader.integer())))

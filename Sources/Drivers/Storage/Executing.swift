@@ -1,4 +1,5 @@
 import CSQLite
+import Primitives
 import Replication
 import Wire
 
@@ -251,26 +252,30 @@ extension Store {
         var body = RecordBody()
         body.elements = elements
         var sections: [Int64: Int] = [:]
-        for entry in entries {
-            guard let row = try stampOwn(entry, stamp) else { continue }
-            if let place = sections[entry.table.id] {
-                body.sections[place].rows.append(row)
-            } else {
-                sections[entry.table.id] = body.sections.count
-                body.sections.append(
-                    RecordBody.Section(
-                        table: entry.table.name, columns: entry.table.section, keyCount: entry.table.key.count,
-                        rows: [row]))
+        func take(_ entries: [Capture.Entry]) throws(StoreError) {
+            for entry in entries {
+                guard let row = try stampOwn(entry, stamp) else { continue }
+                if let place = sections[entry.table.id] {
+                    body.sections[place].rows.append(row)
+                } else {
+                    sections[entry.table.id] = body.sections.count
+                    body.sections.append(
+                        RecordBody.Section(
+                            table: entry.table.name, columns: entry.table.section, keyCount: entry.table.key.count,
+                            rows: [row]))
+                }
             }
         }
+        try take(entries)
         guard !body.elements.isEmpty || !body.sections.isEmpty else { return nil }
+        if knowledge.toldOrigin != origin, let node = options.node { try take(try tellOrigin(of: node)) }
         var context = knowledge.origins[origin]?.context ?? WriterContext()
         for other in knowledge.untold.sorted() where other != origin {
             guard let seen = knowledge.origins[other]?.time else { continue }
             body.context.append((other, seen))
             context.saw(other, upTo: seen, at: stamp.time)
         }
-        let bytes = body.encoded()
+        let bytes = body.encoded(version: options.bodyVersion)
         guard bytes.count <= LogRecord.maximumBody else { throw .oversized }
         let sequence = (knowledge.origins[origin]?.head ?? 0) + 1
         let record = LogRecord(origin: origin, sequence: sequence, time: stamp.time, body: bytes)
@@ -282,6 +287,21 @@ extension Store {
         // In good time: what was reserved has to be on the disk before it is used.
         if HybridTime(milliseconds: stamp.time.milliseconds + 5_000) > knowledge.reserved { try reserve(stamp.time) }
         return record
+    }
+
+    /// Says in this origin's first record whose it is; whoever has anything of it knows then.
+    private func tellOrigin(of node: NodeID) throws(StoreError) -> [Capture.Entry] {
+        knowledge.toldOrigin = origin
+        let key = ReplicationFact.writer(origin)
+        guard try fact(key) == nil else { return [] }
+        capture.begin(.writer, time: nil)
+        capture.author = .own
+        let statement = try own("INSERT INTO \(OwnTables.facts) (key, value) VALUES (?1, ?2)")
+        statement.bind(1, text: key)
+        statement.bind(2, text: node.description)
+        try finish(statement)
+        capture.isCapturing = false
+        return capture.entries
     }
 
     private func stampOwn(_ entry: Capture.Entry, _ stamp: Stamp) throws(StoreError) -> RecordBody.Row? {

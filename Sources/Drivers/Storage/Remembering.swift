@@ -90,12 +90,9 @@ extension Store {
         return result
     }
 
-    package func setFacts(_ values: [(key: String, value: [UInt8]?)], wall: Int64) throws(StoreError) -> LogRecord? {
-        try remember(values.map { FactEdit($0.key, $0.value) }, members: [], wall: wall)
-    }
     /// In one transaction. Of members, what is empty is left as it is. Nil is returned when nothing changed.
     package func remember(
-        _ edits: [FactEdit], members: [MemberRow], wall: Int64
+        _ edits: [FactEdit], members: [MemberRow] = [], wall: Int64
     ) throws(StoreError) -> LogRecord? {
         var clock = knowledge.clock
         let stamp = Stamp(clock.next(wall: wall), origin)

@@ -19,6 +19,8 @@ package final class Replica {
         case reopened
         /// Rows changed: watchers look at the feed.
         case changed
+        /// A copy of the database is to be made, on a thread that may take its time; then `copied`. One at a time.
+        case copy(SnapshotJob)
     }
 
     package let store: Store
@@ -26,6 +28,13 @@ package final class Replica {
     private var outputs: [Output] = []
     private var lastTicket: UInt64
     private var offered: Offered?
+    /// Who waits for the copy that is being made; nil when none is.
+    private var copying: [NodeID]?
+    /// It is of a database that was replaced since.
+    private var isCopyStale = false
+    /// Origins of removed nodes: how far they go, and since when that could be forgotten.
+    private var forgettable: [Origin: (head: UInt64, since: Instant)] = [:]
+    private var nextForgetting = Instant.zero
     /// Something was committed or applied that no sync has covered.
     package var needsSync: Bool { syncBy != nil }
     /// When that has to be on the disk; nil when nothing is left.
@@ -56,7 +65,9 @@ package final class Replica {
         self.lastTicket = lastTicket
         replicator = Replicator(
             id: id, origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
-            isFresh: store.vector.isEmpty, config: config, chance: chance, now: now, wall: wall)
+            isFresh: store.vector.isEmpty, forgotten: store.forgotten, config: config, chance: chance, now: now,
+            wall: wall)
+        nextForgetting = now
         syncBy = store.vector.isEmpty ? nil : now
     }
 
@@ -116,6 +127,19 @@ package final class Replica {
         return lastTicket
     }
 
+    /// Makes what is missing of a schema (`Store.migrate`), in one transaction; the ticket is nil when nothing was.
+    package func migrate(
+        _ schema: [String], isTrial: Bool, durability: Durability, now: Instant, wall: Int64
+    ) throws(StoreError) -> (steps: [SchemaStep], ticket: UInt64?) {
+        endGroup(now, wall)
+        let (steps, record) = try store.migrate(
+            schema, isTrial: isTrial, wall: replicator.wallForWriting(wall, now: now))
+        guard let record else { return (steps, nil) }
+        lastTicket += 1
+        written(record, lastTicket, durability, now: now, wall: wall)
+        return (steps, lastTicket)
+    }
+
     private func written(
         _ record: LogRecord, _ number: UInt64, _ durability: Durability, now: Instant, wall: Int64
     ) {
@@ -129,23 +153,65 @@ package final class Replica {
         carryOut(replicator.wait(for: ticket, now: now, wall: wall), now, wall)
     }
 
-    /// An operator takes what this origin wrote as it is, whatever its clock said.
-    package func release(_ origin: Origin, now: Instant, wall: Int64) {
-        endGroup(now, wall)
-        carryOut(replicator.release(origin, now: now, wall: wall), now, wall)
+    /// What an operator said is to be taken as it is, on any node and at any time (`ReplicationFact.released`).
+    private func releaseOrdered(_ now: Instant, _ wall: Int64) {
+        for origin in replicator.held.keys.sorted() {
+            attempt { () throws(StoreError) in
+                guard try store.fact(ReplicationFact.released(origin)) != nil else { return }
+                carryOut(replicator.release(origin, now: now, wall: wall), now, wall)
+            }
+        }
+    }
+
+    /// What removed nodes wrote under is forgotten in two steps: somebody says so once every member has had all of it, and
+    /// whoever has all that he had by then speaks of it no more.
+    private func forgetOrigins(_ now: Instant, _ wall: Int64) throws(StoreError) {
+        let orders = try store.toForget()
+        var vector = store.wholeVector
+        if store.options.planted == .forgetsWhatItLacks { for order in orders { vector.advance(order.key, to: order.value.head) } }
+        try store.forget(
+            orders.filter { vector[$0.key] == $0.value.head && vector.covers($0.value.basis) }.mapValues(\.head))
+        let lacksSome = orders.contains { vector[$0.key] < $0.value.head }
+        carryOut(replicator.forgot(store.forgotten, lacksSome: lacksSome, now: now, wall: wall), now, wall)
+
+        let members = Set(replicator.members)
+        let gone = try store.writers().filter { !members.contains($0.value) && store.vector[$0.key] > 0 }
+        let able = gone.isEmpty ? [:] : replicator.forgettable(gone.keys.sorted())
+        forgettable = able.reduce(into: [:]) { result, origin in
+            let known = forgettable[origin.key]
+            let isSame = known?.head == origin.value
+            result[origin.key] = (origin.value, isSame ? known!.since : now)
+        }
+        let edits = forgettable.keys.sorted().compactMap { origin -> FactEdit? in
+            guard let (head, since) = forgettable[origin], now - since >= replicator.config.forgetAfter,
+                let node = gone[origin], orders[origin]?.head != head
+            else { return nil }
+            let order = Forgetting(node: node, head: head, basis: store.wholeVector)
+            return FactEdit(ReplicationFact.writer(origin), Array(order.text.utf8))
+        }
+        if !edits.isEmpty { _ = try remember(edits, durability: .local, now: now, wall: wall) }
     }
 
     /// Replaces everything, here and then on all other nodes.
     package func restore(from path: String, now: Instant, wall: Int64) throws(StoreError) {
         endGroup(now, wall)
         try store.restore(from: path, wall: replicator.wallForWriting(wall, now: now))
-        offered = nil
+        restored(now, wall)
+    }
+    /// The same with a copy in memory, of a store in memory.
+    package func restore(bytes: [UInt8], now: Instant, wall: Int64) throws(StoreError) {
+        endGroup(now, wall)
+        try store.restore(bytes: bytes, wall: replicator.wallForWriting(wall, now: now))
+        restored(now, wall)
+    }
+    private func restored(_ now: Instant, _ wall: Int64) {
+        forgetOffer()
         syncSoon(now)
         outputs.append(.reopened)
         carryOut(
             replicator.restored(
-                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime, now: now,
-                wall: wall), now, wall)
+                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
+                forgotten: store.forgotten, now: now, wall: wall), now, wall)
         outputs.append(.changed)
     }
 
@@ -174,9 +240,13 @@ package final class Replica {
     package func tick(now: Instant, wall: Int64) {
         endGroup(now, wall)
         carryOut(replicator.tick(logBytes: store.logBytes, now: now, wall: wall), now, wall)
+        if !replicator.held.isEmpty { releaseOrdered(now, wall) }
+        if now >= nextForgetting {
+            nextForgetting = now + min(replicator.config.forgetAfter / 4, .seconds(10))
+            attempt { () throws(StoreError) in try forgetOrigins(now, wall) }
+        }
         if let offered, now - offered.madeAt > Self.snapshotLife, now - offered.lastReadAt > Self.snapshotRest {
-            store.discardSnapshot()
-            self.offered = nil
+            forgetOffer()
         }
         attempt { () throws(StoreError) in try store.checkpointIfNeeded() }
     }
@@ -308,17 +378,50 @@ package final class Replica {
             }
             guard now - current.lastReadAt > Self.snapshotRest else { return send(.noSnapshot, to: peer) }
         }
+        guard copying == nil else {
+            // The copy that is being made is not of this database, or is: then it is for this peer, too.
+            if isCopyStale { return send(.noSnapshot, to: peer) }
+            if copying?.contains(peer) == false { copying?.append(peer) }
+            return
+        }
         do throws(StoreError) {
-            let header = try store.snapshot()
-            let offer = SnapshotOffer(
-                number: header.checksum == 0 ? 1 : header.checksum, epoch: header.epoch, vector: header.vector,
-                size: UInt64(header.size), checksum: header.checksum)
-            offered = Offered(offer: offer, madeAt: now, lastReadAt: now)
-            send(.offer(offer), to: peer)
+            // It is written into the same file.
+            forgetOffer()
+            let job = try store.snapshotJob()
+            copying = [peer]
+            outputs.append(.copy(job))
         } catch {
             outputs.append(.trouble(error))
             send(.noSnapshot, to: peer)
         }
+    }
+
+    /// What came of `copy`.
+    package func copied(_ result: Result<SnapshotCopy, StoreError>, now: Instant, wall: Int64) {
+        guard let waiting = copying else { return }
+        copying = nil
+        let isStale = isCopyStale
+        isCopyStale = false
+        switch result {
+        case .success(let copy):
+            store.use(copy)
+            guard !isStale else { return forgetOffer() }
+            let header = copy.header
+            let offer = SnapshotOffer(
+                number: header.checksum == 0 ? 1 : header.checksum, epoch: header.epoch, vector: header.vector,
+                size: UInt64(header.size), checksum: header.checksum)
+            offered = Offered(offer: offer, madeAt: now, lastReadAt: now)
+            for peer in waiting { send(.offer(offer), to: peer) }
+        case .failure(let error):
+            if !isStale { outputs.append(.trouble(error)) }
+            for peer in waiting { send(.noSnapshot, to: peer) }
+        }
+    }
+
+    private func forgetOffer() {
+        if copying != nil { isCopyStale = true }
+        store.discardSnapshot()
+        offered = nil
     }
 
     private func readChunk(_ snapshot: UInt64, offset: UInt64, count: Int, to peer: NodeID, _ now: Instant) {
@@ -356,13 +459,13 @@ package final class Replica {
             // What was written or came in while the snapshot was on its way is not in it.
             try store.finishInstall(keepingUnsent: keepsOwn, wall: wall)
         } catch { return failInstall(error, now, wall) }
-        offered = nil
+        forgetOffer()
         syncSoon(now)
         outputs.append(.reopened)
         carryOut(
             replicator.installed(
-                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime, now: now,
-                wall: wall), now, wall)
+                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
+                forgotten: store.forgotten, now: now, wall: wall), now, wall)
         outputs.append(.changed)
     }
 }

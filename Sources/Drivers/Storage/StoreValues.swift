@@ -1,4 +1,4 @@
-import Primitives
+package import Primitives
 package import Replication
 
 /// Where a database lives.
@@ -18,6 +18,11 @@ package struct StoreOptions: Sendable {
     /// The cluster the file must belong to (a tag of the cluster's key); nil until one is known.
     package var clusters: [[UInt8]] = []
     package var limits = StoreLimits()
+    /// Whose database it is: told with the first record of each origin. Nil in tests that need no node.
+    package var node: NodeID?
+    /// Bodies of records are written in this version of their format, and read up to it. Only tests and the simulator change it,
+    /// to have nodes of different versions in one cluster.
+    package var bodyVersion = RecordBody.version
     /// For tests and the simulator only: what is broken on purpose, so that they show that they notice.
     package var planted: PlantedStorageBug?
 
@@ -36,6 +41,8 @@ package enum PlantedStorageBug: String, CaseIterable, Sendable {
     case losesHighWaterMark
     /// Tombstones are collected by age, whoever has not seen them.
     case collectsByTime
+    /// What is to be forgotten is, also where it never came.
+    case forgetsWhatItLacks
 }
 
 /// Bounds of what one call may cost.

@@ -46,13 +46,15 @@ export async function ask(method, path, body) {
 export const get = (path) => ask("GET", path);
 
 """####),
-        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "40a02562aab7b691", content: ####"""
+        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "ea355e4a28ba42fe", content: ####"""
 // The frame: pages, the live stream, what is said when it breaks.
 import { ask, get } from "/assets/api.js";
 import { h, icon, setText } from "/assets/dom.js";
 import { shortClock } from "/assets/format.js";
 import { connect, store, subscribe } from "/assets/live.js";
 import * as access from "/assets/pages/access.js";
+import * as balancers from "/assets/pages/balancers.js";
+import * as clock from "/assets/pages/clock.js";
 import * as data from "/assets/pages/data.js";
 import * as document_ from "/assets/pages/document.js";
 import * as events from "/assets/pages/events.js";
@@ -70,6 +72,8 @@ const pages = [
     { path: "services", title: "Services", icon: "services", ...services },
     { path: "mirrors", title: "Mirrors", icon: "mirrors", ...mirrors },
     { path: "volumes", title: "Volumes", icon: "volumes", ...volumes },
+    { path: "balancers", title: "Balancers", icon: "balancers", ...balancers },
+    { path: "clock", title: "Clocks", icon: "clock", ...clock },
     { path: "data", title: "Data", icon: "data", ...data },
     { path: "document", title: "Document", icon: "document", ...document_ },
     { path: "events", title: "Events", icon: "events", ...events },
@@ -238,7 +242,7 @@ export function toast(text, tone = "ok") {
 }
 
 """####),
-        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "4b201e42f9c32c83", content: ####"""
+        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "5be2b41b86c783da", content: ####"""
 // Small helpers to build and update the page. Text always goes in as text: names come from the network.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -299,6 +303,8 @@ const paths = {
     services: "M4 5h16v5H4ZM4 14h16v5H4ZM7.5 7.5h.1M7.5 16.5h.1M11 7.5h5.5M11 16.5h5.5",
     volumes: "M4 7c0-2 3.6-3.5 8-3.5S20 5 20 7s-3.6 3.5-8 3.5S4 9 4 7v10c0 2 3.6 3.5 8 3.5s8-1.5 8-3.5V7M4 12c0 2 3.6 3.5 8 3.5s8-1.5 8-3.5",
     mirrors: "M4 8h13l-3.5-3.5M20 16H7l3.5 3.5",
+    balancers: "M3 12h6M9 12l5-6.5h6M9 12h11M9 12l5 6.5h6",
+    clock: "M12 7v5l3 2M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Z",
     document: "M6 3.5h8l4 4v13H6ZM14 3.5v4h4M9 12h6M9 16h6",
     data: "M12 4c4 0 7 1.2 7 2.7s-3 2.7-7 2.7-7-1.2-7-2.7S8 4 12 4ZM5 6.7v10.6C5 18.8 8 20 12 20s7-1.2 7-2.7V6.7M5 12c0 1.5 3 2.7 7 2.7s7-1.2 7-2.7",
     events: "M5 6h14M5 12h14M5 18h9",
@@ -452,7 +458,7 @@ circle { fill: #7a45a5 }
 </html>
 
 """####),
-        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "ac8cb878b2c1374a", content: ####"""
+        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "a4b463005d2a4056", content: ####"""
 // What the node tells as it changes, kept for all pages: one event stream a browser tab.
 import { get } from "/assets/api.js";
 
@@ -473,6 +479,8 @@ export const store = {
     services: null,
     mirrors: null,
     volumes: null,
+    balancers: null,
+    locks: null,
     events: [],
     /** φ by node name, one value for each half second, oldest first; null where unknown. */
     history: new Map(),
@@ -529,6 +537,8 @@ export function connect() {
     on("services", (value) => { store.services = value; });
     on("mirrors", (value) => { store.mirrors = value; });
     on("volumes", (value) => { store.volumes = value; });
+    on("balancers", (value) => { store.balancers = value; });
+    on("locks", (value) => { store.locks = value; });
     on("phi", (value) => {
         for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
         for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;
@@ -734,7 +744,271 @@ export function open(main) {
 }
 
 """####),
-        Asset(path: "pages/data.js", type: "text/javascript; charset=utf-8", tag: "bb7b65b8cc3b9581", content: ####"""
+        Asset(path: "pages/balancers.js", type: "text/javascript; charset=utf-8", tag: "9a86f4e734338489", content: ####"""
+// The balancers: one place for clients, many nodes behind it, and why one of them gets nothing.
+import { confirm, toast } from "/assets/dialog.js";
+import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { byName, list, plural } from "/assets/format.js";
+import { store, subscribe } from "/assets/live.js";
+import { addObject, removeObject } from "/assets/pages/desired.js";
+import { askOnce } from "/assets/pages/services.js";
+
+export function open(main) {
+    const count = h("p", { class: "quiet", role: "status", text: "Asking the node…" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const all = h("div", { class: "column" });
+    const empty = h("section", { class: "panel help", hidden: true, "aria-labelledby": "none-title" },
+        h("h2", { id: "none-title", text: "The first balancer" }),
+        h("p", {}, "A balancer hands what clients ask for to the nodes that are alive and answer. Every node balances, so any of them may be asked; with a service's floating address clients have one address that stays. HTTP goes through an nginx of Bramble's own, TCP and UDP through the kernel."),
+        command("sudo apt install nginx-light"), command("bramble balance add web --listen :80 --to 8080 --sticky source"));
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Balancers" }), count,
+        h("button", { type: "button", onclick: addBalancer }, icon("plus"), "Add a balancer…")), problem, empty, all);
+
+    function render(what) {
+        const balancers = store.balancers;
+        if (!balancers || !what.has("balancers")) return;
+        problem.hidden = true;
+        empty.hidden = balancers.length > 0;
+        keyed(all, [...balancers].sort(byName), (balancer) => balancer.name, balancerPanel, (panel, balancer) => panel.update(balancer));
+        const backends = balancers.flatMap((balancer) => balancer.backends);
+        const up = backends.filter((backend) => backend.state === "up").length;
+        setText(count, balancers.length === 0 ? "none yet" : `${plural(balancers.length, "balancer")}, ${up === backends.length ? `all ${plural(up, "backend")} up` : `${up} of ${plural(backends.length, "backend")} up`}`);
+    }
+    render(new Set(["balancers"]));
+    askOnce("balancers", "/v1/balancers", count, problem, render);
+    return subscribe(render);
+}
+
+const states = { up: ["up", "alive", "alive"], draining: ["draining", "wait", "suspect"], unchecked: ["not asked yet", "wait", "suspect"], failing: ["failing", "warn", "down"], down: ["down", "down", "down"] };
+const protocols = { http: "HTTP", tcp: "TCP", udp: "UDP" };
+
+function place(balancer) {
+    const port = balancer.listen.startsWith(":") ? `port ${balancer.listen.slice(1)}` : balancer.listen;
+    if (balancer.service) return ["listens on ", port, " at the addresses of ", h("a", { href: `#/services/${encodeURIComponent(balancer.service)}`, text: balancer.service })];
+    return [balancer.listen.startsWith(":") ? `listens on ${port} of every node` : `listens on ${port}`];
+}
+
+function balancerPanel(balancer) {
+    const protocol = h("span", { class: "chip" });
+    const where = h("span", {});
+    const sticky = h("span", { class: "quiet" });
+    const problem = h("p", { class: "problem", role: "alert", hidden: true });
+    const nobody = h("p", { class: "problem", hidden: true }, h("b", { text: "No backend is up: nobody who asks gets an answer." }));
+    const rows = h("tbody", {});
+    const title = `balancer-${balancer.name}`;
+    const panel = h("section", { class: "panel balancer", "aria-labelledby": title },
+        h("div", { class: "service-head" }, h("h2", { id: title, class: "node-name", text: balancer.name }), protocol, where, sticky,
+            h("span", { class: "actions" }, h("button", { type: "button", class: "danger", "aria-label": `Remove ${balancer.name}`, text: "Remove…", onclick: () => removeBalancer(shown) }))),
+        problem, nobody,
+        h("table", { class: "copies backends" }, h("caption", { class: "hidden-text", text: `The backends of ${balancer.name}` }),
+            h("thead", {}, h("tr", {}, ...["Backend", "State"].map((text) => h("th", { scope: "col", text })))), rows));
+    let shown = balancer;
+    panel.update = (balancer) => {
+        shown = balancer;
+        setText(protocol, protocols[balancer.protocol] ?? balancer.protocol);
+        const told = `${balancer.listen} ${balancer.service}`;
+        if (where.dataset.told !== told) {
+            where.dataset.told = told;
+            where.replaceChildren(...place(balancer));
+        }
+        setText(sticky, balancer.sticky === "source" ? "a client stays on its backend" : "each connection goes to any backend");
+        problem.hidden = !balancer.reason;
+        setText(problem, balancer.reason ? `It does not work on the node that answers you: ${balancer.reason}` : "");
+        nobody.hidden = balancer.backends.length === 0 || balancer.backends.some((backend) => backend.state === "up" || backend.state === "unchecked");
+        keyed(rows, [...balancer.backends].sort((a, b) => byName({ name: a.node }, { name: b.node })), (backend) => backend.node, backendRow, (row, backend) => row.update(backend));
+    };
+    return panel;
+}
+
+function backendRow(backend) {
+    const chip = h("span", { class: "state" });
+    const reason = h("span", { class: "quiet copy-note" });
+    const address = h("span", { class: "address" });
+    const row = h("tr", {}, h("th", { scope: "row" }, h("a", { class: "node-name", href: `#/node/${encodeURIComponent(backend.node)}`, text: backend.node }), address), h("td", { class: "cell-copy" }, chip, reason));
+    row.update = (backend) => {
+        const [word, glyph, tone] = states[backend.state] ?? [backend.state, "info", null];
+        if (chip.dataset.told !== word) {
+            chip.dataset.told = word;
+            chip.replaceChildren(icon(glyph), word);
+        }
+        setAttribute(chip, "data-state", tone);
+        // “not asked yet” is the state itself
+        setText(reason, backend.state === "unchecked" ? "" : backend.reason);
+        setText(address, backend.address);
+    };
+    return row;
+}
+
+// Adding and removing
+
+const field = (name, label, about, properties) => [h("label", { for: name, text: label }), h("input", { id: name, name, autocomplete: "off", autocapitalize: "none", spellcheck: "false", ...properties }), ...(about ? [h("p", { class: "quiet", text: about })] : [])];
+
+async function addBalancer() {
+    const nodes = store.nodes.filter((node) => node.state !== "left").sort(byName);
+    const services = (store.services ?? []).filter((service) => service.addresses.length).sort(byName);
+    const done = await confirm({
+        title: "Add a balancer", action: "Add it",
+        body: [
+            ...field("name", "Name", null, { maxlength: "63", placeholder: "web", "data-first": true }),
+            h("label", { for: "protocol", text: "Protocol" }),
+            h("select", { id: "protocol", name: "protocol" }, h("option", { value: "http", text: "HTTP, by nginx (package nginx-light)" }), h("option", { value: "tcp", text: "TCP, by the kernel (package nftables)" }), h("option", { value: "udp", text: "UDP, by the kernel (package nftables)" })),
+            ...field("listen", "Clients come to", ":PORT on every node, or ADDRESS:PORT", { placeholder: ":80" }),
+            ...field("to", "Port of the backends", null, { inputmode: "numeric", maxlength: "5", placeholder: "8080" }),
+            ...field("check", "Path of the check", "Each backend has to answer it with a good status. Without it, accepting a connection is enough.", { placeholder: "/health" }),
+            ...(services.length ? [h("label", { for: "service", text: "At the addresses of" }), h("select", { id: "service", name: "service" }, h("option", { value: "", text: "every node" }), ...services.map((service) => h("option", { value: service.name, text: `the service ${service.name}` })))] : []),
+            h("label", { class: "check" }, h("input", { type: "checkbox", name: "sticky" }), "A client stays on its backend (by its address)"),
+            ...(nodes.length > 1 ? [h("fieldset", { class: "node-choice" }, h("legend", { text: "Backends" }), ...nodes.map((node) => h("label", { class: "check" }, h("input", { type: "checkbox", name: "node", value: node.name, checked: true }), node.name)))] : []),
+        ],
+        ready: (form) => value(form, "name") !== "" && /:\d+$/.test(value(form, "listen")) && isPort(value(form, "to")) && (nodes.length < 2 || chosen(form).length > 0),
+        run: async (form) => {
+            const object = { name: value(form, "name"), listen: value(form, "listen"), protocol: value(form, "protocol"), to: Number(value(form, "to")) };
+            if (form.elements.sticky.checked) object.sticky = "source";
+            if (value(form, "check")) object.check = value(form, "check");
+            if (value(form, "service")) object.service = value(form, "service");
+            const only = chosen(form);
+            if (only.length < nodes.length) object.nodes = only;
+            const answer = await addObject("balancers", object);
+            return { name: object.name, notes: answer.notes };
+        },
+    });
+    if (done) toast(`${done.name} is added, and every node follows${done.notes.length ? `. ${done.notes.join(" ")}` : ""}`);
+}
+// A form's own properties, such as its name, hide fields that are called so.
+const value = (form, name) => (form.elements.namedItem(name)?.value ?? "").trim();
+const chosen = (form) => [...form.querySelectorAll("[name=node]:checked")].map((box) => box.value);
+const isPort = (text) => /^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= 65535;
+
+async function removeBalancer(balancer) {
+    const up = balancer.backends.filter((backend) => backend.state === "up").map((backend) => backend.node);
+    const done = await confirm({
+        title: `Remove ${balancer.name}?`, action: `Remove ${balancer.name}`, tone: "danger",
+        body: [h("p", { text: "This is what will happen:" }), h("ul", { class: "consequences" },
+            h("li", { text: balancer.service ? `${balancer.listen} of the addresses of ${balancer.service} answers no more` : balancer.listen.startsWith(":") ? `no node answers on port ${balancer.listen.slice(1)} any more` : `${balancer.listen} answers no more` }),
+            h("li", { text: balancer.protocol === "http" ? "requests that are under way may end; clients that keep a connection open lose it" : "connections that go through it may break" }),
+            h("li", { text: up.length ? `what listens on ${list(up)} goes on, and can be asked there` : "what listens on its backends goes on" }))],
+        run: () => removeObject("balancers", balancer.name),
+    });
+    if (done) toast(`${balancer.name} is removed`);
+}
+
+"""####),
+        Asset(path: "pages/clock.js", type: "text/javascript; charset=utf-8", tag: "0290e183d2139fc3", content: ####"""
+// The clocks: how far each node's is from the others', how sure that is, and who gives the time.
+import { ask, get } from "/assets/api.js";
+import { confirm, showProblem, toast } from "/assets/dialog.js";
+import { h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { compareNames } from "/assets/format.js";
+import { upperUnlessName } from "/assets/sentences.js";
+
+/** From here on `bramble doctor` warns, too. Milliseconds. */
+const far = 10;
+/** Between two measurements while somebody looks. Milliseconds. */
+const pace = 3000;
+
+export function open(main) {
+    const told = h("p", { class: "quiet", role: "status", text: "Asking every node…" });
+    const change = h("button", { type: "button", hidden: true, onclick: () => keep(!isKept, look) });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const rows = h("tbody", {});
+    const kept = h("p", {});
+    const panel = h("section", { class: "panel", "aria-label": "Clocks", hidden: true }, h("table", { class: "copies clocks" },
+        h("caption", { class: "hidden-text", text: "The clock of each node, as measured from the node that answers" }),
+        h("thead", {}, h("tr", {}, ...["Node", "State", "Offset", "Error at most", "Follows"].map((text) => h("th", { scope: "col", text })))), rows));
+    const about = h("section", { class: "panel", "aria-labelledby": "kept-title", hidden: true }, h("h2", { id: "kept-title", text: "Who keeps them" }), kept);
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Clocks" }), told, change), problem, panel, about);
+
+    let isKept = false;
+    let timer = null;
+    let isClosed = false;
+    async function look() {
+        clearTimeout(timer);
+        try {
+            const clocks = await get("/v1/clock");
+            if (isClosed) return;
+            show(clocks);
+        } catch (error) {
+            if (isClosed) return;
+            setText(told, "");
+            showProblem(problem, error);
+        }
+        timer = setTimeout(look, pace);
+    }
+    function show(clocks) {
+        problem.hidden = true;
+        panel.hidden = about.hidden = change.hidden = false;
+        keyed(rows, [...clocks].sort((a, b) => compareNames(a.node, b.node)), (clock) => clock.node, clockRow, (row, clock) => row.update(clock));
+        isKept = clocks.some((clock) => clock.kept);
+        const server = clocks.find((clock) => clock.serves)?.node;
+        setText(told, verdict(clocks));
+        setText(change, isKept ? "Leave them alone…" : "Keep them together…");
+        setText(kept, !isKept ? "Each machine keeps its own clock, by whatever it has. chrony can keep them together: one node gives the others the time."
+            : server ? `chrony keeps them together. ${server} gives the others the time; when it dies, another node does.`
+                : "chrony keeps them together. No node gives the time yet: who does is being agreed.");
+    }
+    look();
+    return () => {
+        isClosed = true;
+        clearTimeout(timer);
+    };
+}
+
+function verdict(clocks) {
+    const silent = clocks.filter((clock) => clock.offsetMs === null);
+    if (silent.length) return `${silent.length} of ${clocks.length} did not answer`;
+    if (clocks.length < 2) return "one node, one clock";
+    const highest = Math.max(...clocks.map((clock) => clock.offsetMs + clock.errorMs));
+    const lowest = Math.min(...clocks.map((clock) => clock.offsetMs - clock.errorMs));
+    return `all within ${milliseconds(highest - lowest)} of each other, errors included`;
+}
+function milliseconds(value) {
+    return value >= 1000 ? `${(value / 1000).toFixed(1)} s` : `${value.toFixed(value < 10 ? 3 : 1)} ms`;
+}
+
+function clockRow(clock) {
+    const serves = h("span", { class: "tag", text: "gives the time" });
+    const chip = h("span", { class: "state" });
+    const offset = h("td", { class: "number", "data-label": "Offset" });
+    const error = h("td", { class: "number", "data-label": "Error at most" });
+    const source = h("td", { class: "number", "data-label": "Follows" });
+    const row = h("tr", {}, h("th", { scope: "row" }, h("a", { class: "node-name", href: `#/node/${encodeURIComponent(clock.node)}`, text: clock.node }), serves), h("td", { class: "cell-copy" }, chip), offset, error, source);
+    row.update = (clock) => {
+        const isSilent = clock.offsetMs === null;
+        const isOff = !isSilent && Math.abs(clock.offsetMs) > Math.max(far, clock.errorMs ?? 0);
+        const [word, glyph, tone] = isSilent ? ["no answer", "suspect", "suspect"] : isOff ? ["off", "warn", "down"] : ["right", "alive", "alive"];
+        if (chip.dataset.told !== word) {
+            chip.dataset.told = word;
+            chip.replaceChildren(icon(glyph), word);
+        }
+        setAttribute(chip, "data-state", tone);
+        serves.hidden = !clock.serves;
+        setText(offset, isSilent ? "–" : `${clock.offsetMs > 0 ? "+" : clock.offsetMs < 0 ? "−" : ""}${milliseconds(Math.abs(clock.offsetMs))}`);
+        setText(error, clock.errorMs === null ? "–" : `±${milliseconds(clock.errorMs)}`);
+        setText(source, isSilent ? "–" : clock.source === null ? "nobody" : clock.source === "local" ? "its own clock" : clock.source);
+    };
+    return row;
+}
+
+async function keep(isOn, look) {
+    const done = await confirm({
+        title: isOn ? "Let chrony keep the clocks together?" : "Leave each clock alone?", action: isOn ? "Keep them together" : "Leave them alone", tone: isOn ? "primary" : "danger",
+        body: [h("p", { text: "This is what will happen:" }), h("ul", { class: "consequences" }, ...(isOn ? [
+            "one node gives the others the time: that of its own sources where it reaches them, else of its own clock; when it dies, another node does",
+            "on each node two files tell chrony so: /etc/chrony/conf.d/bramble.conf and /etc/chrony/sources.d/bramble.sources",
+            "each node needs the package chrony, which takes the place of systemd-timesyncd and ntp; one without it says so in its events",
+        ] : [
+            "what was written for chrony is taken away, and chrony is started again as it was before",
+            "each machine keeps its own clock; without a source of its own it drifts, by seconds a week",
+            "jobs that wait for equal clocks may wait in vain",
+        ]).map((text) => h("li", { text })))],
+        run: () => ask("POST", "/v1/clock", { on: isOn }),
+    });
+    if (!done) return;
+    toast(upperUnlessName(done.done, "chrony"));
+    look();
+}
+
+"""####),
+        Asset(path: "pages/data.js", type: "text/javascript; charset=utf-8", tag: "d8b046d779b9b683", content: ####"""
 // The database: how each node's copy is, the tables and their rows, SQL, and what was overwritten unseen.
 import { ask, get } from "/assets/api.js";
 import { confirm, showProblem, toast } from "/assets/dialog.js";
@@ -814,13 +1088,38 @@ function copiesPanel() {
         h("table", { class: "copies" },
             h("caption", { class: "hidden-text", text: "How far each node's copy of the database is" }),
             h("thead", {}, h("tr", {}, ...["Node", "Copy", "Lacks", "Behind by", "Last equal"].map((text) => h("th", { scope: "col", text })))), rows));
+    const held = h("ul", { class: "notes held", "aria-label": "Writes that this node does not take", hidden: true });
+    element.append(held);
     return {
         element,
         update(status) {
             element.hidden = false;
             keyed(rows, status.replicas, (replica) => replica.node, copyRow, (row, replica) => row.update(replica));
+            const stuck = (status.origins ?? []).filter((origin) => origin.state !== "taken");
+            held.hidden = stuck.length === 0;
+            keyed(held, stuck, (origin) => origin.origin, heldRow, (row, origin) => row.update(origin));
         },
     };
+}
+
+/** Writes of one node that are not taken here: the future is released by an operator, what cannot be read by an update. */
+function heldRow(origin) {
+    const text = h("span", {});
+    const release = h("button", {
+        type: "button", text: "Release…",
+        onclick: () => confirm({
+            title: `Take what ${origin.node} wrote with a wrong clock?`, action: "Release", tone: "danger",
+            body: [h("p", { text: "It is taken on every node, as it is: where others wrote the same values since, these writes count all the same, until they are written again. It cannot be taken back." })],
+            run: () => ask("POST", "/v1/database/release", { of: origin.origin }),
+        }).then((done) => done && toast(done.done)),
+    });
+    const row = h("li", {}, icon("warn"), text, release);
+    row.update = (origin) => {
+        const count = `${plural(origin.waiting, "write")} of ${origin.node}`;
+        setText(text, origin.state === "held" ? `${count}, from ${moment(origin.at)}, held back: the clock there was wrong.` : `${count} cannot be read by this version: install the newest one on this node.`);
+        release.hidden = origin.state !== "held";
+    };
+    return row;
 }
 const copyWords = { equal: ["equal", "alive"], behind: ["behind", "wait"], snapshot: ["whole copy", "wait"], unreachable: ["unreachable", "down"], quarantined: ["quarantined", "warn"] };
 
@@ -1019,6 +1318,25 @@ function side(word, value) {
     return h("div", { class: `side side-${word}` }, h("span", { class: "side-word", text: word }), h("span", { class: "side-value", text: value.action === "deleted" ? "deleted" : asText(value.value) }),
         h("span", { class: "quiet", text: `${value.node}, ${moment(value.at)}` }));
 }
+
+"""####),
+        Asset(path: "pages/desired.js", type: "text/javascript; charset=utf-8", tag: "4b876623d994d28f", content: ####"""
+// Single objects of what should be: added and removed through the document, as `bramble … add` and `remove` do.
+import { ask, Refused } from "/assets/api.js";
+
+const apply = (request) => ask("POST", "/v1/apply", { name: "the dashboard", ...request });
+
+/** Adds one object to a part (“balancers”); refused where one of that name is there. JSON is YAML, too. */
+export async function addObject(part, object) {
+    const document = JSON.stringify({ [part]: [object] });
+    const plan = await apply({ document, dryRun: true });
+    if (plan.changes.length === 0 || plan.changes.some((change) => change.part === part && change.name === object.name && change.change === "changed")) {
+        throw new Refused(409, { problem: `“${object.name}” is there already`, remedy: "give another name, or change it on the page of the document" });
+    }
+    return apply({ document });
+}
+
+export const removeObject = (part, name) => apply({ document: "{}", remove: [`${part}/${name}`] });
 
 """####),
         Asset(path: "pages/document.js", type: "text/javascript; charset=utf-8", tag: "59f82bce252d9923", content: ####"""
@@ -1249,6 +1567,37 @@ export function open(main) {
 }
 
 """####),
+        Asset(path: "pages/labels.js", type: "text/javascript; charset=utf-8", tag: "3a523ba17cccd26b", content: ####"""
+// Labels of nodes: what a machine is for.
+import { ask } from "/assets/api.js";
+import { confirm, toast } from "/assets/dialog.js";
+import { h } from "/assets/dom.js";
+import { compareNames } from "/assets/format.js";
+import { upperUnlessName } from "/assets/sentences.js";
+
+/** “role=web”, by key. */
+export const labelTexts = (node) => Object.entries(node.labels ?? {}).map(([key, value]) => `${key}=${value}`).sort(compareNames);
+
+export async function labelNode(node) {
+    const before = node.labels ?? {};
+    const parse = (form) => form.labels.value.split("\n").map((line) => line.trim()).filter(Boolean).map((line) => [line, line.indexOf("=")]);
+    const done = await confirm({
+        title: `Labels of ${node.name}`, action: "Save",
+        body: [
+            h("label", { for: "labels", text: "One KEY=VALUE a line" }),
+            h("textarea", { id: "labels", name: "labels", rows: "5", spellcheck: "false", autocapitalize: "none", autocomplete: "off", placeholder: "role=web", "data-first": true }, labelTexts(node).join("\n")),
+            h("p", { class: "quiet", text: "Ansible gets them as groups: role=web becomes role_web, and rack=a becomes label_rack_a. They change nothing on the machine itself." }),
+        ],
+        ready: (form) => parse(form).every(([line, equals]) => equals > 0 && equals < line.length - 1),
+        run: (form) => {
+            const set = Object.fromEntries(parse(form).map(([line, equals]) => [line.slice(0, equals).trim(), line.slice(equals + 1).trim()]));
+            return ask("POST", `/v1/nodes/${encodeURIComponent(node.name)}/labels`, { set, remove: Object.keys(before).filter((key) => !(key in set)) });
+        },
+    });
+    if (done) toast(upperUnlessName(done.done, done.name));
+}
+
+"""####),
         Asset(path: "pages/membership.js", type: "text/javascript; charset=utf-8", tag: "866f825ada3a09f3", content: ####"""
 // Adding and removing machines: what will happen is said before it does.
 import { ask } from "/assets/api.js";
@@ -1472,12 +1821,13 @@ async function restore(file, reload) {
 }
 
 """####),
-        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "16f6efd3e9e568a2", content: ####"""
+        Asset(path: "pages/node.js", type: "text/javascript; charset=utf-8", tag: "1ab7dadacbf68d78", content: ####"""
 // One node: why it is as it is, its figures, its watches, its past.
 import { get } from "/assets/api.js";
 import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
 import { clock, compareNames, moment, percent, phi as phiText, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
+import { labelNode, labelTexts } from "/assets/pages/labels.js";
 import { removeNode } from "/assets/pages/membership.js";
 import { drainNode, dutyWord, holdNode, resumeNode } from "/assets/pages/orders.js";
 import { servicesOf } from "/assets/pages/services.js";
@@ -1494,6 +1844,8 @@ export function open(main, name) {
     const dutyText = h("p", { class: "quiet" });
     const services = h("p", { class: "node-services" });
     const since = h("span", { class: "quiet" });
+    const labels = h("p", { class: "labels" });
+    const change = order("Change…", labelNode, "plain");
     const suspicion = suspicionBar();
     const answer = h("p", { class: "answer" });
     const reasons = h("ol", { class: "reasons" });
@@ -1505,6 +1857,7 @@ export function open(main, name) {
     const noEvents = h("p", { class: "quiet", text: "Nothing is kept about it." });
     const remove = h("button", { type: "button", class: "danger", onclick: () => { const node = find(); if (node) removeNode(node); } }, `Remove ${name}…`);
     const gone = h("p", { class: "problem", hidden: true }, h("b", { text: `There is no node ${name}.` }), h("span", {}, "It was removed, or never was. ", h("a", { href: "#/nodes", text: "All nodes" })));
+    const dutyPanel = h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold));
     const body = h("div", { class: "column" },
         h("section", { class: "panel why", "aria-labelledby": "why-title" }, h("h2", { id: "why-title", text: "Why" }), answer, reasons),
         h("div", { class: "columns" },
@@ -1513,9 +1866,10 @@ export function open(main, name) {
             h("section", { class: "panel", "aria-labelledby": "own-events" }, h("h2", { id: "own-events", text: "What happened to it, and what it says of others" }), events, noEvents)),
             h("div", { class: "column narrow" },
             h("section", { class: "panel", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts),
+            h("section", { class: "panel", "aria-labelledby": "labels-title" }, h("div", { class: "panel-head" }, h("h2", { id: "labels-title", text: "Labels" }), change), labels),
             h("section", { class: "panel", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
                 h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches))),
-        h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold)),
+        dutyPanel,
         h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
 
     main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
@@ -1556,6 +1910,7 @@ export function open(main, name) {
         own.hidden = !node.self;
         graph.element.closest("section").hidden = node.self;  // nobody suspects itself
         duty.hidden = !node.duty;
+        dutyPanel.hidden = node.role === "witness";
         setText(duty, dutyWord(node));
         if (what.has("nodes") || what.has("services")) {
             const held = servicesOf(name);
@@ -1567,6 +1922,13 @@ export function open(main, name) {
                 resume.hidden = !node.duty;
                 drain.hidden = node.duty === "drained";
                 hold.hidden = Boolean(node.duty);
+            }
+        }
+        if (what.has("nodes")) {
+            const all = labelTexts(node);
+            if (labels.dataset.told !== all.join()) {
+                labels.dataset.told = all.join();
+                labels.replaceChildren(...(all.length ? all.map((text) => h("span", { class: "chip", text })) : [h("span", { class: "quiet", text: "None. Labels say what a machine is for, and Ansible gets them as groups." })]));
             }
         }
         if (what.has("time") || what.has("nodes")) setText(since, `for ${sinceNow(node.since)}`);
@@ -1667,9 +2029,10 @@ function chart() {
 }
 
 """####),
-        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "66131c0cf49bdb5b", content: ####"""
+        Asset(path: "pages/nodes.js", type: "text/javascript; charset=utf-8", tag: "28ee2ac51ee745b2", content: ####"""
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { labelTexts } from "/assets/pages/labels.js";
 import { addMachine, addWaiting } from "/assets/pages/membership.js";
 import { byName, duration, list, percent, plural, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
@@ -1737,7 +2100,7 @@ export function open(main) {
         if (what.has("services") && !isTold) tellVerdict(status, nodes);
         if (isTold || what.has("phi") || what.has("services")) {
             const word = filter.value.trim().toLowerCase();
-            const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word)).sort(byName);
+            const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word) || labelTexts(node).some((text) => text.includes(word))).sort(byName);
             keyed(rows, shown, (node) => node.id, nodeRow, (row, node) => row.parts.update(node));
             setText(count, plural(nodes.length, "node"));
             filter.hidden = nodes.length <= 12;
@@ -1755,9 +2118,10 @@ export function open(main) {
     function tellVerdict(status, nodes) {
         const away = nodes.filter((node) => node.state === "down");
         const suspects = nodes.filter((node) => node.state === "suspect");
-        const members = nodes.filter((node) => node.state !== "left");
+        const members = nodes.filter((node) => node.state !== "left" && node.role !== "witness");
+        const witness = nodes.some((node) => node.state !== "left" && node.role === "witness") ? " and the witness" : "";
         let tone = "ok";
-        let text = members.length === 2 ? "Both nodes are alive" : `All ${members.length} nodes are alive`;
+        let text = members.length === 2 ? `Both nodes${witness} are alive` : `All ${members.length} nodes${witness} are alive`;
         if (status.state === "alone") text = "This node is a cluster of one";
         if (status.state === "joining") [tone, text] = ["warn", "This machine is not in a cluster yet"];
         else if (status.state === "removed") [tone, text] = ["bad", "This node was removed from its cluster"];
@@ -1793,11 +2157,13 @@ function nodeRow(node) {
     const name = h("a", { class: "node-name", href: `#/node/${encodeURIComponent(node.name)}`, text: node.name });
     const own = h("span", { class: "tag", text: "this node" });
     const duty = h("span", { class: "tag tag-warn" });
+    const role = h("span", { class: "tag", text: "witness", title: "It votes on who may run a service, and does nothing else", hidden: node.role !== "witness" });
     const services = h("span", { class: "node-services" });
     const change = h("button", { type: "button", class: "plain duty", "aria-label": `Duty of ${node.name}`, title: "Hold, drain or resume it", onclick: () => openDuty(shown) }, "Duty…");
     const where = h("span", {});
     const version = h("span", { class: "version" });
     const place = h("span", { class: "address" }, where, " ", version);
+    const labels = h("span", { class: "labels" });
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
     const suspicion = suspicionBar();
@@ -1806,7 +2172,7 @@ function nodeRow(node) {
     const load = h("span", { class: "load" });
     const heat = h("span", {});
     const row = h("tr", {},
-        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, duty), place),
+        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, role, duty), place, labels),
         h("td", { class: "cell-state" }, chip, since),
         h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
         h("td", { class: "cell-use", "data-label": "CPU, memory" }, cpu.element, memory.element),
@@ -1826,8 +2192,14 @@ function nodeRow(node) {
                 services.dataset.told = held.join();
                 services.replaceChildren(...held.slice(0, 6).map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service })), ...(held.length > 6 ? [h("a", { class: "quiet", href: "#/services", text: `and ${held.length - 6} more` })] : held.length ? [] : [h("span", { class: "quiet", text: "none" })]));
             }
-            change.hidden = node.state === "left" || node.state === "down" && !node.duty;
+            change.hidden = services.hidden = node.role === "witness";
+            change.hidden ||= node.state === "left" || node.state === "down" && !node.duty;
             setText(where, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}`);
+            const marks = labelTexts(node);
+            if (labels.dataset.told !== marks.join()) {
+                labels.dataset.told = marks.join();
+                labels.replaceChildren(...marks.slice(0, 4).map((text) => h("span", { class: "chip", text })), ...(marks.length > 4 ? [h("span", { class: "quiet", text: `and ${marks.length - 4} more` })] : []));
+            }
             setText(version, node.version ? `v${node.version}` : "");
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);
@@ -1888,7 +2260,7 @@ function firstSteps() {
 }
 
 """####),
-        Asset(path: "pages/orders.js", type: "text/javascript; charset=utf-8", tag: "4fc1284a5b8b1eab", content: ####"""
+        Asset(path: "pages/orders.js", type: "text/javascript; charset=utf-8", tag: "86415e8a9ca43ecb", content: ####"""
 // What an operator orders of services and nodes: what will happen is said before it does.
 import { ask } from "/assets/api.js";
 import { confirm, toast } from "/assets/dialog.js";
@@ -1924,7 +2296,7 @@ export const stopService = (service) => order(service, "stop", {
 });
 
 export function moveService(service) {
-    const targets = store.nodes.filter((node) => node.state === "alive" && node.name !== service.node).sort(byName);
+    const targets = store.nodes.filter((node) => node.state === "alive" && node.role !== "witness" && node.name !== service.node).sort(byName);
     const choice = h("select", { id: "to", name: "to", "data-first": true }, h("option", { value: "", text: "the best other node" }),
         ...targets.map((node) => h("option", { value: node.name, text: node.duty ? `${node.name} (${dutyWord(node)})` : node.name, disabled: Boolean(node.duty) })));
     return order(service, "move", {
@@ -1943,7 +2315,7 @@ export function moveService(service) {
 }
 
 export function drillService(service) {
-    const others = store.nodes.filter((node) => node.state === "alive" && node.name !== service.node);
+    const others = store.nodes.filter((node) => node.state === "alive" && node.role !== "witness" && node.name !== service.node);
     return order(service, "drill", {
         title: `Rehearse a failure of ${service.node}?`, action: "Do it now", tone: "danger",
         ready: () => others.length > 0,
@@ -2078,7 +2450,7 @@ export function pair(name, value) {
 }
 
 """####),
-        Asset(path: "pages/services.js", type: "text/javascript; charset=utf-8", tag: "66820fdad6bd1d17", content: ####"""
+        Asset(path: "pages/services.js", type: "text/javascript; charset=utf-8", tag: "8df118862657cc25", content: ####"""
 // The services: who holds what, since when, how sure that is, and why something does not run.
 import { get } from "/assets/api.js";
 import { showProblem } from "/assets/dialog.js";
@@ -2101,9 +2473,12 @@ function openAll(main) {
     const rows = h("ul", { class: "services" });
     const panel = h("section", { class: "panel", "aria-label": "Services", hidden: true }, rows);
     const empty = noServices();
-    main.append(h("header", { class: "page-head" }, h("h1", { text: "Services" }), count, h("a", { class: "button", href: "#/document", text: "Change the document" })), problem, empty, panel);
+    const locks = lockPanel();
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Services" }), count, h("a", { class: "button", href: "#/document", text: "Change the document" })), problem, empty, panel, locks.element);
 
     function render(what) {
+        if (what.has("locks")) locks.update(store.locks ?? []);
+        if (what.has("time")) locks.tick();
         const services = store.services;
         if (!services) return;
         if (what.has("services")) {
@@ -2117,9 +2492,49 @@ function openAll(main) {
         }
         if (what.has("time")) for (const row of rows.children) row.tick();
     }
-    render(new Set(["services"]));
+    render(new Set(["services", "locks"]));
     askOnce("services", "/v1/services", count, problem, render);
     return subscribe(render);
+}
+
+// Locks: what `bramble lock` holds. Shown only where there are any.
+
+function lockPanel() {
+    const rows = h("tbody", {});
+    const element = h("section", { class: "panel", "aria-labelledby": "locks-title", hidden: true },
+        h("div", { class: "panel-head" }, h("h2", { id: "locks-title", text: "Locks" }), h("span", { class: "quiet", text: "Jobs of your own that run on one node at a time" })),
+        h("table", { class: "copies locks" },
+            h("caption", { class: "hidden-text", text: "The locks, and who holds each" }),
+            h("thead", {}, h("tr", {}, ...["Lock", "Held by", "Epoch", "For", "Waiting here"].map((text) => h("th", { scope: "col", text })))), rows));
+    return {
+        element,
+        update(locks) {
+            element.hidden = locks.length === 0;
+            keyed(rows, [...locks].sort(byName), (lock) => lock.name, lockRow, (row, lock) => row.update(lock));
+        },
+        tick() { for (const row of rows.children) row.tick(); },
+    };
+}
+
+function lockRow(lock) {
+    const holder = h("td", { class: "cell-copy" });
+    const epoch = h("td", { class: "number", "data-label": "Epoch" });
+    const since = h("td", { class: "number", "data-label": "For" });
+    const waiting = h("td", { class: "number", "data-label": "Waiting here" });
+    const row = h("tr", {}, h("th", { scope: "row" }, h("b", { text: lock.name })), holder, epoch, since, waiting);
+    let shown = lock;
+    row.update = (lock) => {
+        shown = lock;
+        if (holder.dataset.told !== String(lock.node)) {
+            holder.dataset.told = String(lock.node);
+            holder.replaceChildren(lock.node ? nodeLink(lock.node) : h("span", { class: "quiet", text: "nobody" }));
+        }
+        setText(epoch, String(lock.epoch));
+        setText(waiting, String(lock.waiting));
+        row.tick();
+    };
+    row.tick = () => setText(since, shown.since ? sinceNow(shown.since) : "–");
+    return row;
 }
 
 /** The stream tells; a page that is opened before it did asks once, and shows why there is no answer. */
@@ -2171,7 +2586,8 @@ function serviceRow(service) {
         reason.hidden = !service.reason && service.wanted;
         setText(reason, service.reason ? sentenceCase(service.reason) : "An operator stopped it. It stays stopped until it is started.");
         setText(addresses, service.addresses.length ? service.addresses.join("\n") : "none of its own");
-        setText(last, gap(service.lastGapMs));
+        setText(last, gap(service.lastGapMs, service.lastGapCause));
+        setAttribute(last, "title", service.lastGapAt ? moment(service.lastGapAt) : null);
         const [word, what] = guarantee(service.guarantee);
         setText(surety, word);
         setText(meaning, what);
@@ -2275,7 +2691,7 @@ function openOne(main, name) {
                 ...pairOf("Node", service.node ? nodeLink(service.node) : "none"), ...pair("Since", moment(service.since)), ...pair("Epoch", String(service.epoch)),
                 ...pair("Addresses", service.addresses.join("\n") || "none of its own"), ...pair("Runs", service.run ?? "nothing: only its addresses move"),
                 ...pairOf("Mirrors", ...(mirrors.length ? mirrors : ["none: its files are on one node"])),
-                ...pair("Last gap", gap(service.lastGapMs)), ...pair("Guarantee", `${word}. ${meaning}`), ...pair("Wanted", service.wanted ? "to run" : "stopped by an operator"));
+                ...pair("Last gap", gap(service.lastGapMs, service.lastGapCause) + (service.lastGapAt ? `, ${moment(service.lastGapAt)}` : "")), ...pair("Guarantee", `${word}. ${meaning}`), ...pair("Wanted", service.wanted ? "to run" : "stopped by an operator"));
         }
         if (what.has("event")) {
             const own = store.events.filter((event) => event.subject === name).slice(-40).reverse();
@@ -2624,7 +3040,7 @@ export function brokenWatches(nodes, edges) {
 }
 
 """####),
-        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "d1485d0da7f97298", content: ####"""
+        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "16fb963cc52b1140", content: ####"""
 // Events in plain words. The node tells its own sentence; these are for events of nodes that did not.
 import { list } from "/assets/format.js";
 
@@ -2654,6 +3070,9 @@ const sentences = {
     resumed: (e) => `${e.subject} runs services again`,
     applied: (e) => `${e.by?.length ? list(e.by) : "somebody"} applied a document`,
     failed: (e) => `${e.subject} failed${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    fencing: (e) => `${e.subject} is being switched off`,
+    fenced: (e) => `${e.subject} is off`,
+    "fence-failed": (e) => `${e.subject} could not be switched off`,
     foreign: (e) => `a node of another cluster is at ${e.subject}`,
 };
 
@@ -2668,8 +3087,8 @@ export function upperUnlessName(text, name) {
 }
 
 const weights = {
-    down: "bad", removed: "bad", failed: "bad",
-    suspect: "warn", isolated: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
+    down: "bad", removed: "bad", failed: "bad", "fence-failed": "bad",
+    suspect: "warn", isolated: "warn", fencing: "warn", fenced: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
     parked: "warn", blocked: "warn", degraded: "warn", held: "warn", drained: "warn",
     alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok", made: "ok", mounted: "ok",
 };
@@ -2690,8 +3109,12 @@ const guarantees = {
 };
 export const guarantee = (word) => guarantees[word] ?? [word, ""];
 
-/** How long a client saw nothing. */
-export const gap = (milliseconds) => (milliseconds === null || milliseconds === undefined ? "not moved yet" : milliseconds < 10000 ? `${Math.round(milliseconds)} ms without an answer` : `${Math.round(milliseconds / 1000)} s without an answer`);
+/** How long a client saw nothing; after a failure that is the most it can have been. */
+export const gap = (milliseconds, cause) => {
+    if (milliseconds === null || milliseconds === undefined) return "not moved yet";
+    const time = milliseconds < 10000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 1000)} s`;
+    return `${time} without an answer${cause === "failure" ? " when its node failed" : ""}`;
+};
 
 const labels = {
     epoch: "epoch", gapMs: "gap", tookMs: "took",
@@ -2708,7 +3131,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "4dcee76b3ad70394", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "bebd19d3755b41d4", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -3172,6 +3595,20 @@ textarea::placeholder { color: var(--ink-faint); opacity: 0.75; }
 .plan-note { display: flex; gap: 8px; margin-top: 10px; color: var(--ink-soft); }
 .plan-note .icon { margin-top: 2px; color: var(--accent); }
 
+/* Balancers, clocks, labels */
+.balancer h2.node-name { font-size: 15.5px; margin: 0; }
+.balancer .copies { margin-top: 10px; }
+.balancer > .problem { margin-top: 10px; }
+.backends thead th:first-child { width: 34%; }
+.clocks thead th:nth-child(2) { width: 22%; }
+.clocks td.number { font-family: var(--mono); font-size: 12.5px; }
+.labels { display: flex; flex-wrap: wrap; gap: 4px; white-space: normal; }
+.labels:empty { display: none; }
+.labels .chip { margin: 0; overflow-wrap: anywhere; white-space: normal; }
+.cell-node .labels { margin-top: 3px; }
+.node-choice { border: 1px solid var(--line-strong); border-radius: 8px; padding: 2px 11px 9px; margin: 4px 0 0; display: flex; flex-wrap: wrap; gap: 0 16px; min-width: 0; }
+.node-choice legend { font-weight: 550; padding: 0 4px; }
+
 /* Access */
 .tokens th, .tokens td { padding: 4px 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
 .tokens th { font-weight: 600; }
@@ -3268,7 +3705,10 @@ dialog h2 { font-size: 18px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
     .actions { width: 100%; margin-left: 0; }
     .actions button { flex: 1 1 auto; min-height: 38px; }
     .mirrors tbody tr:first-child, .copies tbody tr:first-child { padding-top: 0; }
-    .mirrors td.number { white-space: normal; }
+    .mirrors td.number, .clocks td.number { white-space: normal; overflow-wrap: anywhere; }
+    .copies td[data-label]::before { font-family: system-ui, sans-serif; }
+    .backends tbody tr { grid-template-columns: minmax(0, 1fr) minmax(0, 1.3fr); }
+    .copies.backends tbody th, .copies.backends .cell-copy { grid-column: auto; }
     .mirrors .cell-act { grid-column: 1 / -1; }
     .mirrors .cell-act button, .parked button { width: 100%; min-height: 38px; }
     .cell-services { grid-column: 1 / -1; display: flex !important; flex-wrap: wrap; align-items: center; gap: 6px; text-align: left !important; }

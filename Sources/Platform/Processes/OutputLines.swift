@@ -11,7 +11,8 @@ package struct OutputLines: Sendable {
     package mutating func take(_ bytes: some Collection<UInt8>) -> [String] {
         var done: [String] = []
         for byte in bytes {
-            if byte == UInt8(ascii: "\n") {
+            // A progress display writes over its line: each state of it is one.
+            if byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") {
                 if let text = finish() { done.append(text) }
             } else if line.count < Self.longest {
                 line.append(byte)

@@ -55,6 +55,10 @@ package final class Spawner: Sendable {
     package static let linesPerSecond = 100
 
     package let loop: EventLoop
+    private let running = Locked(0)
+    /// How many runs have not ended. Whoever stops the loop before leaves children that nobody reaps.
+    package var underWay: Int { running.withLock { $0 } }
+
     package init(on loop: EventLoop) { self.loop = loop }
 
     /// One run under way. Ends by itself, by its deadline, or by `abort`.
@@ -83,16 +87,20 @@ package final class Spawner: Sendable {
         }
     }
 
-    /// Runs to the end. `captures` bytes of standard output are handed back whole. Lines go to `line` as they come.
+    /// What a pipe takes without anybody reading it: the least that Linux gives one.
+    package static let longestInput = 4096
+
+    /// Runs to the end. `input`, at most `longestInput` bytes, is its standard input. `captures` bytes of standard output are handed back whole. Lines go to `line` as they come.
     package func run(
         _ command: Command, in group: ProcessGroup? = nil, _ part: ProcessGroup.Part = .action(0),
-        deadline: Duration, grace: Duration = .seconds(3), captures: Int = 0,
+        deadline: Duration, grace: Duration = .seconds(3), captures: Int = 0, input: [UInt8] = [],
         began: (@Sendable (Run) -> Void)? = nil, line: (@Sendable (String) -> Void)? = nil
     ) async -> ActionEnd {
         await withCheckedContinuation { continuation in
             loop.perform { [self] in
                 let run = launch(
-                    command, in: group, part, deadline: deadline, grace: grace, captures: captures, line: line
+                    command, in: group, part, deadline: deadline, grace: grace, captures: captures, input: input,
+                    line: line
                 ) { continuation.resume(returning: $0) }
                 if let run { began?(run) }
             }
@@ -104,20 +112,24 @@ package final class Spawner: Sendable {
     /// own descriptor of it stays the caller's. `extraDescriptors`: what it has as 3, 4.
     package func launch(
         _ command: Command, in group: ProcessGroup?, _ part: ProcessGroup.Part, deadline: Duration?,
-        grace: Duration = .seconds(3), captures: Int = 0, talksTo: Int32? = nil, extraDescriptors: [Int32] = [],
+        grace: Duration = .seconds(3), captures: Int = 0, talksTo: Int32? = nil, input: [UInt8] = [],
+        extraDescriptors: [Int32] = [],
         line: (@Sendable (String) -> Void)? = nil, finished: @escaping @Sendable (ActionEnd) -> Void
     ) -> Run? {
         // A start leaves daemons behind that hold its pipes: closed, they would die of SIGPIPE at their next word.
         let run = Run(in: group, part, keepsReading: part == .service, finished: finished)
         do throws(SpawnFailure) {
             try start(
-                run, command, captures: captures, talksTo: talksTo, extraDescriptors: extraDescriptors, line: line)
+                run, command, captures: captures, talksTo: talksTo, input: input, extraDescriptors: extraDescriptors,
+                line: line)
         } catch {
             if part != .service { group?.leave(part) }
             finished(ActionEnd(cause: .notStarted(error)))
             return nil
         }
-        run.watch = loop.watch(run.child!.handle, for: .readable) { [weak self] _ in self?.ended(run) }
+        running.withLock { $0 += 1 }
+        // Not weakly: a child has to be reaped, whoever has let go of the spawner.
+        run.watch = loop.watch(run.child!.handle, for: .readable) { _ in self.ended(run) }
         if let deadline {
             run.timer = loop.schedule(after: deadline) { [weak self] in
                 self?.end(run, because: .timedOut(after: deadline), grace: grace)
@@ -132,7 +144,7 @@ package final class Spawner: Sendable {
     }
 
     private func start(
-        _ run: Run, _ command: Command, captures: Int, talksTo: Int32?, extraDescriptors: [Int32],
+        _ run: Run, _ command: Command, captures: Int, talksTo: Int32?, input: [UInt8], extraDescriptors: [Int32],
         line: (@Sendable (String) -> Void)?
     ) throws(SpawnFailure) {
         var opened: [Int32] = []
@@ -156,6 +168,21 @@ package final class Spawner: Sendable {
             opened.append(pair[1])
             ends.append(pair)
         }
+        var standardInput = nothing
+        if !input.isEmpty {
+            var pair: [Int32] = [-1, -1]
+            guard input.count <= Self.longestInput, pipe(&pair) == 0 else {
+                let code = input.count <= Self.longestInput ? errno : E2BIG
+                for one in ends { close(one[0]) }
+                throw failure(code)
+            }
+            for one in pair { _ = fcntl(one, F_SETFD, FD_CLOEXEC) }
+            // It has room for all of it.
+            _ = write(pair[1], input, input.count)
+            close(pair[1])
+            opened.append(pair[0])
+            standardInput = pair[0]
+        }
         var environment = command
         var descriptor: Int32 = -1
         if let group = run.group {
@@ -166,7 +193,8 @@ package final class Spawner: Sendable {
         }
         do throws(SpawnFailure) {
             run.child = try Child.spawn(
-                environment, descriptors: [talksTo ?? nothing, talksTo ?? ends[0][1], ends[1][1]] + extraDescriptors,
+                environment,
+                descriptors: [talksTo ?? standardInput, talksTo ?? ends[0][1], ends[1][1]] + extraDescriptors,
                 controlGroup: descriptor)
         } catch {
             for one in ends { close(one[0]) }
@@ -210,6 +238,7 @@ package final class Spawner: Sendable {
         run.timer.map(loop.cancel)
         close(child.handle)
         run.child = nil
+        running.withLock { $0 -= 1 }
         for reader in run.readers {
             reader.drain()
             if !run.keepsReading { reader.finish() }

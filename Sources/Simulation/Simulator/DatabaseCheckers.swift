@@ -17,11 +17,14 @@ struct KnowledgeIsExact: Checker {
     private func look(_ cluster: SimulatedCluster) -> [Finding] {
         guard let ledger = cluster.ledger else { return [] }
         return cluster.machines.compactMap { machine in
-            guard machine.state == .running, let store = machine.database?.replica?.store else { return nil }
-            if let gap = ledger.invented(in: store.vector) {
+            guard machine.state == .running, let replica = machine.database?.replica else { return nil }
+            let store = replica.store
+            // What a new one has of origins before that of the tables waits for them, and no SQL shows it yet.
+            if replica.isJoining, !store.hasJournal { return nil }
+            if let gap = ledger.invented(in: store.wholeVector) {
                 return Finding(text: "n\(machine.number) knows \(gap)", machines: [machine.number])
             }
-            let expected = Set(ledger.entries(in: store.vector).map(\.number))
+            let expected = Set(ledger.entries(in: store.wholeVector).map(\.number)).subtracting([0])
             let there = store.numbers
             let missing = expected.subtracting(there)
             let extra = there.subtracting(expected)
@@ -48,13 +51,14 @@ struct PromisesAreKept: Checker {
         let members = cluster.membersNow.filter { !($0.database?.replica?.isJoining ?? true) }
         var findings: [Finding] = []
         for member in members {
-            guard let there = member.database?.replica?.store.numbers else { continue }
+            guard let store = member.database?.replica?.store else { continue }
+            let (there, epoch) = (store.numbers, store.epoch)
             let lost = ledger.promises.filter { promise in
                 // On one disk alone, and that disk is gone or was sent away.
                 let isExcused =
                     promise.reached == .local
                     && (ledger.unreliable.contains(promise.machine) || removed.contains(promise.machine))
-                return !isExcused && !there.contains(promise.number)
+                return !isExcused && !there.contains(promise.number) && !ledger.isLost(promise.entry, in: epoch)
             }
             if let first = lost.first {
                 findings.append(
@@ -77,7 +81,7 @@ struct CopiesConverge: Checker {
     mutating func finished(in cluster: SimulatedCluster) -> [Finding] {
         guard let ledger = cluster.ledger else { return [] }
         var findings: [Finding] = []
-        var first: (machine: Int, digest: UInt64, vector: VersionVector)?
+        var first: (machine: Int, digest: UInt64, vector: VersionVector, epoch: DatabaseEpoch)?
         for machine in cluster.membersNow {
             guard let replica = machine.database?.replica else { continue }
             let store = replica.store
@@ -88,7 +92,12 @@ struct CopiesConverge: Checker {
             }
             let digest = (try? store.digest()) ?? 0
             if let first {
-                if first.vector != store.vector {
+                if first.epoch != store.epoch {
+                    findings.append(
+                        Finding(
+                            text: "n\(number) and n\(first.machine) are of two epochs",
+                            machines: [number, first.machine]))
+                } else if first.vector != store.vector {
                     findings.append(
                         Finding(
                             text: "n\(number) knows \(store.vector.origins.map { "\($0):\(store.vector[$0])" }), "
@@ -101,9 +110,17 @@ struct CopiesConverge: Checker {
                             machines: [number, first.machine]))
                 }
             } else {
-                first = (number, digest, store.vector)
+                first = (number, digest, store.vector, store.epoch)
             }
-            let expected = ledger.rows(in: store.vector)
+            let (sums, counted) = (ledger.tallies(in: store.wholeVector), store.tallies)
+            for key in 0..<SimulatedCluster.keys where sums[key] != counted[key] {
+                findings.append(
+                    Finding(
+                        text:
+                            "counter \(key) of n\(number) is \(counted[key].map(String.init) ?? "not there"), and should be "
+                            + (sums[key].map(String.init) ?? "not there"), machines: [number]))
+            }
+            let expected = ledger.rows(in: store.wholeVector)
             let there = store.things
             for key in 0..<SimulatedCluster.keys where expected[key] != there[key] {
                 findings.append(
@@ -117,7 +134,10 @@ struct CopiesConverge: Checker {
     }
 
     private static func text(_ row: Ledger.Row?) -> String {
-        row.map { "(a \($0.a.map(String.init) ?? "-"), b \($0.b.map(String.init) ?? "-"))" } ?? "not there"
+        row.map { row in
+            let extra = row.extra.sorted { $0.key < $1.key }.map { ", c\($0.key) \($0.value)" }.joined()
+            return "(a \(row.a.map(String.init) ?? "-"), b \(row.b.map(String.init) ?? "-")\(extra))"
+        } ?? "not there"
     }
 }
 
@@ -136,6 +156,7 @@ struct WritesAreAnswered: Checker {
 }
 
 extension Store {
+    fileprivate var hasJournal: Bool { (try? query([SQLStatement("SELECT 1 FROM journal LIMIT 1")])) != nil }
     fileprivate var numbers: Set<Int> {
         guard let answer = try? query([SQLStatement("SELECT id FROM journal")]) else { return [] }
         return Set(
@@ -144,13 +165,120 @@ extension Store {
             })
     }
     fileprivate var things: [Int: Ledger.Row] {
-        guard let answer = try? query([SQLStatement("SELECT k, a, b FROM things")]) else { return [:] }
+        guard let answer = try? query([SQLStatement("SELECT * FROM things")]) else { return [:] }
         var rows: [Int: Ledger.Row] = [:]
-        for row in answer.rows {
-            guard case .integer(let key) = row[0] else { continue }
-            func number(_ value: SQLValue) -> Int? { if case .integer(let number) = value { Int(number) } else { nil } }
-            rows[Int(key)] = Ledger.Row(a: number(row[1]), b: number(row[2]), count: 0)
+        for values in answer.rows {
+            var (key, row) = (0, Ledger.Row())
+            for case (let name, .integer(let number)) in zip(answer.columns, values) {
+                switch name {
+                case "k": key = Int(number)
+                case "a": row.a = Int(number)
+                case "b": row.b = Int(number)
+                default: if let column = Int(name.dropFirst()) { row.extra[column] = Int(number) }
+                }
+            }
+            rows[key] = row
         }
         return rows
+    }
+    fileprivate var tallies: [Int: Int] {
+        pairs("SELECT k, n FROM tallies").reduce(into: [:]) { $0[$1.0] = $1.1 }
+    }
+    fileprivate var overwritten: [(kept: Int, lost: Int)] {
+        pairs("SELECT kept, lost FROM bramble_conflicts WHERE tab = 'things' AND col IN ('a', 'b')")
+            .map { (kept: $0.0, lost: $0.1) }
+    }
+    private func pairs(_ text: String) -> [(Int, Int)] {
+        guard let answer = try? query([SQLStatement(text)]) else { return [] }
+        return answer.rows.compactMap { row in
+            guard case .integer(let first) = row[0], case .integer(let second) = row[1] else { return nil }
+            return (Int(first), Int(second))
+        }
+    }
+}
+
+/// What was overwritten by somebody who had not seen it is on the list, and nothing else is.
+struct ConflictsAreListed: Checker {
+    let claim = "each node lists the values that were overwritten unseen, both of them, and no others"
+
+    mutating func finished(in cluster: SimulatedCluster) -> [Finding] {
+        guard let ledger = cluster.ledger else { return [] }
+        var findings: [Finding] = []
+        for machine in cluster.membersNow {
+            guard let store = machine.database?.replica?.store else { continue }
+            let listed = store.overwritten
+            for clash in ledger.clashes(in: store.vector)
+            where !listed.contains(where: { $0.kept == clash.kept && $0.lost == clash.lost }) {
+                findings.append(
+                    Finding(
+                        text:
+                            "n\(machine.number) does not list that \(clash.kept) took the place of \(clash.lost) unseen",
+                        machines: [machine.number]))
+            }
+            for (kept, lost) in listed {
+                guard let winner = ledger.writer(of: kept), let loser = ledger.writer(of: lost) else { continue }
+                guard winner.seen[loser.record.origin] >= loser.record.sequence else { continue }
+                findings.append(
+                    Finding(
+                        text:
+                            "n\(machine.number) lists that \(kept) took the place of \(lost), which its writer had seen",
+                        machines: [machine.number]))
+            }
+        }
+        return findings
+    }
+}
+
+/// What removed nodes wrote stays; that they wrote it nobody speaks of in the end.
+struct RemovedAreForgotten: Checker {
+    let claim = "what a removed node wrote under is forgotten once every member has had all of it"
+    private var removed: Set<Int> = []
+
+    mutating func befalls(_ fault: Fault, in cluster: SimulatedCluster) {
+        if case .remove(let machine, _) = fault { removed.insert(machine) }
+    }
+    mutating func finished(in cluster: SimulatedCluster) -> [Finding] {
+        guard let ledger = cluster.ledger else { return [] }
+        let members = cluster.membersNow
+        let gone = removed.subtracting(members.map(\.number))
+        return members.compactMap { member in
+            guard let store = member.database?.replica?.store else { return nil }
+            let spoken = store.vector.origins.filter { origin in
+                ledger.writer(under: origin).map { gone.contains($0) } ?? false
+            }
+            guard let first = spoken.first else { return nil }
+            return Finding(
+                text: "n\(member.number) still speaks of \(first), which n\(ledger.writer(under: first) ?? 0) wrote under",
+                machines: [member.number])
+        }
+    }
+}
+
+/// Where nothing but versions differs a new node is a member soon: what it cannot read does not keep it out.
+struct NewNodesBecomeMembers: Checker {
+    let claim = "a new node that hears others is a member within ten seconds, whatever it cannot read"
+    private var since: [Int: (boot: Int, at: TrueTime)] = [:]
+
+    mutating func sampled(in cluster: SimulatedCluster) -> [Finding] {
+        var findings: [Finding] = []
+        for machine in cluster.machines {
+            guard machine.state == .running, let replica = machine.database?.replica, replica.isJoining,
+                !replica.replicator.peers.isEmpty
+            else {
+                since[machine.number] = nil
+                continue
+            }
+            let began = since[machine.number]
+            guard let began, began.boot == machine.boot else {
+                since[machine.number] = (machine.boot, cluster.now)
+                continue
+            }
+            if cluster.now - began.at > .seconds(10) {
+                since[machine.number] = (machine.boot, cluster.now)
+                findings.append(
+                    Finding(text: "n\(machine.number) has been new for ten seconds", machines: [machine.number]))
+            }
+        }
+        return findings
     }
 }

@@ -2,7 +2,8 @@ import Primitives
 
 extension Scenario {
     static let databases: [Scenario] = [
-        database, databasePartition, databaseCrash, databaseJoin, databaseDeletes, databaseClock, databaseEverything,
+        database, databasePartition, databaseCrash, databaseJoin, databaseDeletes, databaseClock, databaseRestore,
+        databaseSchema, databaseConflicts, databaseUpgrade, databaseRemoved, databaseEverything,
     ]
 
     private static func about(
@@ -136,6 +137,124 @@ extension Scenario {
                     .partition((0..<draft.nodes).map { $0 == wrong ? 1 : 0 }), until: .merge, at: moment,
                     for: draft.anyDuration(.milliseconds(500), .seconds(4)))
             }
+        }
+    }
+
+    static let databaseRestore = about(
+        "database-restore", "backups are restored while others write, are away or cut off: a new epoch each time",
+        length: .seconds(30), plan: DatabasePlan(pause: .milliseconds(30), isRich: true)
+    ) { draft in
+        for moment in draft.moments(every: .seconds(4), to: .seconds(9)) {
+            draft.add(.backUp(draft.node()), at: moment)
+            let restored = moment + draft.anyDuration(.milliseconds(300), .seconds(6))
+            draft.add(.restore(draft.node()), at: restored)
+            // Now and then another one at nearly the same time, perhaps on the other side of a partition.
+            if draft.chance.chance(0.3) {
+                draft.add(.restore(draft.node()), at: restored + draft.anyDuration(.milliseconds(10), .seconds(2)))
+            }
+            switch draft.chance.below(3) {
+            case 0:
+                draft.add(
+                    .partition(draft.groups()), until: .merge, at: moment + draft.duration(.zero, .seconds(2)),
+                    for: draft.anyDuration(.milliseconds(500), .seconds(8)))
+            case 1:
+                let victim = draft.node()
+                draft.add(
+                    draft.chance.chance(0.5) ? .powerCut(victim) : .kill(victim), until: .boot(victim),
+                    at: moment + draft.duration(.zero, .seconds(3)),
+                    for: draft.anyDuration(.milliseconds(50), .seconds(6)))
+            default: break
+            }
+        }
+    }
+
+    static let databaseSchema = about(
+        "database-schema",
+        "columns are added and counters count on all sides of partitions, and while nodes lose power",
+        length: .seconds(30), spares: 1, plan: DatabasePlan(pause: .milliseconds(30), isRich: true)
+    ) { draft in
+        draft.add(.boot(draft.nodes), at: draft.start + draft.duration(.zero, .seconds(20)))
+        for moment in draft.moments(every: .seconds(1), to: .seconds(5)) {
+            if draft.chance.chance(0.6) {
+                draft.add(
+                    .partition(draft.groups()), until: .merge, at: moment,
+                    for: draft.anyDuration(.milliseconds(300), .seconds(8)))
+            } else {
+                let victim = draft.node()
+                draft.add(
+                    .powerCut(victim), until: .boot(victim), at: moment,
+                    for: draft.anyDuration(.milliseconds(50), .seconds(3)))
+            }
+        }
+    }
+
+    static let databaseConflicts = about(
+        "database-conflicts", "many sides overwrite each other's values unseen, and each of them is listed",
+        length: .seconds(25), plan: DatabasePlan(pause: .milliseconds(25), listsConflicts: true)
+    ) { draft in
+        for moment in draft.moments(every: .seconds(1), to: .seconds(5)) {
+            draft.add(
+                .partition(draft.groups()), until: .merge, at: moment,
+                for: draft.anyDuration(.milliseconds(200), .seconds(6)))
+        }
+    }
+
+    static let databaseUpgrade = about(
+        "database-upgrade",
+        "nodes are upgraded one after another and write what the others cannot read; an old one joins",
+        length: .seconds(40), spares: 1, plan: DatabasePlan(pause: .milliseconds(12), isUpgrade: true)
+    ) { draft in
+        // One that is away keeps the others from forgetting their logs: then the new one joins by log, else by a whole copy.
+        if draft.nodes > 2, draft.chance.chance(0.5) {
+            let away = draft.node()
+            draft.add(.kill(away), until: .boot(away), at: draft.start, for: .seconds(30))
+        }
+        // The first, or all but the new one, which then finds nobody who has no more than it can read.
+        let early = draft.chance.chance(0.6) ? Array(0..<draft.nodes) : [draft.node()]
+        for node in early { draft.add(.upgrade(node), at: draft.start + draft.duration(.seconds(1), .seconds(8))) }
+        draft.add(.boot(draft.nodes), at: draft.start + draft.duration(.seconds(4), .seconds(15)))
+        for node in 0...draft.nodes {
+            draft.add(.upgrade(node), at: draft.start + draft.duration(.seconds(32), .seconds(39)))
+        }
+    }
+
+    static let databaseRemoved = about(
+        "database-removed",
+        "nodes are removed while some are cut off, lose power or get old images: what they wrote stays, they are forgotten",
+        length: .seconds(35), spares: 1,
+        plan: DatabasePlan(pause: .milliseconds(30), convergesWithin: .seconds(20), forgetsRemoved: true)
+    ) { draft in
+        draft.add(.boot(draft.nodes), at: draft.start + draft.duration(.zero, .seconds(30)))
+        guard draft.nodes > 2 else { return }
+        let victim = draft.node()
+        let others = (0..<draft.nodes).filter { $0 != victim }
+        let removed = draft.start + draft.duration(.seconds(5), .seconds(15))
+        draft.add(.remove(victim, by: draft.chance.pick(from: others) ?? others[0]), at: removed)
+        // Often one is cut off then, with writes of its own that are older than what the removed one had deleted.
+        let isCut = draft.chance.chance(0.6)
+        if isCut, let other = draft.chance.pick(from: others) {
+            draft.add(
+                .partition((0..<draft.nodes).map { $0 == other ? 1 : 0 }), until: .merge,
+                at: removed - draft.duration(.seconds(1), .seconds(4)), for: draft.duration(.seconds(6), .seconds(14)))
+        }
+        let calm = isCut ? removed + .seconds(13) : draft.start
+        for moment in draft.moments(every: .seconds(2), to: .seconds(7)) where moment > calm {
+            switch draft.chance.below(4) {
+            case 0, 1:
+                draft.add(
+                    .partition(draft.groups()), until: .merge, at: moment,
+                    for: draft.anyDuration(.milliseconds(300), .seconds(6)))
+            case 2:
+                guard let other = draft.chance.pick(from: others) else { break }
+                draft.add(
+                    .powerCut(other), until: .boot(other), at: moment,
+                    for: draft.anyDuration(.milliseconds(50), .seconds(6)))
+            default: break
+            }
+        }
+        // One of them gets an image of before it was forgotten.
+        if draft.chance.chance(0.5), let other = draft.chance.pick(from: others) {
+            draft.add(.rollBack(other), until: .boot(other), at: draft.end - draft.duration(.seconds(1), .seconds(10)), for: .seconds(1))
         }
     }
 

@@ -6,6 +6,8 @@ import Storage
 /// How the simulated machines carry a database: what `Database` does in the daemon, without threads.
 extension SimulatedCluster {
     static let keys = 10
+    /// Columns that people may add.
+    static let columns = 4
     private static let wallAtStart: Int64 = 1_750_000_000_000
 
     func wall(of machine: SimulatedMachine) -> Int64 {
@@ -63,13 +65,30 @@ extension SimulatedCluster {
     /// Facts that the core hands to the database, and hears of again from it. Others hear when the rows come.
     func remember(_ facts: [StoredFact], at machine: SimulatedMachine) {
         guard let replica = machine.database?.replica else { return }
+        let before = replica.store.vector
         do throws(StoreError) {
             _ = try replica.remember(
                 facts.map { FactEdit($0.key, $0.value.isEmpty ? nil : $0.value) }, durability: .local,
                 now: instant(of: machine), wall: wall(of: machine))
+            try noteFacts(at: machine, replica, seen: before)
         } catch { return trouble(error, at: machine) }
         settleDatabase(of: machine)
         handle(.factsStored(facts, isWhole: false), at: machine, now: instant(of: machine))
+    }
+
+    /// Writes that nobody made as a person, but that are there.
+    private func noteFacts(
+        at machine: SimulatedMachine, _ replica: Replica, seen: VersionVector
+    ) throws(StoreError) {
+        let (store, origin) = (replica.store, replica.store.origin)
+        guard case .records(let records) = try store.records(of: origin, after: seen[origin], maxBytes: .max) else {
+            return
+        }
+        for record in records {
+            let wrong = ledger?.wrote(
+                record, .fact, number: 0, by: machine.number, seen: seen, epoch: store.epoch)
+            if let wrong { report(Ledger.timesGrow, [Finding(text: wrong, machines: [machine.number])]) }
+        }
     }
 
     // MARK: The database's own
@@ -81,11 +100,25 @@ extension SimulatedCluster {
 
     func tickDatabase(of machine: SimulatedMachine) {
         guard machine.state == .running, let replica = machine.database?.replica else { return }
+        let before = replica.store.vector
         replica.tick(now: instant(of: machine), wall: wall(of: machine))
+        do throws(StoreError) {
+            // Whatever it wrote by itself.
+            try noteFacts(at: machine, replica, seen: before)
+        } catch { trouble(error, at: machine) }
         if hasHealed {
             // The operator puts the clocks right, and says what is to become of what was written meanwhile.
-            for origin in replica.replicator.held.keys.sorted() {
-                replica.release(origin, now: instant(of: machine), wall: wall(of: machine))
+            let before = replica.store.vector
+            let edits = replica.replicator.held.keys.sorted().compactMap { origin in
+                (try? replica.store.fact(ReplicationFact.released(origin))) == .some(nil)
+                    ? FactEdit(ReplicationFact.released(origin), Array("the operator".utf8)) : nil
+            }
+            if !edits.isEmpty, !replica.isJoining {
+                do throws(StoreError) {
+                    _ = try replica.remember(
+                        edits, durability: .local, now: instant(of: machine), wall: wall(of: machine))
+                    try noteFacts(at: machine, replica, seen: before)
+                } catch { trouble(error, at: machine) }
             }
         }
         settleDatabase(of: machine)
@@ -118,6 +151,11 @@ extension SimulatedCluster {
             case .lost(let number, let error):
                 database.waiting[number] = nil
                 trouble(error, at: machine)
+            case .copy(let job):
+                // Another thread does it, beside everything else.
+                queue.schedule(
+                    .databaseCopied(job.result(), machine: machine.number, boot: machine.boot),
+                    at: now + .milliseconds(5 + machine.diskChance.below(300)))
             case .changed, .reopened: break
             }
         }
@@ -133,6 +171,11 @@ extension SimulatedCluster {
         settleDatabase(of: machine)
     }
 
+    func databaseCopied(_ result: Result<SnapshotCopy, StoreError>, at machine: SimulatedMachine) {
+        machine.database?.replica?.copied(result, now: instant(of: machine), wall: wall(of: machine))
+        settleDatabase(of: machine)
+    }
+
     // MARK: People who write
 
     /// One write somewhere, then the next one a moment later.
@@ -143,6 +186,7 @@ extension SimulatedCluster {
         let number = round == 0 ? 0 : writes.below(machines.count)
         // The same draws whatever the machines do, so that a bug does not change the plan.
         let (key, kind, durability) = (writes.below(Self.keys), writes.below(10), writes.below(4))
+        let (other, column) = plan.isRich ? (writes.below(10), writes.below(Self.columns)) : (9, 0)
         let machine = machines[number]
         guard machine.state == .running, !machine.isLeaving, !machine.isRemoved, let database = machine.database,
             let replica = database.replica, !replica.isJoining
@@ -158,7 +202,13 @@ extension SimulatedCluster {
         guard let row else { return }
         let value = (ledger?.lastNumber ?? 0) + 1
         let deed: Ledger.Deed
-        if row.rows.isEmpty {
+        if other < 3 {
+            deed = .count(key: key, by: kind - 3)
+        } else if other < 5, !hasColumn(column, replica) {
+            deed = .addColumn(column)
+        } else if other < 7, !row.rows.isEmpty, hasColumn(column, replica) {
+            deed = .fill(key: key, column: column, value: value)
+        } else if row.rows.isEmpty {
             deed = .insert(key: key, a: value, b: -value)
         } else if kind < 7 {
             deed = .update(key: key, isA: kind < 4, value: value)
@@ -173,6 +223,10 @@ extension SimulatedCluster {
             && (try? replica.store.query([SQLStatement("SELECT 1 FROM things LIMIT 1")])) != nil
     }
 
+    private func hasColumn(_ number: Int, _ replica: Replica) -> Bool {
+        (try? replica.store.query([SQLStatement("SELECT c\(number) FROM things LIMIT 1")])) != nil
+    }
+
     private func write(_ deed: Ledger.Deed, _ durability: Durability, at machine: SimulatedMachine, _ replica: Replica)
     {
         guard let number = ledger?.nextNumber() else { return }
@@ -182,6 +236,7 @@ extension SimulatedCluster {
             statements = [
                 SQLStatement("CREATE TABLE IF NOT EXISTS things (k INTEGER PRIMARY KEY, a INTEGER, b INTEGER)"),
                 SQLStatement("CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, machine INTEGER)"),
+                SQLStatement("CREATE TABLE IF NOT EXISTS tallies (k INTEGER PRIMARY KEY, n COUNTER)"),
             ]
         case .insert(let key, let a, let b):
             statements = [
@@ -200,13 +255,23 @@ extension SimulatedCluster {
         case .count(let key, let by):
             statements = [
                 SQLStatement(
-                    "UPDATE things SET n = n + ? WHERE k = ?", [.integer(Int64(by)), .integer(Int64(key))])
+                    "INSERT INTO tallies (k, n) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = n + ?2",
+                    [.integer(Int64(key)), .integer(Int64(by))])
             ]
+        case .addColumn(let column):
+            statements = [SQLStatement("ALTER TABLE things ADD COLUMN c\(column) INTEGER")]
+        case .fill(let key, let column, let value):
+            statements = [
+                SQLStatement(
+                    "UPDATE things SET c\(column) = ? WHERE k = ?", [.integer(Int64(value)), .integer(Int64(key))])
+            ]
+        case .fact: return
         }
         statements.append(
             SQLStatement(
                 "INSERT INTO journal (id, machine) VALUES (?, ?)",
                 [.integer(Int64(number)), .integer(Int64(machine.number))]))
+        let before = replica.store.vector
         do throws(StoreError) {
             let (answer, ticket) = try replica.execute(
                 statements, durability: durability, now: instant(of: machine), wall: wall(of: machine))
@@ -216,10 +281,34 @@ extension SimulatedCluster {
                     [Finding(text: "n\(machine.number): \(deed) made none", machines: [machine.number])])
             }
             machine.database?.waiting[ticket] = number
-            if let wrong = ledger?.wrote(record, deed, number: number, by: machine.number) {
+            let wrong = ledger?.wrote(
+                record, deed, number: number, by: machine.number, seen: before, epoch: replica.store.epoch)
+            if let wrong {
                 report(Ledger.timesGrow, [Finding(text: wrong, machines: [machine.number])])
             }
         } catch { trouble(error, at: machine) }
+        settleDatabase(of: machine)
+    }
+
+    // MARK: Operators
+
+    func backUp(_ machine: SimulatedMachine) {
+        guard machine.state == .running, let replica = machine.database?.replica, !replica.isJoining else { return }
+        do throws(StoreError) {
+            let header = try replica.store.snapshot()
+            let bytes = try replica.store.snapshotBytes(from: 0, count: header.size)
+            replica.store.discardSnapshot()
+            backup = SimulatedBackup(bytes: bytes, vector: header.vector)
+        } catch { trouble(error, at: machine) }
+    }
+
+    func restore(_ machine: SimulatedMachine) {
+        guard let backup, machine.state == .running, let replica = machine.database?.replica, !replica.isJoining
+        else { return }
+        do throws(StoreError) {
+            try replica.restore(bytes: backup.bytes, now: instant(of: machine), wall: wall(of: machine))
+        } catch { return trouble(error, at: machine) }
+        ledger?.bases[replica.store.epoch] = backup.vector
         settleDatabase(of: machine)
     }
 
@@ -253,4 +342,18 @@ struct DatabasePlan: Sendable {
     var pause: Duration = .milliseconds(60)
     /// After everything has healed, all copies are equal within this.
     var convergesWithin: Duration = .seconds(12)
+    /// People also count, add columns and fill them.
+    var isRich = false
+    /// Nodes only lose each other: no restart, no whole copy. So the lists of what was overwritten unseen must be complete.
+    var listsConflicts = false
+    /// Nodes are removed, and what they wrote under is forgotten before the end.
+    var forgetsRemoved = false
+    /// Nodes of two versions; nothing else is wrong, so a new one has to become a member soon.
+    var isUpgrade = false
+}
+
+/// What an operator keeps on a stick.
+struct SimulatedBackup {
+    var bytes: [UInt8]
+    var vector: VersionVector
 }

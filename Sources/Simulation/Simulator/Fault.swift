@@ -33,6 +33,12 @@ package enum Fault: Equatable, Sendable {
     case wipe(Int)
     /// The card is replaced by an older image of it.
     case rollBack(Int)
+    /// A backup is taken of its database; one at a time is kept.
+    case backUp(Int)
+    /// The backup takes the place of the database, here and then everywhere.
+    case restore(Int)
+    /// Its database is of the next version from now on, which writes what the one before cannot read. It starts anew for it.
+    case upgrade(Int)
     /// SIGTERM: the daemon says goodbye.
     case leave(Int)
     /// An operator removes a node from the cluster, at another one.
@@ -118,6 +124,9 @@ extension Fault: CustomStringConvertible {
         case .wallClockStep(let machine, let step): "n\(machine)'s wall clock is set by \(step.forPeople)"
         case .wipe(let machine): "n\(machine) loses its database"
         case .rollBack(let machine): "n\(machine) gets an older image of its card"
+        case .backUp(let machine): "a backup is taken at n\(machine)"
+        case .restore(let machine): "the backup is restored at n\(machine)"
+        case .upgrade(let machine): "n\(machine) is upgraded"
         case .leave(let machine): "n\(machine) leaves"
         case .remove(let machine, let operatorAt): "an operator at n\(operatorAt) removes n\(machine)"
         case .heal: "everything heals"

@@ -12,13 +12,22 @@ struct Ledger {
         case insert(key: Int, a: Int, b: Int)
         case update(key: Int, isA: Bool, value: Int)
         case delete(key: Int)
+        /// A row of its own table, which is never deleted.
         case count(key: Int, by: Int)
+        case addColumn(Int)
+        case fill(key: Int, column: Int, value: Int)
+        /// Of what the cluster remembers: it has no row in the journal.
+        case fact
     }
     struct Entry {
+        /// 0 for facts.
         var number: Int
         var record: LogRecord
         var machine: Int
         var deed: Deed
+        /// What its writer knew.
+        var seen: VersionVector
+        var epoch: DatabaseEpoch
         var stamp: Stamp { Stamp(record.time, record.origin) }
     }
     struct Promise {
@@ -26,11 +35,13 @@ struct Ledger {
         var machine: Int
         var reached: Durability
         var at: TrueTime
+        var entry: Entry
     }
     struct Row: Equatable {
         var a: Int?
         var b: Int?
-        var count: Int
+        /// Of added columns, those that are not null.
+        var extra: [Int: Int] = [:]
     }
 
     private(set) var entries: [Origin: [UInt64: Entry]] = [:]
@@ -38,6 +49,9 @@ struct Ledger {
     private(set) var lastTime: [Int: HybridTime] = [:]
     /// Machines whose disk did not keep what it had said it keeps.
     var unreliable: Set<Int> = []
+    private var byNumber: [Int: Entry] = [:]
+    /// What each restored database began with: everything else of before it is gone.
+    var bases: [DatabaseEpoch: VersionVector] = [:]
     private(set) var lastNumber = 0
     private(set) var unconfirmed = 0
     private(set) var alone = 0
@@ -48,15 +62,19 @@ struct Ledger {
     }
 
     /// What is wrong about it, if anything.
-    mutating func wrote(_ record: LogRecord, _ deed: Deed, number: Int, by machine: Int) -> String? {
+    mutating func wrote(
+        _ record: LogRecord, _ deed: Deed, number: Int, by machine: Int, seen: VersionVector, epoch: DatabaseEpoch
+    ) -> String? {
         defer { lastTime[machine] = max(lastTime[machine] ?? .zero, record.time) }
         if let other = entries[record.origin]?[record.sequence] {
             return
                 "n\(machine) gave write \(number) the name \(record.origin):\(record.sequence), which n\(other.machine) "
                 + "gave to write \(other.number)"
         }
-        entries[record.origin, default: [:]][record.sequence] = Entry(
-            number: number, record: record, machine: machine, deed: deed)
+        let entry = Entry(
+            number: number, record: record, machine: machine, deed: deed, seen: seen, epoch: epoch)
+        entries[record.origin, default: [:]][record.sequence] = entry
+        if number > 0 { byNumber[number] = entry }
         if let last = lastTime[machine], record.time <= last {
             return "n\(machine) wrote at \(record.time), after it had written at \(last)"
         }
@@ -68,7 +86,8 @@ struct Ledger {
             unconfirmed += 1
             return
         }
-        promises.append(Promise(number: number, machine: machine, reached: reached, at: now))
+        guard let entry = byNumber[number] else { return }
+        promises.append(Promise(number: number, machine: machine, reached: reached, at: now, entry: entry))
     }
     /// A database that was lost for good starts its clock again.
     mutating func forgetTime(of machine: Int) { lastTime[machine] = nil }
@@ -90,46 +109,85 @@ struct Ledger {
         return nil
     }
 
+    /// Whether a restored database of this epoch has no place for it: it was written after the backup, or beside it.
+    func isLost(_ entry: Entry, in epoch: DatabaseEpoch) -> Bool {
+        entry.epoch != epoch && entry.record.sequence > bases[epoch]?[entry.record.origin] ?? 0
+    }
+
     /// What everybody who knows this has to have, by key; rows that are not there are absent.
     func rows(in vector: VersionVector) -> [Int: Row] {
         struct Draft {
             var inserted = Stamp.zero
             var deleted = Stamp.zero
-            var a: (stamp: Stamp, value: Int) = (.zero, 0)
-            var b: (stamp: Stamp, value: Int) = (.zero, 0)
-            var counts: [Origin: [(stamp: Stamp, by: Int)]] = [:]
+            /// By column: a is -1, b is -2, added ones count from 0. An insert sets all, those it does not know to null.
+            var values: [Int: (stamp: Stamp, value: Int?)] = [:]
+            mutating func set(_ column: Int, _ value: Int?, _ stamp: Stamp) {
+                if stamp > values[column]?.stamp ?? .zero { values[column] = (stamp, value) }
+            }
         }
         var drafts: [Int: Draft] = [:]
         for entry in entries(in: vector) {
             let stamp = entry.stamp
             switch entry.deed {
-            case .schema: break
+            case .schema, .addColumn, .count, .fact: break
             case .insert(let key, let a, let b):
-                var draft = drafts[key] ?? Draft()
-                draft.inserted = max(draft.inserted, stamp)
-                if stamp > draft.a.stamp { draft.a = (stamp, a) }
-                if stamp > draft.b.stamp { draft.b = (stamp, b) }
-                drafts[key] = draft
-            case .update(let key, let isA, let value):
-                var draft = drafts[key] ?? Draft()
-                if isA, stamp > draft.a.stamp { draft.a = (stamp, value) }
-                if !isA, stamp > draft.b.stamp { draft.b = (stamp, value) }
-                drafts[key] = draft
-            case .delete(let key):
-                var draft = drafts[key] ?? Draft()
-                draft.deleted = max(draft.deleted, stamp)
-                drafts[key] = draft
-            case .count: break
+                drafts[key, default: Draft()].inserted = max(drafts[key]?.inserted ?? .zero, stamp)
+                drafts[key]?.set(-1, a, stamp)
+                drafts[key]?.set(-2, b, stamp)
+            case .update(let key, let isA, let value): drafts[key, default: Draft()].set(isA ? -1 : -2, value, stamp)
+            case .fill(let key, let column, let value): drafts[key, default: Draft()].set(column, value, stamp)
+            case .delete(let key): drafts[key, default: Draft()].deleted = max(drafts[key]?.deleted ?? .zero, stamp)
             }
         }
         return drafts.compactMapValues { draft in
             guard draft.inserted > draft.deleted else { return nil }
-            return Row(
-                a: draft.a.stamp > draft.deleted ? draft.a.value : nil,
-                b: draft.b.stamp > draft.deleted ? draft.b.value : nil, count: 0)
+            func value(_ column: Int) -> Int? {
+                // Of an added column what the row's latest insert came after is null.
+                guard let (stamp, value) = draft.values[column], stamp > draft.deleted,
+                    stamp >= draft.inserted || column < 0
+                else { return nil }
+                return value
+            }
+            var row = Row(a: value(-1), b: value(-2))
+            for column in draft.values.keys where column >= 0 { row.extra[column] = value(column) }
+            return row
         }
     }
 
-    /// Pairs of writes of one value where neither writer had seen the other's.
-    func concurrentOverwrites(in vector: VersionVector, between groups: (Int) -> Int) -> Int { 0 }
+    /// What counters add up to, by key.
+    func tallies(in vector: VersionVector) -> [Int: Int] {
+        entries(in: vector).reduce(into: [:]) { sums, entry in
+            if case .count(let key, let by) = entry.deed { sums[key, default: 0] += by }
+        }
+    }
+
+    /// Of each value of `a` and `b` the two latest writes, where neither writer had seen the other's: whoever has both must have
+    /// put them on the list. A key that was ever deleted is left out: there the row as a whole is what is on the list.
+    func clashes(in vector: VersionVector) -> [(kept: Int, lost: Int)] {
+        var writes: [[Int]: [(entry: Entry, value: Int)]] = [:]
+        var deleted: Set<Int> = []
+        for entry in entries(in: vector) {
+            switch entry.deed {
+            case .insert(let key, let a, let b):
+                writes[[key, 0], default: []].append((entry, a))
+                writes[[key, 1], default: []].append((entry, b))
+            case .update(let key, let isA, let value):
+                writes[[key, isA ? 0 : 1], default: []].append((entry, value))
+            case .delete(let key): deleted.insert(key)
+            default: break
+            }
+        }
+        return writes.keys.sorted { $0.lexicographicallyPrecedes($1) }.compactMap { place in
+            let all = writes[place]!.sorted { $0.entry.stamp > $1.entry.stamp }
+            guard all.count > 1, !deleted.contains(place[0]) else { return nil }
+            let (winner, loser) = (all[0], all[1])
+            let hasSeen = winner.entry.seen[loser.entry.record.origin] >= loser.entry.record.sequence
+            guard !hasSeen, winner.entry.record.origin != loser.entry.record.origin else { return nil }
+            return (winner.value, loser.value)
+        }
+    }
+
+    func writer(under origin: Origin) -> Int? { entries[origin]?.values.first?.machine }
+    /// Who wrote this value of `a` or `b`; values are never used twice.
+    func writer(of value: Int) -> Entry? { byNumber[abs(value)] }
 }

@@ -1,6 +1,7 @@
 import Membership
 import Node
 import Primitives
+import Storage
 
 /// Many nodes, one thread, one seed: the cores the daemon runs, on simulated machines and cables.
 ///
@@ -38,6 +39,7 @@ package final class SimulatedCluster {
     /// What was written and what was promised; nil without databases.
     var ledger: Ledger?
     var writes = SeededGenerator(seed: 0)
+    var backup: SimulatedBackup?
     /// By whom an operator removed, who holds that order.
     private var removalsKnown: [Int: Set<Int>] = [:]
 
@@ -56,6 +58,7 @@ package final class SimulatedCluster {
         case database(bytes: [UInt8], from: NodeID, machine: Int, boot: Int)
         case databaseTick(machine: Int, boot: Int)
         case databaseSync(machine: Int, boot: Int)
+        case databaseCopied(Result<SnapshotCopy, StoreError>, machine: Int, boot: Int)
         case write(Int)
         case sample
     }
@@ -196,6 +199,8 @@ package final class SimulatedCluster {
             if machines[number].boot == boot { tickDatabase(of: machines[number]) }
         case .databaseSync(let number, let boot):
             if machines[number].boot == boot { databaseSynced(machines[number]) }
+        case .databaseCopied(let result, let number, let boot):
+            if machines[number].boot == boot { databaseCopied(result, at: machines[number]) }
         case .write(let number): write(number)
         case .sample: sample()
         }
@@ -322,7 +327,7 @@ package final class SimulatedCluster {
             case .clusterKeysChanged:
                 if let facts = machine.core?.facts { machine.transport?.identity.keys = machine.keys(in: facts) }
             case .notify(let notice): noticed(notice, at: machine)
-            case .service, .reachHosts: break
+            case .service, .fence, .reachHosts: break
             case .wasRemoved:
                 halt(machine, as: .removed, losingUnsynced: false)
                 return
@@ -490,6 +495,12 @@ package final class SimulatedCluster {
         case .wallClockStep(let number, let step): stepWallClock(of: machines[number], by: step)
         case .wipe(let number): wipe(machines[number])
         case .rollBack(let number): rollBack(machines[number])
+        case .backUp(let number): backUp(machines[number])
+        case .restore(let number): restore(machines[number])
+        case .upgrade(let number):
+            guard machines[number].database?.upgrade() ?? false, machines[number].isUp else { break }
+            halt(machines[number], as: .off, losingUnsynced: false)
+            start(machines[number])
         case .leave(let number): leave(machines[number])
         case .remove(let number, let operatorAt): remove(machines[number], at: machines[operatorAt])
         case .heal: heal()

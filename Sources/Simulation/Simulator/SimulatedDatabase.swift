@@ -15,6 +15,7 @@ final class SimulatedDatabase {
     var waiting: [UInt64: Int] = [:]
     private var chance: SeededGenerator
     private let bug: PlantedBug?
+    private var isUpgraded = false
 
     init(chance: SeededGenerator, bug: PlantedBug?) {
         self.chance = chance
@@ -24,9 +25,12 @@ final class SimulatedDatabase {
     func start(id: NodeID, now: Instant, wall: Int64) throws(StoreError) {
         var options = StoreOptions(seed: chance.next(), wall: wall)
         options.limits.statementTime = nil
+        options.node = id
+        if isUpgraded { options.bodyVersion += 1 }
         options.planted = bug?.inStorage
         var config = ReplicatorConfig()
         config.plantedBug = bug?.inReplication
+        config.forgetAfter = .seconds(2)
         let store = try Store(.memory(image: image), options)
         // A file's new life is on the disk before its first write: see `Store.startLife`.
         image = try store.image()
@@ -59,6 +63,12 @@ final class SimulatedDatabase {
         replica.syncEnded(done.vector, now: now, wall: wall)
     }
 
+    /// False when it was one already.
+    func upgrade() -> Bool {
+        defer { isUpgraded = true }
+        return !isUpgraded
+    }
+
     func wipe() {
         image = nil
         kept = []
@@ -74,6 +84,7 @@ extension PlantedBug {
         case .recordsOutOfOrder: .appliesOutOfOrder
         case .updateResurrects: .updateResurrects
         case .highWaterMarkLost: .losesHighWaterMark
+        case .removedForgottenTooSoon: .forgetsWhatItLacks
         default: nil
         }
     }
@@ -82,6 +93,8 @@ extension PlantedBug {
         case .recordsOutOfOrder: .appliesOutOfOrder
         case .acknowledgedBeforeSync: .acknowledgesBeforeSync
         case .tombstonesCollectedByTime: .collectsByTime
+        case .removedForgottenTooSoon: .forgetsTooSoon
+        case .newNodeWaitsForTheUnreadable: .waitsForUnreadable
         default: nil
         }
     }

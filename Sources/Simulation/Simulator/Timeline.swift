@@ -133,7 +133,8 @@ extension Fault {
         case .powerCut(let machine), .kill(let machine), .boot(let machine), .pause(let machine, _, _),
             .loss(_, _, let machine), .unplug(let machine), .plug(let machine), .renumber(let machine),
             .clockRate(let machine, _), .clockJump(let machine, _), .wallClockStep(let machine, _), .leave(let machine),
-            .wipe(let machine), .rollBack(let machine):
+            .wipe(let machine), .rollBack(let machine), .backUp(let machine), .restore(let machine),
+            .upgrade(let machine):
             [machine]
         case .cut(let a, let b), .mend(let a, let b), .remove(let a, let b): [a, b]
         case .partition, .merge, .weather, .heal: []

@@ -4,10 +4,38 @@ import Glibc
 
 /// `bramble database`, `conflicts`, `backup`, `restore`: the database as a whole.
 enum DatabaseCommands {
+    private enum Word: String, CaseIterable, Sendable { case release }
+    private static let word = Argument(
+        "release", Kind<Word>.choice(), required: false,
+        "Take what NODE wrote with a wrong clock as it is. Without it: show the database")
+    private static let writer = Argument(
+        "NODE", .node, required: false, "With release: the node that wrote it, or one of its origins as they are shown")
+
     static let status = Command(
-        asking: "database", "Show the database: its size, its tables, and how far each node's copy is", section: .data,
-        accepts: [Shared.json]
+        asking: "database", "Show the database: its size, its tables, and how far each node's copy is",
+        details: """
+            Writes from the far future are held back: the clock of the node that made them was wrong. “release” takes them, on \
+            every node and for good. Where others wrote the same values they count until somebody writes them again.
+            """,
+        section: .data, accepts: [word, writer, Shared.yes, Shared.json],
+        examples: ["bramble database", "bramble database release serv3"]
     ) { input, console, api in
+        if input[word] != nil {
+            guard let name = input[writer] else {
+                throw UsageError(
+                    problem: "it is not said whose writes to release",
+                    remedy: "bramble database shows what is held back")
+            }
+            let plan = [
+                "What \(name) wrote with a wrong clock is taken on every node:",
+                "  - where others wrote the same values since, these writes count all the same, until they are written again",
+                "  - it cannot be taken back",
+            ]
+            try console.confirm(plan, question: "Take it?", command: "database release", input: input)
+            let change = try await api.releaseWrites(of: name)
+            if input[Shared.json] { return try console.printJSON(change) }
+            return console.print(Text.oneLine(change.done))
+        }
         let status = try await api.database()
         if input[Shared.json] { return try console.printJSON(status) }
         let terminal = console.terminal
@@ -35,6 +63,23 @@ enum DatabaseCommands {
                 "\(Text.count(status.conflicts, "value was", "values were")) overwritten unseen: bramble conflicts")
         }
         for note in status.notes { console.say("Note: " + Text.oneLine(note)) }
+        let stuck = status.origins.filter { $0.state != .taken }
+        if !stuck.isEmpty {
+            var list = Table(columns: [
+                .init(title: "WRITES OF"), .init(title: "ORIGIN"), .init(title: "STATE"),
+                .init(title: "TAKEN", alignRight: true), .init(title: "WAITING", alignRight: true),
+                .init(title: "FROM", dropOrder: 1),
+            ])
+            list.rows = stuck.map { origin in
+                [
+                    .init(origin.node), .init(origin.origin), .init(origin.state.rawValue, .red),
+                    .init(String(origin.taken)), .init(String(origin.waiting)),
+                    .init(origin.at.map { EventLines.time($0, terminal) } ?? terminal.dash),
+                ]
+            }
+            console.print("")
+            terminal.write(list.rendered(for: terminal))
+        }
         let tables = try await api.tables().filter { !$0.isSystem }
         guard !tables.isEmpty else {
             return console.say("No tables yet. Make one: bramble sql \"create table NAME (id integer primary key, …)\"")

@@ -1,7 +1,7 @@
 import BrambleAPI
 import Primitives
 
-/// `bramble service add|remove` and `bramble mirror add|remove`: small edits of what should be, through `apply`.
+/// `bramble service|mirror|balance add|remove`: small edits of what should be, through `apply`.
 enum DesiredEdits {
     private static let service = Argument("NAME", name("service"), "The service's name")
     private static let mirror = Argument("NAME", name("mirror"), "The mirror's name")
@@ -37,19 +37,16 @@ enum DesiredEdits {
         Kind(placeholder: "NAME", allowed: ServiceName.rule) { ServiceName($0)?.description }
     }
 
-    static let addService = Command(
-        asking: "add", "Add a service: addresses, what it runs, how it is checked",
+    static let addService = adding(
+        "services", service, "Add a service: addresses, what it runs, how it is checked",
         details: """
             For more than these, and to change a service that is there: bramble export > FILE, edit it, then \
             bramble plan -f FILE and bramble apply -f FILE.
-            """,
-        section: .change, accepts: [service, address, run, check, every, prefer, mirrors, after, Shared.json],
+            """, [address, run, check, every, prefer, mirrors, after],
         examples: [
             "bramble service add files --address 192.168.1.50/24 --run systemd:smbd --check tcp:445 --mirror samba"
         ]
-    ) { input, console, api in
-        var object = FlowObject()
-        object.add("name", input[required: service])
+    ) { object, input in
         object.add("addresses", input[all: address])
         object.add("run", input[run])
         object.add("check", input[check])
@@ -57,21 +54,17 @@ enum DesiredEdits {
         object.add("prefer", input[all: prefer])
         object.add("mirrors", input[all: mirrors])
         object.add("after", input[all: after])
-        try await add(object, part: "services", name: input[required: service], input, console, api)
     }
 
-    static let addMirror = Command(
-        asking: "add", "Add a mirror: files of the node that holds its service, on other nodes, too",
+    static let addMirror = adding(
+        "mirrors", mirror, "Add a mirror: files of the node that holds its service, on other nodes, too",
         details: "Name it in its service, as in bramble service add … --mirror NAME, or with bramble apply.",
-        section: .change, accepts: [mirror, path, schedule, target, Shared.json],
+        [path, schedule, target],
         examples: ["bramble mirror add samba --path /srv/files/ --path /etc/samba/smb.conf --every on-change"]
-    ) { input, console, api in
-        var object = FlowObject()
-        object.add("name", input[required: mirror])
+    ) { object, input in
         object.add("paths", input[all: path])
         object.add("every", input[schedule])
         object.add("to", input[all: target])
-        try await add(object, part: "mirrors", name: input[required: mirror], input, console, api)
     }
 
     private static let balancer = Argument("NAME", name("balancer"), "The balancer's name")
@@ -92,26 +85,22 @@ enum DesiredEdits {
     private static let backends = Option(
         "node", Kind<String>.node, repeats: true, "A node that is a backend; repeat it for more; all without it")
 
-    static let addBalancer = Command(
-        asking: "add", "Add a balancer: one place for clients, many nodes behind it",
+    static let addBalancer = adding(
+        "balancers", balancer, "Add a balancer: one place for clients, many nodes behind it",
         details: """
             Every node balances, so any of them may be asked; with a service's floating address clients have one address that \
             stays. HTTP goes through an nginx of Bramble's own, TCP and UDP through rules of the kernel's.
-            """,
-        section: .change,
-        accepts: [balancer, listen, transport, backendPort, sticky, attached, health, backends, Shared.json],
+            """, [listen, transport, backendPort, sticky, attached, health, backends],
         examples: [
             "bramble balance add web --listen :80 --protocol http --to 8080 --sticky source",
             "bramble balance add lora --listen :1700 --protocol udp --to 1701 --service gateway --sticky source",
         ]
-    ) { input, console, api in
+    ) { object, input in
         for (option, given) in [("--listen", input[listen] != nil), ("--to", input[backendPort] != nil)] where !given {
             throw UsageError(
                 problem: "“balance add” needs \(option)",
                 remedy: "for example: bramble balance add web --listen :80 --to 8080")
         }
-        var object = FlowObject()
-        object.add("name", input[required: balancer])
         object.add("listen", input[listen])
         object.add("protocol", input[transport]?.rawValue)
         object.add("to", number: input[backendPort].map { Int($0) })
@@ -119,18 +108,6 @@ enum DesiredEdits {
         object.add("service", input[attached])
         object.add("check", input[health])
         object.add("nodes", input[all: backends])
-        try await add(object, part: "balancers", name: input[required: balancer], input, console, api)
-    }
-
-    static let removeBalancer = Command(
-        asking: "remove", "Remove a balancer; its backends go on", section: .change,
-        accepts: [balancer, Shared.yes, Shared.json]
-    ) { input, console, api in
-        let name = input[required: balancer]
-        try console.confirm(
-            ["No node answers at “\(name)” any more. What listens on its backends goes on."],
-            question: "Remove it?", command: "balance remove", input: input)
-        try await remove("balancers", name, input, console, api)
     }
 
     static let listBalancers = Command(
@@ -163,50 +140,61 @@ enum DesiredEdits {
         }
     }
 
-    static let removeService = Command(
-        asking: "remove", "Remove a service: it stops, and nobody runs it any more", section: .change,
-        accepts: [service, Shared.yes, Shared.json]
-    ) { input, console, api in
-        let name = input[required: service]
-        try console.confirm(
-            [
-                "“\(name)” stops on the node that runs it, its addresses answer no more, and the nodes forget what it was.",
-                "Its files stay where they are.",
-            ], question: "Remove it?", command: "service remove", input: input)
-        try await remove("services", name, input, console, api)
-    }
+    static let removeService = removing(
+        "services", service, "Remove a service: it stops, and nobody runs it any more", command: "service remove",
+        what: [
+            "“NAME” stops on the node that runs it, its addresses answer no more, and the nodes forget what it was.",
+            "Its files stay where they are.",
+        ])
+    static let removeMirror = removing(
+        "mirrors", mirror, "Remove a mirror; the files stay where they are", command: "mirror remove",
+        what: ["“NAME” is copied no more. The files stay where they are, on every node, and grow old there."])
+    static let removeBalancer = removing(
+        "balancers", balancer, "Remove a balancer; its backends go on", command: "balance remove",
+        what: ["No node answers at “NAME” any more. What listens on its backends goes on."])
 
-    static let removeMirror = Command(
-        asking: "remove", "Remove a mirror; the files stay where they are", section: .change,
-        accepts: [mirror, Shared.yes, Shared.json]
-    ) { input, console, api in
-        let name = input[required: mirror]
-        try console.confirm(
-            ["“\(name)” is copied no more. The files stay where they are, on every node, and grow old there."],
-            question: "Remove it?", command: "mirror remove", input: input)
-        try await remove("mirrors", name, input, console, api)
-    }
+    // MARK: One object of a part
 
-    private static func add(
-        _ object: FlowObject, part: String, name: String, _ input: Input, _ console: Console, _ api: BrambleClient
-    ) async throws {
-        var request = ApplyRequest(document: "\(part):\n  - \(object.text)\n", name: "the command line", dryRun: true)
-        let plan = try await api.apply(request)
-        let isKnown = plan.changes.isEmpty || plan.changes.contains { $0.change == .changed && $0.name == name }
-        guard !isKnown else {
-            throw CommandFailure(
-                problem: "“\(name)” is there already",
-                remedy: "to change it: bramble export > FILE, edit it, bramble apply -f FILE")
+    /// - Parameter fields: puts what was given into the object, which has its name already.
+    private static func adding(
+        _ part: String, _ name: Argument<String>, _ summary: String, details: String, _ options: [any Parameter],
+        examples: [String], fields: @escaping @Sendable (inout FlowObject, Input) throws -> Void
+    ) -> Command {
+        Command(
+            asking: "add", summary, details: details, section: .change, accepts: [name] + options + [Shared.json],
+            examples: examples
+        ) { input, console, api in
+            var object = FlowObject()
+            object.add("name", input[required: name])
+            try fields(&object, input)
+            let document = "\(part):\n  - \(object.text)\n"
+            var request = ApplyRequest(document: document, name: "the command line", dryRun: true)
+            let plan = try await api.apply(request)
+            let isKnown =
+                plan.changes.isEmpty
+                || plan.changes.contains { $0.change == .changed && $0.name == input[required: name] }
+            guard !isKnown else {
+                throw CommandFailure(
+                    problem: "“\(input[required: name])” is there already",
+                    remedy: "to change it: bramble export > FILE, edit it, bramble apply -f FILE")
+            }
+            request.dryRun = nil
+            try report(try await api.apply(request), input, console)
         }
-        request.dryRun = nil
-        try report(try await api.apply(request), input, console)
     }
 
-    private static func remove(
-        _ part: String, _ name: String, _ input: Input, _ console: Console, _ api: BrambleClient
-    ) async throws {
-        let request = ApplyRequest(document: "{}\n", name: "the command line", remove: ["\(part)/\(name)"])
-        try report(try await api.apply(request), input, console)
+    /// - Parameter what: what will happen, with NAME for the object's name.
+    private static func removing(
+        _ part: String, _ name: Argument<String>, _ summary: String, command: String, what: [String]
+    ) -> Command {
+        Command(asking: "remove", summary, section: .change, accepts: [name, Shared.yes, Shared.json]) {
+            input, console, api in
+            let name = input[required: name]
+            try console.confirm(
+                what.map { $0.replacing("NAME", with: name) }, question: "Remove it?", command: command, input: input)
+            let request = ApplyRequest(document: "{}\n", name: "the command line", remove: ["\(part)/\(name)"])
+            try report(try await api.apply(request), input, console)
+        }
     }
 
     private static func report(_ answer: ApplyAnswer, _ input: Input, _ console: Console) throws {

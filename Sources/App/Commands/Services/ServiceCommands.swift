@@ -62,8 +62,12 @@ enum ServiceCommands {
         line("Epoch", String(found.epoch))
         line("Mirrors", found.mirrors.joined(separator: ", "))
         line(
-            "Last gap", found.lastGapMs.map { "\(Text.number($0, decimals: 0)) ms without an answer, at its last move" }
-        )
+            "Last gap",
+            found.lastGapMs.map { gap in
+                let cause = found.lastGapCause == .failure ? "when its node failed" : "at its last move"
+                let time = found.lastGapAt.map { ", \(EventLines.time($0, console.terminal))" } ?? ""
+                return "\(Text.number(gap, decimals: 0)) ms without an answer, \(cause)\(time)"
+            })
         if !found.isWanted {
             line("Note", "it is stopped by an operator: bramble service start \(found.name)", .yellow)
         }

@@ -32,6 +32,12 @@ enum LookCommands {
         }
         line("Nodes", "\(status.nodes.alive) alive, \(status.nodes.down) down", status.nodes.down > 0 ? .red : nil)
         line("Guarantee", status.guarantee)
+        if let witness = status.witness {
+            let says = witness.votes ? "votes" : "does not vote"
+            line(
+                "Witness", "\(witness.name): \(witness.state.rawValue), \(says)",
+                witness.votes && witness.state != .alive ? .red : nil)
+        }
         line("Running", "for \(Text.duration(seconds: status.uptimeSeconds)), version \(status.version)")
         line("Code", status.code)
         line("ID", status.id)

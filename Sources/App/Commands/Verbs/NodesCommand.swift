@@ -108,7 +108,9 @@ enum NodeTable {
         ])
         table.rows = nodes.map { node in
             [
-                .init(node.name + (node.isSelf ? " *" : ""), node.isSelf ? .strong : nil),
+                .init(
+                    node.name + (node.isSelf ? " *" : "") + (node.role == .witness ? " (witness)" : ""),
+                    node.isSelf ? .strong : nil),
                 .init(node.state.rawValue, colour(of: node.state)), .init(node.address), .init(String(node.port)),
                 suspicion(node, terminal), .init(Text.ago(node.since, now: now)),
                 .init(percent(node.load?.cpu, terminal)), .init(percent(node.load?.memory, terminal)),

@@ -60,4 +60,21 @@ enum SetUpCommands {
         let code = try await console.machine.start(StartFlags.options(input))
         if code != 0 { throw ExitRequest(code: code) }
     }
+
+    static let witness = Command(
+        "witness", "Run this machine as a witness: it breaks the tie of two nodes, and does nothing else",
+        details: """
+            For a third, small machine, such as a router or a Pi Zero: it votes on who may run a service, so that of two nodes \
+            either may die and never both serve. It keeps the cluster key, who belongs to the cluster, and its own votes; no \
+            service, no database, no dashboard. It joins as a node does: copy cluster.key into its data directory, or bramble \
+            node add. It reads the same configuration file. SIGTERM stops it.
+            """,
+        section: .setUp, accepts: StartFlags.ofWitness,
+        examples: [
+            "bramble witness --data-dir /var/lib/bramble", "bramble witness --name tie --join serv1 --join serv2",
+        ]
+    ) { input, console in
+        let code = try await console.machine.witness(StartFlags.options(input))
+        if code != 0 { throw ExitRequest(code: code) }
+    }
 }

@@ -8,6 +8,8 @@ package struct DesiredState: Equatable, Sendable {
     package var mirrors: [Mirror] = []
     package var volumes: [Volume] = []
     package var balancers: [Balancer] = []
+    /// How each of two nodes is switched off before the other takes over.
+    package var fences: [Fence] = []
     /// SQL statements that make the workloads' tables, in order; each is run once.
     package var schema: [String] = []
 
@@ -31,6 +33,8 @@ package struct Mirror: Equatable, Sendable {
     package var exclude: [String] = []
     /// The nodes that get a copy; all of them without.
     package var to: [NodeName] = []
+    /// The most that one copy may take of the network. Unit: bytes a second; nil for all there is.
+    package var limit: Int?
 
     package init(name: ServiceName, paths: [String]) {
         self.name = name

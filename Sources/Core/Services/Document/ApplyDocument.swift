@@ -7,6 +7,7 @@ package struct ApplyDocument: Equatable, Sendable {
     package var mirrors: [Mirror]?
     package var volumes: [Volume]?
     package var balancers: [Balancer]?
+    package var fences: [Fence]?
     package var schema: [String]?
 
     package init() {}
@@ -16,6 +17,7 @@ package struct ApplyDocument: Equatable, Sendable {
         mirrors = state.mirrors
         volumes = state.volumes
         balancers = state.balancers
+        fences = state.fences
         schema = state.schema
     }
 
@@ -28,12 +30,13 @@ package struct ApplyDocument: Equatable, Sendable {
         result.mirrors = merge(state.mirrors, mirrors, prune) { $0.name }
         result.volumes = merge(state.volumes, volumes, prune) { $0.name }
         result.balancers = merge(state.balancers, balancers, prune) { $0.name }
+        result.fences = merge(state.fences, fences, prune) { $0.node }
         for statement in schema ?? [] where !result.schema.contains(statement) { result.schema.append(statement) }
         return result.canonical
     }
 
-    private func merge<Item>(
-        _ old: [Item], _ new: [Item]?, _ prune: Bool, _ name: (Item) -> ServiceName
+    private func merge<Item, Name: Hashable>(
+        _ old: [Item], _ new: [Item]?, _ prune: Bool, _ name: (Item) -> Name
     ) -> [Item] {
         guard let new else { return old }
         let replaced = Set(new.map(name))
@@ -51,12 +54,14 @@ extension DesiredState {
         result.mirrors.sort { $0.name < $1.name }
         result.volumes.sort { $0.name < $1.name }
         result.balancers.sort { $0.name < $1.name }
+        result.fences.sort { $0.node < $1.node }
+        for index in result.fences.indices { result.fences[index].parameters.sort { $0.name < $1.name } }
         return result
     }
 }
 
 extension ApplyDocument: Decodable {
-    private enum Key: String, CodingKey { case reach, services, mirrors, volumes, balancers, schema }
+    private enum Key: String, CodingKey { case reach, services, mirrors, volumes, balancers, fences, schema }
 
     package init(from decoder: any Decoder) throws {
         let keys = try decoder.container(keyedBy: Key.self)
@@ -76,6 +81,7 @@ extension ApplyDocument: Decodable {
         mirrors = try keys.decodeIfPresent([Mirror].self, forKey: .mirrors)
         volumes = try keys.decodeIfPresent([Volume].self, forKey: .volumes)
         balancers = try keys.decodeIfPresent([Balancer].self, forKey: .balancers)
+        fences = try keys.decodeIfPresent([Fence].self, forKey: .fences)
         schema = try keys.list(.schema) { text throws(Refusal) in
             guard text.contains(where: { !$0.isWhitespace }) else {
                 throw Refusal("a statement is empty", remedy: "write SQL, as in CREATE TABLE IF NOT EXISTS …")
@@ -109,20 +115,7 @@ extension Service: Decodable {
         mac = try keys.oneOf(.mac) ?? .own
         interface = try keys.word(.interface) { text throws(Refusal) in try Service.checkedInterface(text) }
         run = try keys.word(.run) { text throws(Refusal) in try Run(text: text) }
-        let given = try keys.decodeIfPresent([String: String].self, forKey: .parameters) ?? [:]
-        parameters = try given.sorted { $0.key < $1.key }.map { name, value in
-            let isWord = name.utf8.allSatisfy {
-                ($0 | 32 > 96 && $0 | 32 < 123) || (48...57).contains($0) || $0 == 95
-            }
-            guard isWord, let first = name.utf8.first, !(48...57).contains(first), name.utf8.count <= 64,
-                !value.utf8.contains(0)
-            else {
-                throw keys.error(
-                    .parameters,
-                    Refusal("“\(name)” is not the name of a parameter", remedy: "use letters, digits and _"))
-            }
-            return Parameter(name, value)
-        }
+        parameters = try keys.parameters(.parameters)
         check = try keys.word(.check) { text throws(Refusal) in try Check(text: text) }
         every = try keys.duration(.every, .milliseconds(100), .seconds(86_400)) ?? every
         after = try keys.names(.after)
@@ -138,7 +131,7 @@ extension Service: Decodable {
 }
 
 extension Mirror: Decodable {
-    private enum Key: String, CodingKey { case name, paths, every, exclude, to }
+    private enum Key: String, CodingKey { case name, paths, every, exclude, to, limit }
 
     package init(from decoder: any Decoder) throws {
         let keys = try decoder.container(keyedBy: Key.self)
@@ -168,6 +161,46 @@ extension Mirror: Decodable {
                 return text
             } ?? []
         to = try keys.nodes(.to)
+        limit = try keys.word(.limit) { text throws(Refusal) in try Mirror.readLimit(text) }
+    }
+
+    /// `500k` or `2M`: thousands or millions of bytes a second.
+    package static func readLimit(_ text: String) throws(Refusal) -> Int {
+        let factors = ["k": 1000, "M": 1_000_000]
+        let digits = text.dropLast()
+        guard let factor = factors[String(text.suffix(1))], let count = Int(digits), (1...1_000_000).contains(count),
+            digits.first != "+"
+        else {
+            throw Refusal("“\(text)” is no limit", remedy: "write bytes a second, as in 500k or 2M")
+        }
+        return count * factor
+    }
+    package static func text(limit: Int) -> String {
+        limit % 1_000_000 == 0 ? "\(limit / 1_000_000)M" : "\(limit / 1000)k"
+    }
+}
+
+extension Fence: Decodable {
+    private enum Key: String, CodingKey { case node, agent, parameters, within }
+
+    package init(from decoder: any Decoder) throws {
+        let keys = try decoder.container(keyedBy: Key.self)
+        let node = try keys.word(.node) { text throws(Refusal) in
+            guard let name = NodeName(text) else {
+                throw Refusal("“\(text)” is not a node's name", remedy: "use \(NodeName.rule)")
+            }
+            return name
+        }
+        guard let node else { throw keys.error(.node, Refusal("nobody is switched off", remedy: "add node: NAME")) }
+        guard let agent = try keys.word(.agent, { text throws(Refusal) in try Fence.checkedAgent(text) }) else {
+            throw keys.error(.agent, Refusal("there is no agent", remedy: "add agent: fence_…"))
+        }
+        self.init(node: node, agent: agent)
+        parameters = try keys.parameters(.parameters)
+        for parameter in parameters {
+            do throws(Refusal) { try Fence.check(parameter) } catch { throw keys.error(.parameters, error) }
+        }
+        within = try keys.duration(.within, .seconds(1), .seconds(600)) ?? within
     }
 }
 
@@ -305,6 +338,22 @@ extension KeyedDecodingContainer {
             }
             return name
         } ?? []
+    }
+    /// Sorted by their names.
+    fileprivate func parameters(_ key: Key) throws -> [Service.Parameter] {
+        let given = try decodeIfPresent([String: String].self, forKey: key) ?? [:]
+        return try given.sorted { $0.key < $1.key }.map { name, value in
+            let isWord = name.utf8.allSatisfy {
+                ($0 | 32 > 96 && $0 | 32 < 123) || (48...57).contains($0) || $0 == 95
+            }
+            guard isWord, let first = name.utf8.first, !(48...57).contains(first), name.utf8.count <= 64,
+                !value.utf8.contains(0)
+            else {
+                throw error(
+                    key, Refusal("“\(name)” is not the name of a parameter", remedy: "use letters, digits and _"))
+            }
+            return Service.Parameter(name, value)
+        }
     }
     fileprivate func nodes(_ key: Key) throws -> [NodeName] {
         try list(key) { text throws(Refusal) in

@@ -27,14 +27,15 @@ extension DesiredState {
         changes += compare("mirrors", old.mirrors, new.mirrors, { $0.name }, DocumentText.lines)
         changes += compare("volumes", old.volumes, new.volumes, { $0.name }, DocumentText.lines)
         changes += compare("balancers", old.balancers, new.balancers, { $0.name }, DocumentText.lines)
+        changes += compare("fences", old.fences, new.fences, { $0.node }, DocumentText.lines)
         for statement in target.schema where !schema.contains(statement) {
             changes.append(DesiredChange(kind: .added, part: "schema", name: "schema", details: [statement]))
         }
         return changes
     }
 
-    private func compare<Item: Equatable>(
-        _ part: String, _ old: [Item], _ new: [Item], _ name: (Item) -> ServiceName, _ lines: (Item) -> [String]
+    private func compare<Item: Equatable, Name: Hashable & Comparable & CustomStringConvertible>(
+        _ part: String, _ old: [Item], _ new: [Item], _ name: (Item) -> Name, _ lines: (Item) -> [String]
     ) -> [DesiredChange] {
         let before = Dictionary(old.map { (name($0), $0) }) { first, _ in first }
         let after = Dictionary(new.map { (name($0), $0) }) { first, _ in first }

@@ -9,6 +9,7 @@ package enum DocumentText {
         blocks.append(part("mirrors", state.mirrors.map(lines)))
         blocks.append(part("volumes", state.volumes.map(lines)))
         blocks.append(part("balancers", state.balancers.map(lines)))
+        blocks.append(part("fences", state.fences.map(lines)))
         if !state.schema.isEmpty {
             blocks.append("schema:\n" + state.schema.map { "  - \(scalar($0))\n" }.joined())
         }
@@ -27,12 +28,7 @@ package enum DocumentText {
         add("mac", service.mac.rawValue, unless: service.mac == .own)
         if let interface = service.interface { lines.append("interface: \(scalar(interface))") }
         if let run = service.run { lines.append("run: \(scalar(run.text))") }
-        if !service.parameters.isEmpty {
-            lines.append("parameters:")
-            for parameter in service.parameters {
-                lines.append("  \(scalar(parameter.name)): \(scalar(parameter.value))")
-            }
-        }
+        lines += self.lines(service.parameters)
         if let check = service.check { lines.append("check: \(scalar(check.text))") }
         add("every", DurationText.write(service.every), unless: service.every == plain.every)
         add("after", list(service.after.map(\.description)), unless: service.after.isEmpty)
@@ -53,7 +49,19 @@ package enum DocumentText {
         lines.append("every: \(mirror.schedule.text)")
         if !mirror.exclude.isEmpty { lines.append("exclude: \(list(mirror.exclude))") }
         if !mirror.to.isEmpty { lines.append("to: \(list(mirror.to.map(\.description)))") }
+        if let limit = mirror.limit { lines.append("limit: \(Mirror.text(limit: limit))") }
         return lines
+    }
+
+    package static func lines(_ fence: Fence) -> [String] {
+        let lines = ["node: \(scalar(fence.node.description))", "agent: \(scalar(fence.agent))"]
+        let within = fence.within == .seconds(60) ? [] : ["within: \(DurationText.write(fence.within))"]
+        return lines + self.lines(fence.parameters) + within
+    }
+
+    private static func lines(_ parameters: [Service.Parameter]) -> [String] {
+        guard !parameters.isEmpty else { return [] }
+        return ["parameters:"] + parameters.map { "  \(scalar($0.name)): \(scalar($0.value))" }
     }
 
     package static func lines(_ volume: Volume) -> [String] {

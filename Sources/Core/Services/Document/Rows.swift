@@ -57,6 +57,7 @@ extension DesiredState {
     package var rows: [DesiredRow] {
         var rows = reach.map { DesiredRow("reach", $0.description, [("address", .text($0.description))]) }
         rows += services.map(\.row) + mirrors.map(\.row) + volumes.map(\.row) + balancers.map(\.row)
+        rows += fences.map(\.row)
         rows += schema.enumerated().map { position, statement in
             let columns: [(String, DesiredRow.Value)] = [
                 ("statement", .text(statement)), ("position", .integer(Int64(position))),
@@ -83,6 +84,7 @@ extension DesiredState {
                 case "mirrors": mirrors.append(try Mirror(row: row))
                 case "volumes": volumes.append(try Volume(row: row))
                 case "balancers": balancers.append(try Balancer(row: row))
+                case "fences": fences.append(try Fence(row: row))
                 case "schema": statements.append((row.integer("position") ?? 0, try row.text("statement")))
                 default: continue
                 }
@@ -168,6 +170,7 @@ extension Mirror {
             [
                 ("name", .text(name.description)), ("paths", .list(paths)), ("every", .text(schedule.text)),
                 ("exclude", .list(exclude)), ("to", .list(to.map(\.description))),
+                ("limit", .optional(limit.map(Mirror.text))),
             ])
     }
     init(row: DesiredRow) throws(Refusal) {
@@ -184,6 +187,30 @@ extension Mirror {
         }
         exclude = try row.list("exclude") { text throws(Refusal) in text }
         to = try row.nodes("to")
+        if let text = row.optional("limit") { limit = try Mirror.readLimit(text) }
+    }
+}
+
+extension Fence {
+    var row: DesiredRow {
+        DesiredRow(
+            "fences", node.description,
+            [
+                ("node", .text(node.description)), ("agent", .text(agent)),
+                ("parameters", .map(parameters.map { DesiredRow.Pair($0.name, $0.value) })),
+                ("within", within == .seconds(60) ? .null : .text(DurationText.write(within))),
+            ])
+    }
+    init(row: DesiredRow) throws(Refusal) {
+        guard let node = NodeName(try row.text("node")) else {
+            throw Refusal("the name of its node cannot be read", remedy: "apply it again")
+        }
+        self.init(node: node, agent: try Fence.checkedAgent(try row.text("agent")))
+        if case .map(let pairs) = row["parameters"] {
+            parameters = pairs.map { Service.Parameter($0.name, $0.value) }.sorted { $0.name < $1.name }
+        }
+        for parameter in parameters { try Fence.check(parameter) }
+        within = try row.time("within") ?? within
     }
 }
 

@@ -31,6 +31,7 @@ package struct DesiredProblem: OperatorError, Equatable {
             case "mirrors": document.mirrors?.map(\.name.description) ?? []
             case "volumes": document.volumes?.map(\.name.description) ?? []
             case "balancers": document.balancers?.map(\.name.description) ?? []
+            case "fences": document.fences?.map(\.node.description) ?? []
             default: []
             }
         // The last of that name: of two, the second is the mistake.
@@ -47,10 +48,13 @@ extension DesiredState {
     /// What does not fit together, in the order of the parts; empty for a state that can be.
     package func problems() -> [DesiredProblem] {
         serviceProblems() + orderProblems() + mirrorProblems() + volumeProblems() + balancerProblems() + reachProblems()
+            + duplicates("fences", fences) { $0.node } + tooMany("fences", fences.count)
     }
 
-    private func duplicates<Item>(_ part: String, _ items: [Item], _ name: (Item) -> ServiceName) -> [DesiredProblem] {
-        var seen: Set<ServiceName> = []
+    private func duplicates<Item, Name: Hashable & CustomStringConvertible>(
+        _ part: String, _ items: [Item], _ name: (Item) -> Name
+    ) -> [DesiredProblem] {
+        var seen: Set<Name> = []
         return items.map(name).filter { !seen.insert($0).inserted }.map {
             DesiredProblem(
                 part, $0.description, "name", "there are two “\($0)” in \(part)", remedy: "give one another name")

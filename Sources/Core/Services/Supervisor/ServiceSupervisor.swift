@@ -37,6 +37,7 @@ package struct ServiceSupervisor: Sendable {
         case .nodes(let views): nodes = views.sorted { $0.id < $1.id }
         case .reported(let peer, let reports):
             peers[peer] = Dictionary(reports.map { ($0.service, $0) }) { first, _ in first }
+            for report in reports where report.state == .running { units[report.service]?.wasSeenRunning = true }
         case .leaseAcquired(let name, let epoch, let until, let guarantee):
             acquired(name, Unit.Lease(epoch: epoch, until: until, guarantee: guarantee), now)
         case .leaseLost(let name, let epoch, let until, let reason): lost(name, epoch, until, reason, now)
@@ -224,7 +225,7 @@ package struct ServiceSupervisor: Sendable {
         units[name]?.holder = node
         units[name]?.holderEpoch = lease.epoch
         units[name]?.refusal = nil
-        if lease.epoch == Epoch.none.next { units[name]?.wantsProbe = true }
+        if lease.epoch == Epoch.none.next || !unit.wasSeenRunning { units[name]?.wantsProbe = true }
         effects.append(
             .notice(
                 ServiceNotice(

@@ -73,6 +73,7 @@ extension ServiceSupervisor {
     private mutating func nowRunning(_ name: ServiceName, _ now: Instant) {
         guard let unit = units[name], let lease = unit.lease else { return }
         units[name]?.phase = .running
+        units[name]?.wasSeenRunning = true
         units[name]?.startDeadline = nil
         units[name]?.failedChecks = 0
         units[name]?.lastFailure = nil

@@ -61,8 +61,10 @@ struct Unit: Sendable {
     var hasWaited = false
 
     var isGateOpen = false
-    /// The probe of the first start ever, and after somebody else was seen with the address.
+    /// The probe of a start before anybody was known to run it, and after somebody else was seen with the address.
     var wantsProbe = false
+    /// Here or elsewhere, since Bramble runs: its addresses are its own. Until then a stranger may have them.
+    var wasSeenRunning = false
     var pathDetail: String?
     var bar: Bar?
     /// It was started since Bramble runs.

@@ -1,5 +1,4 @@
 package import Balancers
-import CLinux
 import Glibc
 import Logging
 package import Primitives
@@ -9,15 +8,22 @@ import Services
 
 /// Our own nginx, beside whatever nginx the machine has: with its own prefix, configuration and processes.
 ///
-/// It goes on when the daemon dies, since balancing needs no lease; the next daemon finds it by its process file and goes
-/// on with it.
+/// It goes on when the daemon dies, since balancing needs no lease, unless systemd ends it, too; the next daemon finds it by
+/// its process file and goes on with it.
+///
+/// Which backends get something is said to the kernel where that can be: a gate that refuses new connections of nginx's to
+/// those that are out. nginx itself is told only when a balancer or a node comes or goes, because it then starts new
+/// processes, and clients lose the connections that they keep open. Without root or nft it is told every time.
 package actor NginxEngine {
     private let prefix: String
     private let spawner: Spawner
-    private let program = EngineProgram("nginx", package: "nginx-light", purpose: "HTTP balancers are made of it")
-    private let sockets = EngineProgram(
-        "ss", package: "iproute2", purpose: "with it requests that wait for a dead node go to another one at once")
+    private let program = EngineProgram.nginx
+    private let sockets = EngineProgram.sockets
+    private let nft = EngineProgram.nft
+    /// The gate knows nginx's workers by both together: a user's own nginx runs as www-data:www-data.
+    private static let (user, group) = ("www-data", "proxy")
     private var written = ""
+    private var gate: String?
     private var dead: Set<Endpoint> = []
 
     /// - Parameter prefix: a directory of ours, made when it is needed.
@@ -27,6 +33,17 @@ package actor NginxEngine {
     }
 
     private var configuration: String { "\(prefix)/nginx.conf" }
+    private var rules: String { "\(prefix)/gate.nft" }
+    /// The data directory is root's alone, and nginx's workers are not root.
+    private var temporary: String { getuid() == 0 ? "/var/cache/bramble/balance" : "\(prefix)/tmp" }
+    private var hasGate: Bool {
+        getuid() == 0 && nft.path != nil && getpwnam(Self.user) != nil && getgrnam(Self.group) != nil
+    }
+
+    /// Something of a former life is on this machine.
+    package static func isThere(at prefix: String) -> Bool {
+        ["nginx.pid", "gate.nft"].contains { access("\(prefix)/\($0)", F_OK) == 0 }
+    }
 
     /// Makes it so. Returns what stands in the way of single balancers, by name; throws when nothing works.
     package func use(_ views: [BalancerView]) async throws(EngineFailure) -> [ServiceName: String] {
@@ -36,16 +53,14 @@ package actor NginxEngine {
             return [:]
         }
         guard program.path != nil else { throw program.missing }
-        for folder in [prefix, "\(prefix)/tmp"] where mkdir(folder, 0o755) != 0 && errno != EEXIST {
-            throw EngineFailure(
-                problem: "cannot make \(folder): \(String(cString: strerror(errno)))", remedy: "look at the disk")
-        }
+        try makeFolders()
         let isRunning = process != nil
         // A port of somebody else's would make nginx keep all of its former configuration.
         var troubles: [ServiceName: String] = [:]
+        if isRunning, written.isEmpty { written = EngineFile.read(configuration, atMost: 1 << 20) ?? "" }
         let own = isRunning ? listening(in: written) : []
         for view in views where !own.contains(listening(view)) {
-            guard let trouble = Self.trouble(listening: view) else { continue }
+            guard let trouble = Port.trouble(listening: view.balancer) else { continue }
             troubles[view.balancer.name] = trouble
         }
         views.removeAll { troubles[$0.balancer.name] != nil }
@@ -53,18 +68,43 @@ package actor NginxEngine {
             await stop()
             return troubles
         }
+        let closed = hasGate ? views.closed : nil
+        let user = getuid() != 0 ? nil : closed == nil ? Self.user : "\(Self.user) \(Self.group)"
         let text = NginxText.make(
-            views, prefix: prefix, user: getuid() == 0 ? "www-data" : nil, hasIPv6: Self.hasIPv6)
-        if isRunning, text == written { return troubles }
-        try EngineFile.replace(configuration, with: text)
-        if !isRunning {
-            try await start()
-        } else if kill(process!, SIGHUP) != 0 {
-            try await start()
+            views, at: .init(prefix: prefix, temporary: temporary, user: user, hasIPv6: Self.hasIPv6), closed: closed)
+        // Before nginx hears of a backend that is out.
+        if let closed { try await load(NftablesText.gate(closed, user: Self.user, group: Self.group)) }
+        if !isRunning || text != written {
+            try EngineFile.replace(configuration, with: text)
+            if let process, kill(process, SIGHUP) == 0 {} else { try await start() }
+            written = text
         }
-        written = text
         await hangUp(views)
         return troubles
+    }
+
+    private func load(_ text: String) async throws(EngineFailure) {
+        guard text != gate else { return }
+        try EngineFile.replace(rules, with: text, mode: 0o600)
+        _ = try await nft.run(["-f", rules], on: spawner)
+        gate = text
+    }
+
+    private func makeFolders() throws(EngineFailure) {
+        var folders = [prefix, temporary]
+        if getuid() == 0 { folders.insert("/var/cache/bramble", at: 1) }
+        for folder in folders {
+            // Whatever the umask. A link of somebody else's is not followed.
+            var status = stat()
+            guard
+                mkdir(folder, 0o755) == 0 && chmod(folder, 0o755) == 0
+                    || lstat(folder, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR && status.st_uid == getuid()
+            else {
+                throw EngineFailure(
+                    problem: "cannot make the folder \(folder): \(String(cString: strerror(errno)))",
+                    remedy: "look at the disk, and at what is there: ls -ld \(folder)")
+            }
+        }
     }
 
     /// Nobody tells nginx that the machine it waits for has died. Its sockets are ended: the request goes to the next backend.
@@ -85,13 +125,21 @@ package actor NginxEngine {
     package func stop() async {
         written = ""
         dead = []
-        guard let process else { return }
-        kill(process, SIGQUIT)
-        for _ in 0..<40 {
-            guard self.process != nil, (try? await spawner.loop.sleep(for: .milliseconds(25))) != nil else { return }
+        if let process {
+            kill(process, SIGQUIT)
+            for _ in 0..<40 where self.process != nil {
+                guard (try? await spawner.loop.sleep(for: .milliseconds(25))) != nil else { break }
+            }
+            // Streams that never end would hold it up.
+            if let process = self.process { kill(process, SIGTERM) }
         }
-        // Streams that never end would hold it up.
-        kill(process, SIGTERM)
+        guard access(rules, F_OK) == 0 else { return }
+        do throws(EngineFailure) {
+            gate = nil
+            try await load(NftablesText.gate(nil, user: Self.user, group: Self.group))
+            unlink(rules)
+        } catch { Log.warning("\(error.problem). \(error.remedy)") }
+        gate = nil
     }
 
     /// False when it should run and does not.
@@ -121,27 +169,5 @@ package actor NginxEngine {
         Set(text.split(separator: "\n").map { String($0.drop { $0 == " " }) }.filter { $0.hasPrefix("listen ") })
     }
 
-    /// Why nobody can listen there now; nil when it is free.
-    private static func trouble(listening view: BalancerView) -> String? {
-        let port = view.balancer.listenPort
-        var place = clinux_endpoint()
-        let bytes = (view.balancer.listenAddress ?? .v4(0)).bytes
-        place.length = UInt8(bytes.count)
-        place.port = port
-        withUnsafeMutableBytes(of: &place.address) { $0.copyBytes(from: bytes) }
-        let descriptor = clinux_bound_socket(Int32(SOCK_STREAM.rawValue), &place)
-        guard descriptor < 0 else {
-            defer { close(descriptor) }
-            // With the address reused, a second listener shows only here.
-            guard listen(descriptor, 1) != 0 else { return nil }
-            return "port \(port) is in use by another program: ss -tlpn sport = :\(port) shows it"
-        }
-        switch errno {
-        case EADDRINUSE: return "port \(port) is in use by another program: ss -tlpn sport = :\(port) shows it"
-        case EADDRNOTAVAIL: return "\(view.balancer.listenAddress.map(\.description) ?? "") is not on this node"
-        case EACCES, EPERM: return "port \(port) may only be opened by root: let systemd start bramble"
-        default: return "port \(port) cannot be opened: \(String(cString: strerror(errno)))"
-        }
-    }
     private static var hasIPv6: Bool { EngineFile.read("/proc/net/if_inet6", atMost: 1) != nil }
 }

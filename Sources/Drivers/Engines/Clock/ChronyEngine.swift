@@ -25,7 +25,7 @@ package actor ChronyEngine {
 
     private let root: String
     private let spawner: Spawner
-    private let tool = EngineProgram("chronyc", package: "chrony", purpose: "clocks are kept by it")
+    private let tool = EngineProgram.chronyc
     private var applied: (role: Role, members: [IPAddress])?
 
     /// - Parameter root: `/etc/chrony`, or a directory in its place.
@@ -90,6 +90,25 @@ package actor ChronyEngine {
         do throws(EngineFailure) {
             _ = try await tool.run(words, on: spawner, within: .seconds(5))
         } catch { Log.warning("chrony was not told at once: \(error.problem). Is it running? systemctl status chrony") }
+    }
+
+    /// Other programs that set this machine's clock, too, by the names of their processes.
+    package static func rivals() -> [String] {
+        let known = ["systemd-timesyn": "systemd-timesyncd", "ntpd": "ntpd", "openntpd": "openntpd"]
+        guard let directory = opendir("/proc") else { return [] }
+        defer { closedir(directory) }
+        var found: Set<String> = []
+        while let entry = readdir(directory) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            guard name.first?.isNumber == true,
+                let command = EngineFile.read("/proc/\(name)/comm", atMost: 64)?.split(separator: "\n").first,
+                let rival = known[String(command)]
+            else { continue }
+            found.insert(rival)
+        }
+        return found.sorted()
     }
 
     /// Nil where chrony is not there or does not answer.

@@ -19,6 +19,8 @@ extension MirrorEngine {
         /// The number of the run, as the other side knows it; and what that said about its end.
         var run: UInt64 = 0
         var reason: String?
+        /// For people: what is being copied, and how much of what is known of it is there.
+        let progress = Locked<(path: String, percent: Int)?>(nil)
         init(number: PushNumber, mirror: ServiceName, node: NodeID, epoch: Epoch) {
             self.number = number
             self.mirror = mirror
@@ -111,14 +113,19 @@ extension MirrorEngine {
         _ = fcntl(control, F_SETFL, O_NONBLOCK)
         let command = RsyncCommand.push(
             rsync: options.rsync, path: request.path, options: transfer, exclude: spec.exclude,
-            bytesPerSecond: options.bytesPerSecond, channel: options.channel, to: name(push.node), mirror: push.mirror)
+            bytesPerSecond: spec.limit ?? options.bytesPerSecond, channel: options.channel, to: name(push.node),
+            mirror: push.mirror)
         let errand = Errand(control: control)
         errand.watch = loop.watch(control, for: .readable) { [weak self] _ in
             self?.assumeIsolated { $0.take(errand, request, push, transfer) }
         }
         let end = await withCheckedContinuation { continuation in
             let process = spawner.launch(
-                command, in: nil, .action(0), deadline: options.longestRun, extraDescriptors: [handed]
+                command, in: nil, .action(0), deadline: options.longestRun, extraDescriptors: [handed],
+                line: { line in
+                    guard let percent = RsyncCommand.percent(line) else { return }
+                    push.progress.withLock { $0 = (request.path, percent) }
+                }
             ) { continuation.resume(returning: $0) }
             push.process = process
             close(handed)

@@ -37,12 +37,19 @@ extension MirrorEngine {
             status.files = UInt32(clamping: report.record.lastFiles)
             status.bytes = report.record.lastBytes
             status.isWaiting = report.waits != nil
-            status.reason = report.waits ?? lastTrouble[mirror] ?? ""
+            status.reason = report.waits ?? lastTrouble[mirror] ?? progress(of: mirror) ?? ""
             let parked = parkedEntries.filter { $0.mirror == mirror }
             status.parkedCount = UInt32(clamping: parked.count)
             status.parked = Array(parked.prefix(MirrorStatus.mostParked))
             return status
         }
+    }
+
+    private func progress(of mirror: ServiceName) -> String? {
+        let running = pushes.values.filter { $0.mirror == mirror }.compactMap { push in
+            push.progress.withLock { $0 }.map { "\($0.path) to \(name(push.node)): \($0.percent) %" }
+        }
+        return running.isEmpty ? nil : running.sorted().joined(separator: ", ")
     }
 
     /// Who says that it feeds this mirror, with the highest epoch.

@@ -1,4 +1,3 @@
-import Glibc
 import Logging
 import Mirrors
 import Primitives
@@ -9,29 +8,15 @@ struct RecordFile {
     private static let longest = 1 << 20
 
     func read() -> [MirrorRecord] {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return [] }
-        defer { close(file) }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 16_384)
-        while bytes.count < Self.longest {
-            let count = Glibc.read(file, &buffer, buffer.count)
-            guard count > 0 else { break }
-            bytes += buffer[..<count]
-        }
-        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").compactMap { Self.record($0) }
+        (EngineFile.read(path, atMost: Self.longest) ?? "").split(separator: "\n").compactMap { Self.record($0) }
     }
 
     /// In place of the old file as a whole, and on the disk when this returns.
     func write(_ records: [MirrorRecord]) {
         let text = records.map { Self.line($0) + "\n" }.joined()
-        let fresh = path + ".new"
-        let file = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        let isWritten = file >= 0 && Glibc.write(file, text, text.utf8.count) == text.utf8.count && fsync(file) == 0
-        if file >= 0 { close(file) }
-        guard isWritten, rename(fresh, path) == 0 else {
-            return Log.error("\(path) cannot be written: \(String(cString: strerror(errno)))")
-        }
+        do throws(EngineFailure) {
+            try EngineFile.replace(path, with: text, mode: 0o600, isLasting: true)
+        } catch { Log.error("\(error.problem). \(error.remedy)") }
     }
 
     private static func line(_ record: MirrorRecord) -> String {

@@ -25,7 +25,7 @@ enum RsyncCommand {
         var arguments = ["-\(letters)"]
         if options.contains(.acls) { arguments.append("-A") }
         if options.contains(.attributes) { arguments.append("-X") }
-        arguments += common + ["--no-human-readable", "--no-motd", "--exclude=/lost+found"]
+        arguments += common + ["--no-human-readable", "--no-motd", "--info=progress2", "--exclude=/lost+found"]
         arguments += exclude.map { "--exclude=\($0)" }
         if let bytesPerSecond { arguments.append("--bwlimit=\(max(1, bytesPerSecond / 1024))k") }
         arguments += ["-e", channel.map(quoted).joined(separator: " ")]
@@ -65,6 +65,14 @@ enum RsyncCommand {
             Int(clamping: number(after: "Number of regular files transferred:")),
             number(after: "Total transferred file size:")
         )
+    }
+
+    /// What `--info=progress2` says between: `  1,234,567  45%   10.00MB/s    0:00:01`.
+    static func percent(_ line: String) -> Int? {
+        guard let word = line.split(separator: " ").dropFirst().first, word.last == "%",
+            let percent = Int(word.dropLast()), (0...100).contains(percent)
+        else { return nil }
+        return percent
     }
 
     /// The line that says most of what went wrong, without rsync's address of it in its own source.

@@ -96,12 +96,18 @@ package actor GlusterEngine {
         if let missing = missing.first { tools.serverTrouble = "\(missing.problem); \(missing.remedy)" }
         if client.path == nil {
             tools.clientTrouble = "\(client.missing.problem); \(client.missing.remedy)"
-        } else if access("/dev/fuse", R_OK | W_OK) != 0 {
+        } else if !hasFUSE {
             tools.clientTrouble =
                 "this machine has no FUSE (/dev/fuse), with which volumes are mounted; modprobe fuse, or use a kernel "
                 + "that has it"
         }
         return tools
+    }
+
+    private var hasFUSE: Bool {
+        var status = stat()
+        return stat("/dev/fuse", &status) == 0 && status.st_mode & S_IFMT == S_IFCHR
+            && access("/dev/fuse", R_OK | W_OK) == 0
     }
 
     /// By systemd, where that runs the machine.

@@ -38,6 +38,12 @@ extension RouteTable {
             about: "Size, lag of each node, conflicts"
         ) { call in try await call.web.service.database() },
         Route(
+            "POST", "/v1/database/release",
+            "Take what a node wrote with a wrong clock as it is, on every node and for good: where two wrote the same value, "
+                + "such a write counts until a later one",
+            takes: ReleaseRequest.self, gives: DatabaseChange.self, about: "What was done"
+        ) { call, body in try await call.web.service.releaseWrites(body) },
+        Route(
             "GET", "/v1/tables", "The tables and their columns", gives: [TableInfo].self, about: "The tables"
         ) { call in try await call.web.service.tables() },
         Route(

@@ -4,6 +4,8 @@ import { h, icon, setText } from "/assets/dom.js";
 import { shortClock } from "/assets/format.js";
 import { connect, store, subscribe } from "/assets/live.js";
 import * as access from "/assets/pages/access.js";
+import * as balancers from "/assets/pages/balancers.js";
+import * as clock from "/assets/pages/clock.js";
 import * as data from "/assets/pages/data.js";
 import * as document_ from "/assets/pages/document.js";
 import * as events from "/assets/pages/events.js";
@@ -21,6 +23,8 @@ const pages = [
     { path: "services", title: "Services", icon: "services", ...services },
     { path: "mirrors", title: "Mirrors", icon: "mirrors", ...mirrors },
     { path: "volumes", title: "Volumes", icon: "volumes", ...volumes },
+    { path: "balancers", title: "Balancers", icon: "balancers", ...balancers },
+    { path: "clock", title: "Clocks", icon: "clock", ...clock },
     { path: "data", title: "Data", icon: "data", ...data },
     { path: "document", title: "Document", icon: "document", ...document_ },
     { path: "events", title: "Events", icon: "events", ...events },

@@ -18,6 +18,8 @@ export const store = {
     services: null,
     mirrors: null,
     volumes: null,
+    balancers: null,
+    locks: null,
     events: [],
     /** φ by node name, one value for each half second, oldest first; null where unknown. */
     history: new Map(),
@@ -74,6 +76,8 @@ export function connect() {
     on("services", (value) => { store.services = value; });
     on("mirrors", (value) => { store.mirrors = value; });
     on("volumes", (value) => { store.volumes = value; });
+    on("balancers", (value) => { store.balancers = value; });
+    on("locks", (value) => { store.locks = value; });
     on("phi", (value) => {
         for (const node of store.nodes) if (node.name in value.nodes) node.phi = value.nodes[node.name];
         for (const edge of store.edges) edge.phi = value.edges[`${edge.from}>${edge.to}`] ?? null;

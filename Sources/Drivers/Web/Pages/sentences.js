@@ -27,6 +27,9 @@ const sentences = {
     resumed: (e) => `${e.subject} runs services again`,
     applied: (e) => `${e.by?.length ? list(e.by) : "somebody"} applied a document`,
     failed: (e) => `${e.subject} failed${e.by?.length ? ` on ${list(e.by)}` : ""}`,
+    fencing: (e) => `${e.subject} is being switched off`,
+    fenced: (e) => `${e.subject} is off`,
+    "fence-failed": (e) => `${e.subject} could not be switched off`,
     foreign: (e) => `a node of another cluster is at ${e.subject}`,
 };
 
@@ -41,8 +44,8 @@ export function upperUnlessName(text, name) {
 }
 
 const weights = {
-    down: "bad", removed: "bad", failed: "bad",
-    suspect: "warn", isolated: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
+    down: "bad", removed: "bad", failed: "bad", "fence-failed": "bad",
+    suspect: "warn", isolated: "warn", fencing: "warn", fenced: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
     parked: "warn", blocked: "warn", degraded: "warn", held: "warn", drained: "warn",
     alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok", made: "ok", mounted: "ok",
 };
@@ -63,8 +66,12 @@ const guarantees = {
 };
 export const guarantee = (word) => guarantees[word] ?? [word, ""];
 
-/** How long a client saw nothing. */
-export const gap = (milliseconds) => (milliseconds === null || milliseconds === undefined ? "not moved yet" : milliseconds < 10000 ? `${Math.round(milliseconds)} ms without an answer` : `${Math.round(milliseconds / 1000)} s without an answer`);
+/** How long a client saw nothing; after a failure that is the most it can have been. */
+export const gap = (milliseconds, cause) => {
+    if (milliseconds === null || milliseconds === undefined) return "not moved yet";
+    const time = milliseconds < 10000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 1000)} s`;
+    return `${time} without an answer${cause === "failure" ? " when its node failed" : ""}`;
+};
 
 const labels = {
     epoch: "epoch", gapMs: "gap", tookMs: "took",

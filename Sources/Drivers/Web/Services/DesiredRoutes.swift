@@ -4,7 +4,7 @@ extension RouteTable {
     static let desired: [Route] = [
         Route(
             "POST", "/v1/apply",
-            "Add and change what a YAML document names: services, mirrors, volumes, balancers, the reach list. All of it "
+            "Add and change what a YAML document names: services, mirrors, volumes, balancers, fences, the reach list. All of it "
                 + "or, where something is wrong, nothing",
             takes: ApplyRequest.self, gives: ApplyAnswer.self, about: "What changed, or would change"
         ) { call, body in try await call.web.service.apply(body) },

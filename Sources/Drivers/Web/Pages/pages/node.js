@@ -3,6 +3,7 @@ import { get } from "/assets/api.js";
 import { h, icon, keyed, s, setAttribute, setText } from "/assets/dom.js";
 import { clock, compareNames, moment, percent, phi as phiText, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
+import { labelNode, labelTexts } from "/assets/pages/labels.js";
 import { removeNode } from "/assets/pages/membership.js";
 import { drainNode, dutyWord, holdNode, resumeNode } from "/assets/pages/orders.js";
 import { servicesOf } from "/assets/pages/services.js";
@@ -19,6 +20,8 @@ export function open(main, name) {
     const dutyText = h("p", { class: "quiet" });
     const services = h("p", { class: "node-services" });
     const since = h("span", { class: "quiet" });
+    const labels = h("p", { class: "labels" });
+    const change = order("Change…", labelNode, "plain");
     const suspicion = suspicionBar();
     const answer = h("p", { class: "answer" });
     const reasons = h("ol", { class: "reasons" });
@@ -30,6 +33,7 @@ export function open(main, name) {
     const noEvents = h("p", { class: "quiet", text: "Nothing is kept about it." });
     const remove = h("button", { type: "button", class: "danger", onclick: () => { const node = find(); if (node) removeNode(node); } }, `Remove ${name}…`);
     const gone = h("p", { class: "problem", hidden: true }, h("b", { text: `There is no node ${name}.` }), h("span", {}, "It was removed, or never was. ", h("a", { href: "#/nodes", text: "All nodes" })));
+    const dutyPanel = h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold));
     const body = h("div", { class: "column" },
         h("section", { class: "panel why", "aria-labelledby": "why-title" }, h("h2", { id: "why-title", text: "Why" }), answer, reasons),
         h("div", { class: "columns" },
@@ -38,9 +42,10 @@ export function open(main, name) {
             h("section", { class: "panel", "aria-labelledby": "own-events" }, h("h2", { id: "own-events", text: "What happened to it, and what it says of others" }), events, noEvents)),
             h("div", { class: "column narrow" },
             h("section", { class: "panel", "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title", text: "Facts" }), facts),
+            h("section", { class: "panel", "aria-labelledby": "labels-title" }, h("div", { class: "panel-head" }, h("h2", { id: "labels-title", text: "Labels" }), change), labels),
             h("section", { class: "panel", "aria-labelledby": "watches-title" }, h("h2", { id: "watches-title", text: "Watches" }),
                 h("table", { class: "watches" }, h("thead", { class: "hidden-text" }, h("tr", {}, h("th", { scope: "col", text: "Watch" }), h("th", { scope: "col", text: "State" }), h("th", { scope: "col", text: "φ" }), h("th", { scope: "col", text: "Round trip" }))), watches), noWatches))),
-        h("section", { class: "panel duty-panel", "aria-labelledby": "duty-title" }, h("div", {}, h("h2", { id: "duty-title", text: "Services, and taking it out of service" }), services, dutyText), h("span", { class: "actions" }, resume, drain, hold)),
+        dutyPanel,
         h("section", { class: "panel end", "aria-labelledby": "end-title" }, h("div", {}, h("h2", { id: "end-title", text: "Remove it from the cluster" }), h("p", { class: "quiet", text: "For a machine that is sold, broken or in the wrong hands. To restart or update one, nothing need be done here." })), remove));
 
     main.append(h("a", { class: "back", href: "#/nodes" }, icon("back"), "Nodes"),
@@ -81,6 +86,7 @@ export function open(main, name) {
         own.hidden = !node.self;
         graph.element.closest("section").hidden = node.self;  // nobody suspects itself
         duty.hidden = !node.duty;
+        dutyPanel.hidden = node.role === "witness";
         setText(duty, dutyWord(node));
         if (what.has("nodes") || what.has("services")) {
             const held = servicesOf(name);
@@ -92,6 +98,13 @@ export function open(main, name) {
                 resume.hidden = !node.duty;
                 drain.hidden = node.duty === "drained";
                 hold.hidden = Boolean(node.duty);
+            }
+        }
+        if (what.has("nodes")) {
+            const all = labelTexts(node);
+            if (labels.dataset.told !== all.join()) {
+                labels.dataset.told = all.join();
+                labels.replaceChildren(...(all.length ? all.map((text) => h("span", { class: "chip", text })) : [h("span", { class: "quiet", text: "None. Labels say what a machine is for, and Ansible gets them as groups." })]));
             }
         }
         if (what.has("time") || what.has("nodes")) setText(since, `for ${sinceNow(node.since)}`);

@@ -1,5 +1,6 @@
 // The first page: is all well, every node, who watches whom, who waits, what happened.
 import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { labelTexts } from "/assets/pages/labels.js";
 import { addMachine, addWaiting } from "/assets/pages/membership.js";
 import { byName, duration, list, percent, plural, sinceNow } from "/assets/format.js";
 import { store, subscribe } from "/assets/live.js";
@@ -67,7 +68,7 @@ export function open(main) {
         if (what.has("services") && !isTold) tellVerdict(status, nodes);
         if (isTold || what.has("phi") || what.has("services")) {
             const word = filter.value.trim().toLowerCase();
-            const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word)).sort(byName);
+            const shown = nodes.filter((node) => !word || node.name.includes(word) || node.address.includes(word) || labelTexts(node).some((text) => text.includes(word))).sort(byName);
             keyed(rows, shown, (node) => node.id, nodeRow, (row, node) => row.parts.update(node));
             setText(count, plural(nodes.length, "node"));
             filter.hidden = nodes.length <= 12;
@@ -85,9 +86,10 @@ export function open(main) {
     function tellVerdict(status, nodes) {
         const away = nodes.filter((node) => node.state === "down");
         const suspects = nodes.filter((node) => node.state === "suspect");
-        const members = nodes.filter((node) => node.state !== "left");
+        const members = nodes.filter((node) => node.state !== "left" && node.role !== "witness");
+        const witness = nodes.some((node) => node.state !== "left" && node.role === "witness") ? " and the witness" : "";
         let tone = "ok";
-        let text = members.length === 2 ? "Both nodes are alive" : `All ${members.length} nodes are alive`;
+        let text = members.length === 2 ? `Both nodes${witness} are alive` : `All ${members.length} nodes${witness} are alive`;
         if (status.state === "alone") text = "This node is a cluster of one";
         if (status.state === "joining") [tone, text] = ["warn", "This machine is not in a cluster yet"];
         else if (status.state === "removed") [tone, text] = ["bad", "This node was removed from its cluster"];
@@ -123,11 +125,13 @@ function nodeRow(node) {
     const name = h("a", { class: "node-name", href: `#/node/${encodeURIComponent(node.name)}`, text: node.name });
     const own = h("span", { class: "tag", text: "this node" });
     const duty = h("span", { class: "tag tag-warn" });
+    const role = h("span", { class: "tag", text: "witness", title: "It votes on who may run a service, and does nothing else", hidden: node.role !== "witness" });
     const services = h("span", { class: "node-services" });
     const change = h("button", { type: "button", class: "plain duty", "aria-label": `Duty of ${node.name}`, title: "Hold, drain or resume it", onclick: () => openDuty(shown) }, "Duty…");
     const where = h("span", {});
     const version = h("span", { class: "version" });
     const place = h("span", { class: "address" }, where, " ", version);
+    const labels = h("span", { class: "labels" });
     const chip = stateChip(node.state);
     const since = h("span", { class: "quiet since" });
     const suspicion = suspicionBar();
@@ -136,7 +140,7 @@ function nodeRow(node) {
     const load = h("span", { class: "load" });
     const heat = h("span", {});
     const row = h("tr", {},
-        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, duty), place),
+        h("th", { scope: "row", class: "cell-node" }, h("span", { class: "node-line" }, name, own, role, duty), place, labels),
         h("td", { class: "cell-state" }, chip, since),
         h("td", { class: "cell-phi", "data-label": "Suspicion φ" }, suspicion.element),
         h("td", { class: "cell-use", "data-label": "CPU, memory" }, cpu.element, memory.element),
@@ -156,8 +160,14 @@ function nodeRow(node) {
                 services.dataset.told = held.join();
                 services.replaceChildren(...held.slice(0, 6).map((service) => h("a", { class: "chip", href: `#/services/${encodeURIComponent(service)}`, text: service })), ...(held.length > 6 ? [h("a", { class: "quiet", href: "#/services", text: `and ${held.length - 6} more` })] : held.length ? [] : [h("span", { class: "quiet", text: "none" })]));
             }
-            change.hidden = node.state === "left" || node.state === "down" && !node.duty;
+            change.hidden = services.hidden = node.role === "witness";
+            change.hidden ||= node.state === "left" || node.state === "down" && !node.duty;
             setText(where, `${node.address.includes(":") ? `[${node.address}]` : node.address}:${node.port}`);
+            const marks = labelTexts(node);
+            if (labels.dataset.told !== marks.join()) {
+                labels.dataset.told = marks.join();
+                labels.replaceChildren(...marks.slice(0, 4).map((text) => h("span", { class: "chip", text })), ...(marks.length > 4 ? [h("span", { class: "quiet", text: `and ${marks.length - 4} more` })] : []));
+            }
             setText(version, node.version ? `v${node.version}` : "");
             updateState(chip, node.state);
             updateSuspicion(suspicion, node);

@@ -33,7 +33,7 @@ export const stopService = (service) => order(service, "stop", {
 });
 
 export function moveService(service) {
-    const targets = store.nodes.filter((node) => node.state === "alive" && node.name !== service.node).sort(byName);
+    const targets = store.nodes.filter((node) => node.state === "alive" && node.role !== "witness" && node.name !== service.node).sort(byName);
     const choice = h("select", { id: "to", name: "to", "data-first": true }, h("option", { value: "", text: "the best other node" }),
         ...targets.map((node) => h("option", { value: node.name, text: node.duty ? `${node.name} (${dutyWord(node)})` : node.name, disabled: Boolean(node.duty) })));
     return order(service, "move", {
@@ -52,7 +52,7 @@ export function moveService(service) {
 }
 
 export function drillService(service) {
-    const others = store.nodes.filter((node) => node.state === "alive" && node.name !== service.node);
+    const others = store.nodes.filter((node) => node.state === "alive" && node.role !== "witness" && node.name !== service.node);
     return order(service, "drill", {
         title: `Rehearse a failure of ${service.node}?`, action: "Do it now", tone: "danger",
         ready: () => others.length > 0,

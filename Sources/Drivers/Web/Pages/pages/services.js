@@ -20,9 +20,12 @@ function openAll(main) {
     const rows = h("ul", { class: "services" });
     const panel = h("section", { class: "panel", "aria-label": "Services", hidden: true }, rows);
     const empty = noServices();
-    main.append(h("header", { class: "page-head" }, h("h1", { text: "Services" }), count, h("a", { class: "button", href: "#/document", text: "Change the document" })), problem, empty, panel);
+    const locks = lockPanel();
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Services" }), count, h("a", { class: "button", href: "#/document", text: "Change the document" })), problem, empty, panel, locks.element);
 
     function render(what) {
+        if (what.has("locks")) locks.update(store.locks ?? []);
+        if (what.has("time")) locks.tick();
         const services = store.services;
         if (!services) return;
         if (what.has("services")) {
@@ -36,9 +39,49 @@ function openAll(main) {
         }
         if (what.has("time")) for (const row of rows.children) row.tick();
     }
-    render(new Set(["services"]));
+    render(new Set(["services", "locks"]));
     askOnce("services", "/v1/services", count, problem, render);
     return subscribe(render);
+}
+
+// Locks: what `bramble lock` holds. Shown only where there are any.
+
+function lockPanel() {
+    const rows = h("tbody", {});
+    const element = h("section", { class: "panel", "aria-labelledby": "locks-title", hidden: true },
+        h("div", { class: "panel-head" }, h("h2", { id: "locks-title", text: "Locks" }), h("span", { class: "quiet", text: "Jobs of your own that run on one node at a time" })),
+        h("table", { class: "copies locks" },
+            h("caption", { class: "hidden-text", text: "The locks, and who holds each" }),
+            h("thead", {}, h("tr", {}, ...["Lock", "Held by", "Epoch", "For", "Waiting here"].map((text) => h("th", { scope: "col", text })))), rows));
+    return {
+        element,
+        update(locks) {
+            element.hidden = locks.length === 0;
+            keyed(rows, [...locks].sort(byName), (lock) => lock.name, lockRow, (row, lock) => row.update(lock));
+        },
+        tick() { for (const row of rows.children) row.tick(); },
+    };
+}
+
+function lockRow(lock) {
+    const holder = h("td", { class: "cell-copy" });
+    const epoch = h("td", { class: "number", "data-label": "Epoch" });
+    const since = h("td", { class: "number", "data-label": "For" });
+    const waiting = h("td", { class: "number", "data-label": "Waiting here" });
+    const row = h("tr", {}, h("th", { scope: "row" }, h("b", { text: lock.name })), holder, epoch, since, waiting);
+    let shown = lock;
+    row.update = (lock) => {
+        shown = lock;
+        if (holder.dataset.told !== String(lock.node)) {
+            holder.dataset.told = String(lock.node);
+            holder.replaceChildren(lock.node ? nodeLink(lock.node) : h("span", { class: "quiet", text: "nobody" }));
+        }
+        setText(epoch, String(lock.epoch));
+        setText(waiting, String(lock.waiting));
+        row.tick();
+    };
+    row.tick = () => setText(since, shown.since ? sinceNow(shown.since) : "–");
+    return row;
 }
 
 /** The stream tells; a page that is opened before it did asks once, and shows why there is no answer. */
@@ -90,7 +133,8 @@ function serviceRow(service) {
         reason.hidden = !service.reason && service.wanted;
         setText(reason, service.reason ? sentenceCase(service.reason) : "An operator stopped it. It stays stopped until it is started.");
         setText(addresses, service.addresses.length ? service.addresses.join("\n") : "none of its own");
-        setText(last, gap(service.lastGapMs));
+        setText(last, gap(service.lastGapMs, service.lastGapCause));
+        setAttribute(last, "title", service.lastGapAt ? moment(service.lastGapAt) : null);
         const [word, what] = guarantee(service.guarantee);
         setText(surety, word);
         setText(meaning, what);
@@ -194,7 +238,7 @@ function openOne(main, name) {
                 ...pairOf("Node", service.node ? nodeLink(service.node) : "none"), ...pair("Since", moment(service.since)), ...pair("Epoch", String(service.epoch)),
                 ...pair("Addresses", service.addresses.join("\n") || "none of its own"), ...pair("Runs", service.run ?? "nothing: only its addresses move"),
                 ...pairOf("Mirrors", ...(mirrors.length ? mirrors : ["none: its files are on one node"])),
-                ...pair("Last gap", gap(service.lastGapMs)), ...pair("Guarantee", `${word}. ${meaning}`), ...pair("Wanted", service.wanted ? "to run" : "stopped by an operator"));
+                ...pair("Last gap", gap(service.lastGapMs, service.lastGapCause) + (service.lastGapAt ? `, ${moment(service.lastGapAt)}` : "")), ...pair("Guarantee", `${word}. ${meaning}`), ...pair("Wanted", service.wanted ? "to run" : "stopped by an operator"));
         }
         if (what.has("event")) {
             const own = store.events.filter((event) => event.subject === name).slice(-40).reverse();
