@@ -87,6 +87,8 @@ public enum ServiceAction: String, Codable, CaseIterable, Sendable {
     case move
     /// As if its node had failed, and back to a measured answer.
     case drill
+    /// On the asked one of two nodes, which cannot find out by itself that the other one is off: an operator vouches for it.
+    case takeOver = "take-over"
 }
 
 /// What became of it.

@@ -135,6 +135,62 @@ struct DatabaseTests {
         #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[10101]]" }, "\(cluster.logs)")
     }
 
+    @Test("a machine that had a database of its own gets the cluster's when it is added, and keeps its own as a file")
+    func addedWithDatabase() throws {
+        let cluster = try Cluster("n1", "n2")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try cluster["n1"].write("INSERT INTO t VALUES (1)")
+        let guest = try cluster.add("n3")
+        try guest.makeCluster("elsewhere")
+        try guest.start(["--no-discovery"])
+        #expect(eventually(within: .seconds(10)) { (try? guest.status().state) == .alone }, "\(guest.log)")
+        try guest.write("CREATE TABLE mine (k TEXT PRIMARY KEY)")
+        try guest.write("INSERT INTO mine VALUES ('precious')")
+        guest.stop()
+        // Its operator gives it up: the key goes, the machine waits.
+        try guest.host.require("rm", BrambleNode.keyFile)
+        try guest.start()
+        let isListed = eventually(within: .seconds(15)) {
+            ((try? cluster["n1"].waiting()) ?? []).contains { $0.name == "n3" }
+        }
+        #expect(isListed, "\(cluster.logs)")
+        let added = try cluster["n1"].cli("node", "add", "n3", "--yes")
+        #expect(added.succeeded, "\(added.errors)")
+        #expect(cluster.agree(alive: ["n1", "n2", "n3"], within: .seconds(20)), "\(cluster.logs)")
+        #expect(
+            eventually(within: .seconds(20)) { guest.rows("SELECT k FROM t") == "[[1]]" },
+            "\(guest.rows("SELECT k FROM t"))\n\(cluster.logs)")
+        #expect(guest.rows("SELECT count(*) FROM sqlite_schema WHERE name = 'mine'") == "[[0]]")
+        let files = try guest.host.require("ls", BrambleNode.dataDirectory)
+        let kept = files.split(separator: "\n").first {
+            $0.hasPrefix("database.db.") && !$0.hasSuffix("-wal") && !$0.hasSuffix("-shm")
+        }
+        let file = try #require(kept, "\(files)")
+        let content = try guest.host.require("grep", "-c", "precious", "\(BrambleNode.dataDirectory)/\(file)")
+        #expect(content != "0\n")
+        #expect(cluster["n1"].rows("SELECT count(*) FROM sqlite_schema WHERE name = 'mine'") == "[[0]]")
+    }
+
+    @Test(
+        "a node that once joined by address comes back without one, with its own copy, also when nobody else is there")
+    func startsWithoutTarget() throws {
+        let cluster = try Cluster("n1", "n2", started: false)
+        try cluster["n1"].start(["--no-discovery"])
+        try cluster["n2"].start(["--no-discovery", "--join", cluster["n1"].host.address])
+        #expect(cluster.agree(alive: ["n1", "n2"]), "\(cluster.logs)")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try cluster["n1"].write("INSERT INTO t VALUES (1)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT k FROM t") == "[[1]]" }, "\(cluster.logs)")
+        for node in cluster.nodes { node.stop() }
+        try cluster["n2"].start(["--no-discovery"])
+        #expect(
+            eventually(within: .seconds(10)) { cluster["n2"].rows("SELECT k FROM t") == "[[1]]" }, "\(cluster.logs)")
+        try cluster["n2"].write("INSERT INTO t VALUES (2)", durability: "local")
+        try cluster["n1"].start(["--no-discovery"])
+        #expect(cluster.agree(alive: ["n1", "n2"], within: .seconds(20)), "\(cluster.logs)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[2]]" }, "\(cluster.logs)")
+    }
+
     @Test("a damaged file is set aside and fetched anew from the others")
     func damaged() throws {
         let cluster = try Cluster("n1", "n2", "n3")

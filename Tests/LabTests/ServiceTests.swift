@@ -220,6 +220,30 @@ struct ServiceTests {
         #expect(house.endWatch().doubles.isEmpty)
     }
 
+    @Test("a node left alone with perhaps older files waits for an operator's word, which is refused while the other lives")
+    func vouched() throws {
+        let house = try ServiceCluster("n1", "n2")
+        try house.apply(ServiceCluster.document())
+        let first = try #require(house.holder(), "\(house.report)")
+        let second = house.other(than: first)
+        let early = try second.ask("POST", "/v1/services/web/take-over", within: .seconds(50))
+        #expect(early.status == 409 && early.text.contains("is alive"), "\(early.text)")
+        second.kill()
+        pause(.seconds(2))
+        try house.cluster.lab.powerOff(first.host)
+        try second.restart()
+        let waits = eventually(within: .seconds(60)) {
+            (try? second.why("web"))?.answer.contains("take-over") ?? false
+        }
+        #expect(waits, "\(String(describing: try? second.why("web")))\n\(house.report)")
+        let moment = monotonicSeconds()
+        try house.watchAddress()
+        let vouched = try second.ask("POST", "/v1/services/web/take-over", within: .seconds(50))
+        #expect(vouched.status == 200 && vouched.text.contains("vouched"), "\(vouched.text)\n\(house.report)")
+        #expect(house.serves(second, since: moment), "\(house.report)")
+        _ = house.endWatch()
+    }
+
     @Test(
         "a rehearsed failure moves the service to another node and tells how long a client waited", arguments: [2, 3])
     func drilled(count: Int) throws {

@@ -205,6 +205,21 @@ struct KeeperTests {
         #expect(table.keepers[one]!.memory.isAlone == false, "the other may take over, so its data may be newer")
     }
 
+    @Test("an operator's word stands for the fence agent's, and is forgotten when the other is heard")
+    func fenceVouched() {
+        var table = Table(2, judge: .fence)
+        table.wantAll()
+        table.run(.seconds(3))
+        table.give(.takeOver(Table.lease), to: two)
+        table.run(.milliseconds(200))
+        table.cut = [one]
+        table.run(.seconds(3), without: [one])
+        #expect(!table.holds(two), "the word was given while the other was heard")
+        table.give(.takeOver(Table.lease), to: two)
+        table.run(.milliseconds(100), without: [one])
+        #expect(table.holds(two))
+    }
+
     @Test("while one of two has heard of the fences and the other goes by its list, a cut makes neither take over")
     func fenceLearnt() {
         for first in [one, two] {

@@ -156,7 +156,7 @@ extension FakeCluster {
             state.services.orders.append(
                 "\(action.rawValue) \(name)" + (node.map { " to \($0)" } ?? ""))
             switch action {
-            case .start:
+            case .start, .takeOver:
                 state.services.services[index].state = .running
                 state.services.services[index].isWanted = true
                 state.services.services[index].reason = ""

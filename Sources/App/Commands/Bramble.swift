@@ -91,7 +91,7 @@ package enum Bramble {
                 [
                     ServiceCommands.list, ServiceCommands.show, DesiredEdits.addService, DesiredEdits.removeService,
                     ServiceCommands.start, ServiceCommands.stop,
-                    ServiceCommands.move, ServiceCommands.drill,
+                    ServiceCommands.move, ServiceCommands.drill, ServiceCommands.takeOver,
                 ]),
             Command(
                 group: "mirror", "Files that are on other nodes, too",

@@ -152,6 +152,13 @@ extension Member {
             } isDone: {
                 $0.state == .running && $0.node == goalName
             }
+        case .takeOver:
+            try await standing { $0.set(service, isStopped: false, revision: $1) }
+            try await vouch(for: service, shown)
+            let own = shown.storyteller.name(home.identity.id)
+            return try await settled(service, "\(name) runs on \(own), as you vouched") {
+                $0.state == .running && $0.node == own
+            }
         case .drill:
             guard let before, before.state == .running, let holder = before.node else {
                 throw APIError(
@@ -167,6 +174,28 @@ extension Member {
                 $0.state == .running && $0.node != nil && $0.node != holder
             }
         }
+    }
+
+    /// An operator's word in place of what this node cannot find out: that the other of two runs nothing.
+    private func vouch(for service: ServiceName, _ shown: ServicePresentation) async throws(APIError) {
+        let snapshot = await pulse.snapshot
+        let others = snapshot.members.filter {
+            $0.id != snapshot.id && $0.rank != .removed && $0.record.profile.role == .node
+        }
+        if let alive = others.first(where: { $0.rank == .alive || $0.rank == .suspect }) {
+            throw APIError(
+                problem: "\(shown.storyteller.name(alive.id)) is alive, so there is nothing to take over",
+                remedy: "move it: bramble service move \(service)", kind: .refused)
+        }
+        guard shown.house.voters.isPair else {
+            throw APIError(
+                problem:
+                    "a majority of \(shown.house.voters.nodes.count) voters decides here, and no operator's word replaces it",
+                remedy: "start the others, or remove those that will not come back: bramble node remove NAME",
+                kind: .refused)
+        }
+        pulse.post(.service(.order(.clear(service))))
+        pulse.post(.lease(.takeOver(.service(service))))
     }
 
     /// Does something to a service while a client asks for it all the time.

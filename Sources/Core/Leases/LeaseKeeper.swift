@@ -153,7 +153,11 @@ package struct LeaseKeeper: Sendable {
         case .probed(let ticket, let isAnswered): probed(ticket: ticket, isAnswered: isAnswered)
         case .persisted(let ticket): persisted(ticket, now: now)
         case .fenced(let node, let isConfirmed): fenced(node, isConfirmed: isConfirmed, now: now)
-        case .takeOver(let lease): entries[lease]?.isOrdered = true
+        case .takeOver(let lease):
+            guard entry(lease, now: now) else { break }
+            entries[lease]?.isOrdered = true
+            // The operator's word stands for the agent's, too.
+            if config.pair == .fence { pair?.isFenced = true }
         case .gap(let gap, _): measured(gap, now: now)
         case .leave:
             isLeaving = true

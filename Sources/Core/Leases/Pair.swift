@@ -256,6 +256,7 @@ extension LeaseKeeper {
         pair.beat = beat
         pair.helplessSince = beat.reach == 0 && beat.held.isEmpty ? pair.helplessSince ?? now : nil
         (pair.hasMet, pair.fenceAskedAt, pair.isFenced) = (true, nil, false)
+        for name in names { entries[name]?.isOrdered = false }
         self.pair = pair
         effects.append(
             .send(
@@ -500,7 +501,7 @@ extension LeaseKeeper {
                 lease,
                 now < bootedAt + config.bootWait
                     ? "waits for the other node after the start"
-                    : "the other node may have newer data: start it, or take over by hand")
+                    : "the other node may have newer data: start it, or vouch for it: bramble service take-over")
             return
         }
         if config.pair == .fence, !pair.isFenced {

@@ -247,8 +247,9 @@ struct RemovedAreForgotten: Checker {
                 ledger.writer(under: origin).map { gone.contains($0) } ?? false
             }
             guard let first = spoken.first else { return nil }
+            let writer = ledger.writer(under: first) ?? 0
             return Finding(
-                text: "n\(member.number) still speaks of \(first), which n\(ledger.writer(under: first) ?? 0) wrote under",
+                text: "n\(member.number) still speaks of \(first), under which n\(writer) wrote",
                 machines: [member.number])
         }
     }

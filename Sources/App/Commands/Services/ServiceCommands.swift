@@ -128,6 +128,25 @@ enum ServiceCommands {
         try report(try await api.order(.drill, service: name), input, console)
     }
 
+    static let takeOver = Command(
+        asking: "take-over",
+        "Start a service on this node although it cannot tell that the other of two is off: you vouch for it",
+        details: """
+            For two nodes without a witness, when one is left that may have older files, or waits for a fence agent that does not \
+            answer. It is refused while the other node is heard. If the other one runs the service all the same, both do.
+            """,
+        section: .change, accepts: [service, Shared.yes, Shared.json], examples: ["bramble service take-over files"]
+    ) { input, console, api in
+        let name = input[required: service]
+        try console.confirm(
+            [
+                "“\(name)” is started on this node, on your word that the other one runs nothing:",
+                "  - if it does, both run it, and both write",
+                "  - what only the other one has is not here",
+            ], question: "Is the other node off?", command: "service take-over", input: input)
+        try report(try await api.order(.takeOver, service: name), input, console)
+    }
+
     private static func report(_ change: ServiceChange, _ input: Input, _ console: Console) throws {
         if input[Shared.json] { return try console.printJSON(change) }
         let gap = change.gapMs.map { "; nobody answered for \(Text.number($0, decimals: 0)) ms" } ?? ""

@@ -25,7 +25,7 @@ enum PeerCommands {
         asking: "status", "List the other nodes the way gluster peer status does", section: .change,
         accepts: [Shared.json]
     ) { input, console, api in
-        let peers = try await api.nodes().filter { !$0.isSelf }
+        let peers = try await api.nodes().filter { !$0.isSelf && $0.role == .node }
         if input[Shared.json] { return try console.printJSON(peers) }
         console.print("Number of Peers: \(peers.count)")
         for peer in peers {

@@ -68,13 +68,15 @@ extension RouteTable {
                 "Put a parked file back to its place; what is there now is parked instead", gives: NodeChange.self,
                 about: done
             ) { call in try await call.web.service.restoreParkedFile(call.parameter("id")) },
-        ] + [ServiceAction.start, .stop, .drill].map(action) + NodeDuty.allCases.map(duty)
+        ] + [ServiceAction.start, .stop, .drill, .takeOver].map(action) + NodeDuty.allCases.map(duty)
 
     private static func action(_ action: ServiceAction) -> Route {
         let summary =
             switch action {
             case .start: "Let a service run"
             case .stop: "Stop a service; it stays stopped"
+            case .takeOver:
+                "Start a service on this node although it cannot tell that the other of two is off: whoever asks vouches for it"
             case .drill, .move: "Rehearse the failure of a service's node, and measure the gap that a client sees"
             }
         return Route(
