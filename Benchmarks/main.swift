@@ -131,10 +131,10 @@ struct Chapter {
 func chapters(
     _ options: Options, _ progress: @escaping (String) -> Void, _ failed: @escaping (String, any Error) -> Void
 ) -> [Chapter] {
-    let (program, effort) = (absolute(options.bramble), options.isQuick ? Effort.quick : .full)
-    let lab = Rows(program: program, effort: effort, progress: progress)
+    let (program, isQuick) = (absolute(options.bramble), options.isQuick)
+    let lab = Rows(program: program, effort: isQuick ? .quick : .full, progress: progress)
     let simulation = SimulatorRows(program: absolute(options.simulator), progress: progress)
-    let engines = EngineRows(program: program, effort: options.isQuick ? .quick : .full, progress: progress)
+    let engines = EngineRows(program: program, effort: isQuick ? .quick : .full, progress: progress)
     func byRow(_ rows: [(String, () throws -> [Figure])], _ table: @escaping ([Figure]) -> String) -> ([String]) ->
         Chapter.Result?
     {
@@ -175,9 +175,8 @@ func chapters(
             versions: "etcd \(version("etcd-server")), Mnesia \(version("erlang-mnesia"))",
             measure: whole("database") {
                 let rows = try DatabaseRows(
-                    program: program, effort: options.isQuick ? .quick : .full, progress: progress
-                )
-                .measure(only: options.only)
+                    program: program, effort: isQuick ? .quick : .full, progress: progress
+                ).measure(only: options.only)
                 return Chapter.Result(table: Section.database(rows), isMet: rows.allSatisfy(\.isMet))
             }),
         Chapter(
@@ -185,7 +184,7 @@ func chapters(
             versions: "keepalived \(version("keepalived")), corosync \(version("corosync")), pacemaker "
                 + version("pacemaker"),
             measure: whole("failover") {
-                let rows = try FailoverRows(program: program, runs: options.isQuick ? 2 : 10, progress: progress)
+                let rows = try FailoverRows(program: program, runs: isQuick ? 2 : 10, progress: progress)
                     .measure(only: options.only)
                 return Chapter.Result(table: Section.failover(rows), isMet: rows.allSatisfy(\.isMet))
             }),
@@ -193,7 +192,7 @@ func chapters(
             name: "mirrors", title: "Mirrors, beside rsync over ssh", notes: mirrorNotes,
             versions: "rsync \(version("rsync")), openssh \(version("openssh-server"))",
             measure: whole("mirrors") {
-                let rows = try MirrorRows(program: program, isQuick: options.isQuick, progress: progress).measure()
+                let rows = try MirrorRows(program: program, isQuick: isQuick, progress: progress).measure()
                 return Chapter.Result(table: Section.mirrors(rows), isMet: rows.allSatisfy(\.isMet))
             }),
         Chapter(

@@ -47,6 +47,35 @@ struct DataTests {
         }
     }
 
+    @Test("writes that are not taken are listed with what to do; those from the future are released after a question")
+    func held() async throws {
+        let cluster = stocked()
+        cluster.change { state in
+            state.database.status.origins = [
+                OriginStatus(origin: "00c0ffee00c0ffee", node: "apple", state: .taken, taken: 12),
+                OriginStatus(origin: "1badcafe1badcafe", node: "cherry", state: .unreadable, taken: 1, waiting: 2),
+                OriginStatus(
+                    origin: "beeb8da1658eec67", node: "pear", state: .held, taken: 3, waiting: 1,
+                    at: "2036-03-01T10:00:00.000Z"),
+            ]
+        }
+        try await withDashboard(cluster) { browser, _ in
+            try await browser.go("data", until: "document.querySelectorAll('.held li').length === 2")
+            let text = try await browser.text(".held")
+            for part in ["2 writes of cherry cannot be read", "1 write of pear", "held back", "2036"] {
+                #expect(text.contains(part), "\(part) in \(text)")
+            }
+            let buttons = "[...document.querySelectorAll('.held button')].filter((button) => !button.hidden)"
+            #expect(try await browser.script("return \(buttons).length") as? Int == 1)
+            _ = try await browser.script("\(buttons)[0].click()")
+            try await browser.wait(until: "document.querySelector('dialog[open]')")
+            #expect(try await browser.text("dialog").contains("cannot be taken back"))
+            try await browser.click("dialog button[type=submit]")
+            try await browser.wait(
+                until: "document.body.textContent.includes('what beeb8da1658eec67 wrote is taken as it is')")
+        }
+    }
+
     @Test("SQL only reads until the switch is on; then it asks, and says what it reached")
     func writing() async throws {
         let cluster = stocked()

@@ -153,7 +153,18 @@ enum Example {
             ReplicaStatus(
                 node: "serv7", isSelf: false, state: .quarantined, lastSync: nil,
                 note: "its clock is 10 years ahead"),
-        ], notes: [])
+        ],
+        notes: [
+            "3 writes of serv7 are held back, the first from 2036-11-21T11:59:00.000Z: set the clock there; if they must count: "
+                + "bramble database release serv7"
+        ],
+        origins: [
+            OriginStatus(origin: "00c0ffee00c0ffee", node: "serv1", state: .taken, taken: 1204),
+            OriginStatus(origin: "1badcafe1badcafe", node: "serv4", state: .unreadable, taken: 17, waiting: 1),
+            OriginStatus(
+                origin: "beeb8da1658eec67", node: "serv7", state: .held, taken: 1, waiting: 3,
+                at: "2036-11-21T11:59:00.000Z"),
+        ])
 
     static let conflicts = [
         Conflict(

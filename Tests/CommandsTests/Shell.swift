@@ -147,6 +147,8 @@ final class Shell: Sendable {
         case "GET /v1/conflicts?limit=1": return json(Array(Example.conflicts.prefix(1)))
         case "GET /v1/backup":
             return TinyServer.answer("200 OK", "SQLite format 3 and so on", type: "application/vnd.sqlite3")
+        case "POST /v1/database/release":
+            return json(DatabaseChange(epoch: "1", done: "3 writes of serv7 are taken as they are, on every node"))
         case "POST /v1/restore":
             guard request.hasSuffix("a backup") else {
                 let error = APIError(

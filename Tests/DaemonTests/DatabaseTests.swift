@@ -62,12 +62,64 @@ struct DatabaseThreadTests {
         }
         #expect(reads.count > 10)
         let all = Set(Int64(0)..<Int64(writers * each))
+        var missed: [String] = []
         for (seen, token) in reads {
             let later = try #require(await one.database.keys(since: token))
-            let missed = all.subtracting(seen).subtracting(later)
-            #expect(missed.isEmpty, "\(missed.count) rows were neither read nor told after \(token)")
+            let lost = all.subtracting(seen).subtracting(later)
+            if !lost.isEmpty { missed.append("after \(token): \(lost.count) rows") }
         }
+        #expect(missed.isEmpty, "neither read nor told: \(missed.prefix(3)) of \(reads.count) reads")
         await one.end()
+    }
+
+    @Test("a watch goes on after the token of a change, and says so when that is too old or of another life")
+    func watch() async throws {
+        let one = OneDatabase()
+        defer { one.remove() }
+        await one.database.open()
+        _ = try await one.database.execute(sql("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)"))
+        func next(_ count: Int, since token: String?) async throws -> [WatchMessage] {
+            var messages: [WatchMessage] = []
+            for await message in try await one.database.watch("t", since: token) {
+                messages.append(message)
+                if messages.count == count { break }
+            }
+            return messages
+        }
+        let before = try await one.database.execute(sql("SELECT 1", readOnly: true)).token
+        for id in 1...3 { _ = try await one.database.execute(sql("INSERT INTO t VALUES (\(id), 'x')")) }
+        _ = try await one.database.execute(sql("DELETE FROM t WHERE id = 2"))
+        let all = try await next(4, since: before)
+        let changes = all.compactMap { if case .change(let change) = $0 { change } else { nil } }
+        #expect(changes.map(\.key) == [1, 2, 3, 2].map { ["id": .integer($0)] })
+        #expect(changes.map(\.op) == [.put, .put, .put, .delete])
+        // From any of them on, the rest follows, once and in order.
+        let rest = try await next(2, since: changes[1].token)
+        #expect(rest == [all[2], all[3]])
+        // More has changed since than is kept.
+        for round in 0..<5 {
+            _ = try await one.database.execute(
+                sql(
+                    "INSERT INTO t SELECT value + \(round * 1_000 + 10), 'y' FROM (WITH RECURSIVE c(value) AS (VALUES (1) UNION ALL "
+                        + "SELECT value + 1 FROM c WHERE value < 1000) SELECT value FROM c)"))
+        }
+        guard case .resync(let resync)? = try await next(1, since: before).first else {
+            Issue.record("no word of what is missing")
+            return
+        }
+        _ = try await one.database.execute(sql("INSERT INTO t VALUES (9, 'after')"))
+        guard case .change(let change)? = try await next(1, since: resync.token).first else { return }
+        #expect(change.key == ["id": .integer(9)])
+        // A token of before a restart is not taken for one of after it.
+        await one.end()
+        let again = OneDatabase(one.folder)
+        await again.database.open()
+        for await message in try await again.database.watch("t", since: change.token) {
+            if case .change = message { Issue.record("taken for one of this life") }
+            break
+        }
+        await again.end()
+        await #expect(throws: APIError.self) { try await again.database.watch("t", since: "not a token!") }
     }
 
     @Test("a backup is made on a thread of its own: writes are answered while it is under way")

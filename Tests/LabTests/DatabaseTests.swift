@@ -135,6 +135,62 @@ struct DatabaseTests {
         #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[10101]]" }, "\(cluster.logs)")
     }
 
+    @Test("a machine that had a database of its own gets the cluster's when it is added, and keeps its own as a file")
+    func addedWithDatabase() throws {
+        let cluster = try Cluster("n1", "n2")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try cluster["n1"].write("INSERT INTO t VALUES (1)")
+        let guest = try cluster.add("n3")
+        try guest.makeCluster("elsewhere")
+        try guest.start(["--no-discovery"])
+        #expect(eventually(within: .seconds(10)) { (try? guest.status().state) == .alone }, "\(guest.log)")
+        try guest.write("CREATE TABLE mine (k TEXT PRIMARY KEY)")
+        try guest.write("INSERT INTO mine VALUES ('precious')")
+        guest.stop()
+        // Its operator gives it up: the key goes, the machine waits.
+        try guest.host.require("rm", BrambleNode.keyFile)
+        try guest.start()
+        let isListed = eventually(within: .seconds(15)) {
+            ((try? cluster["n1"].waiting()) ?? []).contains { $0.name == "n3" }
+        }
+        #expect(isListed, "\(cluster.logs)")
+        let added = try cluster["n1"].cli("node", "add", "n3", "--yes")
+        #expect(added.succeeded, "\(added.errors)")
+        #expect(cluster.agree(alive: ["n1", "n2", "n3"], within: .seconds(20)), "\(cluster.logs)")
+        #expect(
+            eventually(within: .seconds(20)) { guest.rows("SELECT k FROM t") == "[[1]]" },
+            "\(guest.rows("SELECT k FROM t"))\n\(cluster.logs)")
+        #expect(guest.rows("SELECT count(*) FROM sqlite_schema WHERE name = 'mine'") == "[[0]]")
+        let files = try guest.host.require("ls", BrambleNode.dataDirectory)
+        let kept = files.split(separator: "\n").first {
+            $0.hasPrefix("database.db.") && !$0.hasSuffix("-wal") && !$0.hasSuffix("-shm")
+        }
+        let file = try #require(kept, "\(files)")
+        let content = try guest.host.require("grep", "-c", "precious", "\(BrambleNode.dataDirectory)/\(file)")
+        #expect(content != "0\n")
+        #expect(cluster["n1"].rows("SELECT count(*) FROM sqlite_schema WHERE name = 'mine'") == "[[0]]")
+    }
+
+    @Test(
+        "a node that once joined by address comes back without one, with its own copy, also when nobody else is there")
+    func startsWithoutTarget() throws {
+        let cluster = try Cluster("n1", "n2", started: false)
+        try cluster["n1"].start(["--no-discovery"])
+        try cluster["n2"].start(["--no-discovery", "--join", cluster["n1"].host.address])
+        #expect(cluster.agree(alive: ["n1", "n2"]), "\(cluster.logs)")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try cluster["n1"].write("INSERT INTO t VALUES (1)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT k FROM t") == "[[1]]" }, "\(cluster.logs)")
+        for node in cluster.nodes { node.stop() }
+        try cluster["n2"].start(["--no-discovery"])
+        #expect(
+            eventually(within: .seconds(10)) { cluster["n2"].rows("SELECT k FROM t") == "[[1]]" }, "\(cluster.logs)")
+        try cluster["n2"].write("INSERT INTO t VALUES (2)", durability: "local")
+        try cluster["n1"].start(["--no-discovery"])
+        #expect(cluster.agree(alive: ["n1", "n2"], within: .seconds(20)), "\(cluster.logs)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[2]]" }, "\(cluster.logs)")
+    }
+
     @Test("a damaged file is set aside and fetched anew from the others")
     func damaged() throws {
         let cluster = try Cluster("n1", "n2", "n3")
@@ -197,6 +253,81 @@ struct DatabaseTests {
             cluster.eventuallyAll { $0.rows("SELECT v FROM t") == #"[["by the wrong clock"]]"# }, "\(cluster.logs)")
         try cluster["n1"].write("UPDATE t SET v = 'later' WHERE k = 1")
         #expect(cluster.eventuallyAll { $0.rows("SELECT v FROM t") == #"[["later"]]"# }, "\(cluster.logs)")
+    }
+
+    @Test(
+        "what a wrong clock wrote alone is held back by the others, shown, and taken everywhere when an operator releases it"
+    )
+    func released() throws {
+        let cluster = try Cluster("n1", "n2", "n3", started: false)
+        for node in cluster.nodes {
+            if node.name == "n3" { try node.start(clockShift: 10 * 365 * 86_400) } else { try node.start() }
+        }
+        #expect(cluster.agree(alive: ["n1", "n2", "n3"]), "\(cluster.logs)")
+        try cluster["n1"].write("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM t") == "[[0]]" }, "\(cluster.logs)")
+        let (away, others) = (cluster["n3"], [cluster["n1"], cluster["n2"]])
+        try cluster.lab.cut(away.host)
+        #expect(eventually(within: .seconds(15)) { away.sees("n1", as: .down) }, "\(cluster.logs)")
+        // Nobody tells it the time.
+        try away.write("INSERT INTO t VALUES (1)")
+        try cluster["n1"].write("INSERT INTO t VALUES (2)")
+        try cluster.lab.heal()
+        let node = cluster["n2"]
+        let isShown = eventually(within: .seconds(30)) {
+            (try? node.status())?.notes.contains { $0.contains("of n3 are held back") } ?? false
+        }
+        #expect(isShown, "\(cluster.logs)")
+        #expect(node.event("database-held", "n2") != nil, "\(cluster.logs)")
+        #expect(others.allSatisfy { $0.rows("SELECT k FROM t") == "[[2]]" })
+        let doctor = try node.cli("doctor")
+        #expect(doctor.output.contains("of n3 are held back"), "\(doctor)")
+        let shown = try node.cli("database")
+        #expect(shown.output.contains("n3") && shown.output.contains("held"), "\(shown)")
+        let metric = try node.metric("bramble_database_held_origins") ?? 0
+        #expect(metric == 1)
+        let refused = try node.cli("database", "release", "n1", "--yes")
+        #expect(refused.status == 1 && refused.errors.contains("nothing of “n1” is held back"), "\(refused)")
+        // Without a terminal and without --yes nothing is done.
+        #expect(try node.cli("database", "release", "n3").status == 2)
+        let done = try node.cli("database", "release", "n3", "--yes")
+        #expect(done.succeeded && done.output.contains("taken as they are"), "\(done)")
+        #expect(
+            cluster.eventuallyAll(within: .seconds(20)) { $0.rows("SELECT k FROM t ORDER BY k") == "[[1],[2]]" },
+            "\(cluster.nodes.map { $0.rows("SELECT k FROM t") })\n\(cluster.logs)")
+        #expect(eventually(within: .seconds(10)) { (try? node.status())?.notes.isEmpty ?? false })
+        // It is the cluster's word now, not this process's.
+        #expect(
+            cluster["n1"].rows("SELECT count(*) FROM bramble_facts WHERE key LIKE 'released/%'") == "[[1]]")
+    }
+
+    @Test(
+        "the schema of a file is made by apply on every node, told by plan, kept by export, and refused where it cannot be"
+    )
+    func schema() throws {
+        let cluster = try Cluster("n1", "n2")
+        let first = "schema:\n  - CREATE TABLE stock (place TEXT PRIMARY KEY, n COUNTER)\n"
+        try cluster["n1"].host.write(first, to: "/tmp/first.yaml")
+        let plan = try cluster["n1"].cli("plan", "-f", "/tmp/first.yaml")
+        #expect(plan.output.contains("CREATE TABLE stock"), "\(plan)")
+        #expect(cluster["n1"].rows("SELECT count(*) FROM sqlite_schema WHERE name = 'stock'") == "[[0]]")
+        #expect(try cluster["n1"].cli("apply", "-f", "/tmp/first.yaml").succeeded)
+        #expect(cluster.eventuallyAll { $0.rows("SELECT count(*) FROM stock") == "[[0]]" }, "\(cluster.logs)")
+        let again = try cluster["n2"].cli("export")
+        #expect(again.output.contains("CREATE TABLE stock"), "\(again)")
+        let grown = "schema:\n  - CREATE TABLE stock (place TEXT PRIMARY KEY, n COUNTER, note TEXT)\n"
+        try cluster["n2"].host.write(grown, to: "/tmp/grown.yaml")
+        let more = try cluster["n2"].cli("plan", "-f", "/tmp/grown.yaml")
+        #expect(more.output.contains("ADD COLUMN note TEXT"), "\(more)")
+        #expect(try cluster["n2"].cli("apply", "-f", "/tmp/grown.yaml").succeeded)
+        #expect(cluster.eventuallyAll { $0.rows("SELECT note FROM stock") == "[]" }, "\(cluster.logs)")
+        let nothing = try cluster["n2"].cli("plan", "-f", "/tmp/grown.yaml")
+        #expect(!nothing.output.contains("ADD COLUMN"), "\(nothing)")
+        let wrong = "schema:\n  - CREATE TABLE stock (place INTEGER PRIMARY KEY, n COUNTER)\n"
+        try cluster["n1"].host.write(wrong, to: "/tmp/wrong.yaml")
+        let refused = try cluster["n1"].cli("apply", "-f", "/tmp/wrong.yaml")
+        #expect(refused.status == 1 && refused.errors.contains("cannot become INTEGER"), "\(refused)")
+        #expect(!(try cluster["n1"].cli("export").output.contains("place INTEGER")))
     }
 
     @Test("a node that was away when it was removed wipes its copy as soon as it hears of it")

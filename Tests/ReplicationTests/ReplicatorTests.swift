@@ -217,6 +217,111 @@ import Testing
         #expect(three.areEqual)
     }
 
+    /// A new node that was offered a copy of so many bytes, with the first chunk asked for.
+    private func fetching(_ size: UInt64, at now: Instant) -> (Replicator, giver: NodeID) {
+        let giver = NodeID(high: 0, low: 2)
+        var new = Replicator(
+            id: NodeID(high: 0, low: 1), origin: Origin(rawValue: 1), epoch: .first, vector: VersionVector(),
+            newest: .zero,
+            isFresh: true, chance: SeededGenerator(seed: 1), now: now, wall: 1_000)
+        _ = new.peersChanged(members: [giver], reachable: [giver], now: now, wall: 1_000)
+        let (other, known) = (Origin(rawValue: 7), VersionVector([Origin(rawValue: 7): 9]))
+        _ = new.received(
+            .state(ReplicaState(epoch: .first, origin: other, vector: known, wall: 1_000), wantsReply: false),
+            from: giver,
+            now: now, wall: 1_000)
+        let answer = PullAnswer(number: 1, isBelowFloor: true)
+        #expect(
+            new.received(.records([], epoch: .first, answer: answer), from: giver, now: now, wall: 1_000)
+                == [.send(.wantSnapshot(vector: VersionVector(), epoch: .first, resuming: 0), to: giver)])
+        let offer = SnapshotOffer(number: 5, epoch: .first, vector: known, size: size, checksum: 1)
+        _ = new.received(.offer(offer), from: giver, now: now, wall: 1_000)
+        #expect(asked(new.snapshotBegan(at: 0, now: now, wall: 1_000)) == [0])
+        return (new, giver)
+    }
+    /// The offsets of the chunks that are asked for.
+    private func asked(_ effects: [Replicator.Effect]) -> [UInt64] {
+        effects.compactMap { if case .send(.wantChunk(_, let offset, _), _) = $0 { offset } else { nil } }
+    }
+
+    @Test(
+        "after each chunk of a copy the link rests for as long as it took, half a second at most; a quick one does not rest"
+    )
+    func rateBound() {
+        let chunk = [UInt8](repeating: 1, count: 1_000)
+        let start = Instant(sinceBoot: .seconds(100))
+        var (new, giver) = fetching(10_000, at: start)
+        // 300 ms for the first: as long nothing is asked for.
+        var now = start + .milliseconds(300)
+        #expect(
+            asked(new.received(.chunk(snapshot: 5, offset: 0, bytes: chunk), from: giver, now: now, wall: 1_000)) == [])
+        #expect(asked(new.tick(logBytes: 0, now: now + .milliseconds(290), wall: 1_000)) == [])
+        now = now + .milliseconds(300)
+        #expect(asked(new.tick(logBytes: 0, now: now, wall: 1_000)) == [1_000])
+        // Two seconds for the next: half a second of rest.
+        now = now + .seconds(2)
+        #expect(
+            asked(new.received(.chunk(snapshot: 5, offset: 1_000, bytes: chunk), from: giver, now: now, wall: 1_000))
+                == [])
+        now = now + .milliseconds(500)
+        #expect(asked(new.tick(logBytes: 0, now: now, wall: 1_000)) == [2_000])
+        now = now + .milliseconds(5)
+        #expect(
+            asked(new.received(.chunk(snapshot: 5, offset: 2_000, bytes: chunk), from: giver, now: now, wall: 1_000))
+                == [3_000])
+        // One that nobody asked for changes nothing.
+        #expect(
+            new.received(.chunk(snapshot: 5, offset: 9_000, bytes: chunk), from: giver, now: now, wall: 1_000).isEmpty)
+        #expect(
+            new.received(.chunk(snapshot: 6, offset: 3_000, bytes: chunk), from: giver, now: now, wall: 1_000).isEmpty)
+    }
+
+    @Test("a copy goes on at the byte where the stream broke when its giver is back, and is installed once it is whole")
+    func resumes() {
+        let chunk = [UInt8](repeating: 1, count: 1_000)
+        var now = Instant(sinceBoot: .seconds(100))
+        var (new, giver) = fetching(3_000, at: now)
+        #expect(
+            asked(new.received(.chunk(snapshot: 5, offset: 0, bytes: chunk), from: giver, now: now, wall: 1_000)) == [
+                1_000
+            ])
+        _ = new.peersChanged(members: [giver], reachable: [], now: now, wall: 1_000)
+        now = now + .seconds(4)
+        #expect(asked(new.tick(logBytes: 0, now: now, wall: 1_000)) == [])
+        _ = new.peersChanged(members: [giver], reachable: [giver], now: now, wall: 1_000)
+        now = now + .seconds(1)
+        #expect(asked(new.tick(logBytes: 0, now: now, wall: 1_000)) == [1_000])
+        #expect(
+            asked(new.received(.chunk(snapshot: 5, offset: 1_000, bytes: chunk), from: giver, now: now, wall: 1_000))
+                .count <= 1)
+        now = now + .seconds(2)
+        _ = new.tick(logBytes: 0, now: now, wall: 1_000)
+        let end = new.received(.chunk(snapshot: 5, offset: 2_000, bytes: chunk), from: giver, now: now, wall: 1_000)
+        let last = end + new.tick(logBytes: 0, now: now + .seconds(1), wall: 1_000)
+        #expect(last.contains { if case .install(let offer, _) = $0 { offer.number == 5 } else { false } })
+    }
+
+    @Test("a snapshot whose giver is gone is got from another one after five seconds, not after fifteen")
+    func giverGone() {
+        let three = TinyReplicas(3)
+        for number in 0..<200 { three.write("early \(number)", at: 0) }
+        three.pass(.seconds(3))
+        three.add()
+        three.dropsChunks = .max
+        three.meet()
+        three.pass(.milliseconds(500))
+        guard case .fetching(let progress) = three.nodes[3].replicator.fetch else {
+            Issue.record("it does not fetch: \(three.nodes[3].replicator.fetch)")
+            return
+        }
+        three.dropsChunks = 0
+        three.cut(Int(progress.peer.low) - 1, 3)
+        three.pass(.seconds(4))
+        #expect(three.nodes[3].replicator.isJoining)
+        three.pass(.seconds(3))
+        #expect(three.areEqual && !three.nodes[3].replicator.isJoining)
+    }
+
     @Test("our own records that others know and we do not make us write under another origin")
     func burntOrigin() {
         let two = TinyReplicas(2)

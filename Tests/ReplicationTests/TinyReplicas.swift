@@ -46,6 +46,7 @@ final class TinyReplicas {
     /// The next messages of these kinds are lost.
     var dropsRecords = 0
     var dropsStates = 0
+    var dropsChunks = 0
     var sentRecords = 0
     /// Of each push that was sent, whether it said that somebody waits.
     var pushes: [Bool] = []
@@ -157,6 +158,10 @@ final class TinyReplicas {
             guard let message = try? ReplicationCodec.decode(bytes) else { fatalError("unreadable") }
             if case .records = message, dropsRecords > 0 {
                 dropsRecords -= 1
+                continue
+            }
+            if case .chunk = message, dropsChunks > 0 {
+                dropsChunks -= 1
                 continue
             }
             if case .state = message, dropsStates > 0 {

@@ -91,6 +91,36 @@ struct StoreTests {
         #expect(try one.digest() == two.digest())
     }
 
+    @Test("a row that was inserted once has 17 bytes of stamps beside it, and adding a column writes none")
+    func sparse() throws {
+        let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a, b)")
+        for key in 0..<100 { try one.run("INSERT INTO t VALUES (?, 'x', 1)", .integer(Int64(key))) }
+        try two.take(from: one)
+        let stamps =
+            "SELECT key, hex(meta) FROM bramble_rows WHERE tab = (SELECT id FROM bramble_tables WHERE lower = 't')"
+        func own(_ store: Store) throws -> [[SQLValue]] {
+            var result: [[SQLValue]] = []
+            try store.rows(stamps + " ORDER BY key") { result.append([.blob($0.blob(0)), .text($0.text(1))]) }
+            return result
+        }
+        for store in [one, two] {
+            let before = try own(store)
+            #expect(before.count == 100)
+            #expect(before.allSatisfy { if case .text(let hex) = $0[1] { hex.utf8.count == 34 } else { false } })
+            if store === one {
+                try store.run("ALTER TABLE t ADD COLUMN c INTEGER DEFAULT 5")
+            } else {
+                try store.take(from: one)
+            }
+            #expect(try own(store) == before)
+            #expect(try store.ask("SELECT sum(c) FROM t") == [[.integer(500)]])
+        }
+        // What differs from the plain case is all that is added.
+        try one.run("UPDATE t SET a = 'y' WHERE k = 7")
+        #expect(
+            try own(one).filter { if case .text(let hex) = $0[1] { hex.utf8.count > 34 } else { false } }.count == 1)
+    }
+
     @Test("lists what was overwritten unseen, with both values, and nothing that was seen")
     func conflicts() throws {
         let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a, b)")
@@ -690,6 +720,7 @@ struct StoreTests {
                 }
             }
         }
+        func syncAll() { for index in replicas.indices { sync(index) } }
         func sync(_ index: Int) {
             replicas[index].syncEnded(replicas[index].beginSync(), now: time, wall: noon)
             carry()
@@ -819,6 +850,125 @@ struct StoreTests {
         later.meet()
         later.pass(.seconds(3))
         #expect(again.vector[one.origin] == one.vector[one.origin])
+    }
+
+    // MARK: Forgetting whose it was
+
+    @Test(
+        "a forgotten origin is spoken of no more, its rows and what they are worth stay, also in copies and after a restart"
+    )
+    func forgottenOrigin() throws {
+        let (one, two) = (try openNode(1), try openNode(2))
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a, n COUNTER)")
+        try one.run("INSERT INTO t VALUES (1, 'of one', 5), (2, 'gone', 0)")
+        try two.take(from: one)
+        try two.run("UPDATE t SET n = n + 2 WHERE k = 1")
+        try one.take(from: two)
+        try one.run("DELETE FROM t WHERE k = 2")
+        try two.take(from: one)
+        let (origin, head) = (one.origin, one.vector[one.origin])
+        let (before, log) = (try two.digest(), two.logBytes)
+        #expect(try two.tables()[0].tombstones == 1)
+        // Not where something of it is missing.
+        try two.forget([origin: head + 1])
+        #expect(two.vector[origin] == head)
+        try two.forget([origin: head])
+        #expect(two.vector.origins == [two.origin] && two.forgotten == [origin: head])
+        #expect(two.wholeVector[origin] == head && two.logBytes < log)
+        #expect(try two.digest() == before)
+        #expect(try two.ask("SELECT * FROM t") == [[.integer(1), .text("of one"), .integer(7)]])
+        // Its records are known, if somebody still sends them.
+        let late = try one.records(of: origin, after: 0, maxBytes: .max)
+        guard case .records(let records) = late else {
+            Issue.record("no records")
+            return
+        }
+        #expect(try two.apply(records).known == records.count)
+        // A delete of its own needs nobody's word any more; a value of its is older than a later one, and no conflict.
+        #expect(try two.collect(stable: VersionVector(), limit: 100) == 1)
+        #expect(try two.tables()[0].tombstones == 0)
+        let third = try openNode(3)
+        let header = try two.snapshot()
+        _ = try third.beginInstall(header)
+        try third.installBytes(two.snapshotBytes(from: 0, count: header.size), at: 0)
+        try third.finishInstall(keepingUnsent: false, wall: noon)
+        let again = try openNode(2, image: try two.image())
+        for store in [third, again] {
+            #expect(store.vector == two.vector && store.forgotten == [origin: head])
+            #expect(try store.digest() == two.digest())
+        }
+        try third.run("UPDATE t SET a = 'of three', n = n + 1", wall: noon + 50)
+        try two.take(from: third)
+        #expect(try two.ask("SELECT a, n FROM t") == [[.text("of three"), .integer(8)]])
+        #expect(try two.report().conflicts == 0)
+    }
+
+    @Test("somebody had more of a forgotten origin after all: it is taken, in order, and is one like any again")
+    func unforgotten() throws {
+        let (one, two) = (try openNode(1), try openNode(2))
+        try one.run("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try two.take(from: one)
+        let (origin, head) = (one.origin, one.vector[one.origin])
+        try two.forget([origin: head])
+        for key in 1...2 { try one.run("INSERT INTO t VALUES (\(key))") }
+        guard case .records(let records) = try one.records(of: origin, after: head, maxBytes: .max) else { return }
+        #expect(try two.apply([records[1]]).refused.count == 1, "a gap")
+        #expect(two.vector[origin] == 0)
+        #expect(try two.apply(records).applied == 2)
+        #expect(two.vector[origin] == head + 2 && two.forgotten.isEmpty)
+        #expect(try two.digest() == one.digest())
+        let again = try openNode(2, image: try two.image())
+        #expect(again.vector[origin] == head + 2 && again.forgotten.isEmpty)
+    }
+
+    @Test(
+        "what a removed node wrote is forgotten by those that are left, not before both have all of it, and never a member's"
+    )
+    func forgetsRemoved() throws {
+        let (one, two) = (try openNode(1), try openNode(2))
+        let gone = try openNode(9)
+        try gone.run("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+        try gone.run("INSERT INTO t VALUES (1)")
+        try one.take(from: gone)
+        try one.run("INSERT INTO t VALUES (2)")
+        try two.run("SELECT 1")
+        var config = ReplicatorConfig()
+        config.forgetAfter = .seconds(4)
+        let pair = Pair([one, two], config: config)
+        // The first alone has all of it: it must not forget.
+        pair.replicas[0].peersChanged(members: pair.ids, reachable: [], now: pair.time, wall: noon)
+        pair.pass(.seconds(20))
+        #expect(one.vector[gone.origin] == 2)
+        pair.meet()
+        pair.pass(.seconds(3))
+        pair.syncAll()
+        #expect(two.vector[gone.origin] == 2)
+        for _ in 0..<20 {
+            pair.pass(.seconds(1))
+            pair.syncAll()
+        }
+        for store in [one, two] {
+            #expect(store.forgotten == [gone.origin: 2])
+            #expect(store.vector[gone.origin] == 0 && store.vector[one.origin] > 0)
+            #expect(try store.ask("SELECT k FROM t") == [[.integer(1)], [.integer(2)]])
+        }
+        #expect(pair.replicas[0].digest == pair.replicas[1].digest)
+        #expect(try one.digest() == two.digest())
+    }
+
+    @Test("an order to forget comes back from its text as it went, and nonsense is none")
+    func forgettingText() {
+        let order = Forgetting(
+            node: NodeID(high: 1, low: 2), head: 77,
+            basis: VersionVector([Origin(rawValue: 5): 9, Origin(rawValue: .max): 1 << 40]))
+        #expect(Forgetting(order.text) == order)
+        for text in [
+            "", order.node.description, "\(order.node) 0 ", "\(order.node) 5 x", "\(order.node) 5 0123:4",
+            order.text + " ",
+        ] {
+            #expect(Forgetting(text) == nil, "\(text)")
+        }
+        #expect(Forgetting("\(order.node) 5 ")?.basis.isEmpty == true)
     }
 
     // MARK: Copies

@@ -526,6 +526,8 @@ actor Database {
             tell(
                 "database-fetching", "\(name) fetches the whole database, \(bytes) bytes",
                 detail: ["from": .string(peer.description), "bytes": .integer(Int64(bytes))])
+        case .forgotten(let origins):
+            Log.info("what removed nodes wrote is on every node; \(origins.count) of their origins are forgotten")
         case .fetched: tell("database-fetched", "\(name) has fetched the database")
         case .fetchFailed: tell("database-fetch-failed", "the database could not be fetched; another node is asked")
         case .replaced(let epoch, _):

@@ -19,19 +19,21 @@ extension Replicator {
         lastPull &+= 1
         pull = Pull(number: lastPull, peer: peer, deadline: now + config.pullTimeout)
         counters.pulls += 1
-        let wants = origins.prefix(1_024).map { Want($0, vector[$0]) }
+        let wants = origins.prefix(1_024).map { Want($0, max(vector[$0], forgotten[$0] ?? 0)) }
         send(.pull(number: lastPull, wants: wants, budget: UInt32(config.pullBudget)), to: peer)
     }
 
     private func isWanted(_ origin: Origin, upTo head: UInt64) -> Bool {
-        guard head > vector[origin], (unreadable[origin]?.until ?? .zero) <= now else { return false }
+        guard head > max(vector[origin], forgotten[origin] ?? 0), (unreadable[origin]?.until ?? .zero) <= now else {
+            return false
+        }
         // Of a held one what comes before the first record from the future is taken.
         return held[origin].map { vector[origin] + 1 < $0.sequence } ?? true
     }
 
     /// The very next record of it is known, and is not taken: it cannot be read here, or is from the future.
     func isQuarantined(_ origin: Origin) -> Bool {
-        let next = vector[origin] + 1
+        let next = max(vector[origin], forgotten[origin] ?? 0) + 1
         return unreadable[origin]?.sequence == next || held[origin]?.sequence == next
     }
     /// Those of which something is known and not taken, in order.
@@ -62,7 +64,7 @@ extension Replicator {
         var isBroken = false
         for record in records {
             counters.recordsReceived += 1
-            let known = heads[record.origin]
+            let known = max(heads[record.origin], forgotten[record.origin] ?? 0)
             peers[peer]?.vector.advance(record.origin, to: record.sequence)
             guard record.sequence > known else {
                 counters.duplicates += 1

@@ -59,6 +59,10 @@ package struct Replicator: Sendable {
     /// Of our own origin, as said directly.
     var confirmed: [NodeID: UInt64] = [:]
     var newsOfStandings: Set<NodeID> = []
+    /// Origins of which every member has had all there is, and that nobody speaks of any more; how far they went.
+    package internal(set) var forgotten: [Origin: UInt64] = [:]
+    /// Something was forgotten elsewhere that never came here whole: only a copy has it.
+    var lacksForgotten = false
 
     var outgoing: [(record: LogRecord, except: NodeID?)] = []
     var outgoingBytes = 0
@@ -112,7 +116,7 @@ package struct Replicator: Sendable {
     /// - Parameter isFresh: this database is empty and was made just now.
     package init(
         id: NodeID, origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime, isFresh: Bool,
-        config: ReplicatorConfig = ReplicatorConfig(),
+        forgotten: [Origin: UInt64] = [:], config: ReplicatorConfig = ReplicatorConfig(),
         chance: SeededGenerator, now: Instant, wall: Int64
     ) {
         self.id = id
@@ -120,6 +124,7 @@ package struct Replicator: Sendable {
         self.epoch = epoch
         self.vector = vector
         synced = vector
+        self.forgotten = forgotten
         self.newest = newest
         self.config = config
         self.chance = chance
@@ -287,7 +292,9 @@ package struct Replicator: Sendable {
         return false
     }
 
-    private mutating func hear(_ state: ReplicaState, from peer: NodeID, wantsReply: Bool) {
+    private mutating func hear(_ told: ReplicaState, from peer: NodeID, wantsReply: Bool) {
+        var state = told
+        if state.epoch == epoch { state.vector.forget(forgotten) }
         noteWall(state.wall, of: peer)
         guard hasPeer(peer) else {
             if wantsReply { tellState(to: peer, wantsReply: false) }
@@ -320,7 +327,7 @@ package struct Replicator: Sendable {
     }
 
     mutating func joined() {
-        guard isJoining else { return }
+        guard isJoining, !lacksForgotten else { return }
         isJoining = false
         let lacking = quarantined
         effects.append(.notify(lacking.isEmpty ? .complete : .completeExcept(lacking)))
@@ -443,6 +450,8 @@ package struct ReplicatorConfig: Equatable, Sendable {
     package var confirmTimeout: Duration = .seconds(5)
     /// Records of others that nobody waits for are synced after so long: one sync and one acknowledgement for all of them.
     package var lazySync: Duration = .milliseconds(50)
+    /// What a removed node wrote is forgotten after every member has had all of it for so long.
+    package var forgetAfter: Duration = .seconds(60)
     /// A new database that finds nobody in this time is complete.
     package var joinPatience: Duration = .seconds(3)
     /// A record that nobody here can read is asked for again after at most so long: an update may have come.
@@ -462,6 +471,7 @@ package struct ReplicatorConfig: Equatable, Sendable {
         case acknowledgesBeforeSync
         case collectsByTime
         case waitsForUnreadable
+        case forgetsTooSoon
     }
 }
 
@@ -480,6 +490,8 @@ package enum ReplicationNotice: Equatable, Sendable {
     case fetching(from: NodeID, bytes: UInt64)
     case fetched(from: NodeID)
     case fetchFailed(from: NodeID)
+    /// What a removed node wrote is everywhere; nobody speaks of its origins any more.
+    case forgotten([Origin])
     /// A peer with a higher epoch replaces what is here.
     case replaced(epoch: DatabaseEpoch, by: NodeID)
 }

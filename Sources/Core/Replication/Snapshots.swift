@@ -17,8 +17,9 @@ extension Replicator {
 
     // MARK: Giving
 
-    mutating func wanted(_ theirs: VersionVector, epoch other: DatabaseEpoch, resuming: UInt64, by peer: NodeID) {
-        guard other <= epoch, !isJoining else { return send(.noSnapshot, to: peer) }
+    mutating func wanted(_ told: VersionVector, epoch other: DatabaseEpoch, resuming: UInt64, by peer: NodeID) {
+        let theirs = other == epoch ? told.without(forgotten) : told
+        guard other <= epoch, !isJoining, !lacksForgotten else { return send(.noSnapshot, to: peer) }
         // Whatever they have and we do not would be lost with their copy: we ask for it first.
         if other == epoch {
             peers[peer]?.epoch = other
@@ -111,10 +112,12 @@ extension Replicator {
 
     /// The snapshot is in the place of our database, and what our own log had beyond it was applied to it again.
     package mutating func installed(
-        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime, now: Instant, wall: Int64
+        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime,
+        forgotten: [Origin: UInt64] = [:], now: Instant, wall: Int64
     ) -> [Effect] {
         clock(now, wall)
         guard case .fetching(let progress) = fetch else { return [] }
+        use(forgotten)
         counters.snapshotsFetched += 1
         if epoch > self.epoch { effects.append(.notify(.replaced(epoch: epoch, by: progress.peer))) }
         startOver(origin: origin, epoch: epoch, vector: vector, newest: newest)
@@ -124,12 +127,22 @@ extension Replicator {
 
     /// An operator restored a backup here: all others will take it over.
     package mutating func restored(
-        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime, now: Instant, wall: Int64
+        origin: Origin, epoch: DatabaseEpoch, vector: VersionVector, newest: HybridTime,
+        forgotten: [Origin: UInt64] = [:], now: Instant, wall: Int64
     ) -> [Effect] {
         clock(now, wall)
+        use(forgotten)
         isJoining = false
         startOver(origin: origin, epoch: epoch, vector: vector, newest: newest)
         return takeEffects()
+    }
+
+    /// Of another database: what it has forgotten counts, and nothing that ours had.
+    private mutating func use(_ forgotten: [Origin: UInt64]) {
+        self.forgotten = forgotten
+        lacksForgotten = false
+        for node in standings.keys { standings[node]?.synced.forget(forgotten) }
+        for node in coveredStandings.keys { coveredStandings[node]?.synced.forget(forgotten) }
     }
 
     private mutating func startOver(
@@ -196,14 +209,17 @@ extension Replicator {
             if let next = progress.nextAskAt {
                 if next <= now { askForChunk() }
             } else if now - progress.askedAt >= config.snapshotTimeout {
-                if hasPeer(progress.peer), now - progress.askedAt < config.snapshotTimeout * 3 {
+                if !hasPeer(progress.peer) {
+                    // Others may have it all the time. Should the same one come back, it goes on where it was.
+                    giveUp(on: progress.peer)
+                } else if now - progress.askedAt < config.snapshotTimeout * 3 {
                     // The stream broke, or a frame was dropped: the same chunk again, not all from the start.
                     let left = progress.offer.size - progress.received
                     send(
                         .wantChunk(
                             snapshot: progress.offer.number, offset: progress.received,
                             count: UInt32(min(left, UInt64(ReplicationCodec.maximumChunk)))), to: progress.peer)
-                } else if now - progress.askedAt >= config.snapshotTimeout * 3 {
+                } else {
                     giveUp(on: progress.peer)
                 }
             }

@@ -8,12 +8,12 @@ extension Replicator {
     package mutating func syncedHere(_ reached: VersionVector, now: Instant, wall: Int64) -> [Effect] {
         clock(now, wall)
         var news: [NodeID: [Want]] = [:]
-        for (origin, head) in reached.heads where head > synced[origin] {
+        for (origin, head) in reached.heads where head > max(synced[origin], forgotten[origin] ?? 0) {
             if let owner = owners[origin], owner != id, hasPeer(owner) {
                 news[owner, default: []].append(Want(origin, head))
             }
         }
-        synced.formMaximum(reached)
+        synced.formMaximum(reached.without(forgotten))
         for peer in news.keys.sorted() {
             send(.synced(epoch: epoch, news[peer]!.sorted { $0.origin < $1.origin }), to: peer)
         }
@@ -47,7 +47,9 @@ extension Replicator {
 
     mutating func hear(_ all: [Standing], wall: Int64, from peer: NodeID) {
         noteWall(wall, of: peer)
-        for standing in all where standing.node != id && members.contains(standing.node) {
+        for told in all where told.node != id && members.contains(told.node) {
+            var standing = told
+            standing.synced.forget(forgotten)
             if standing.node == peer { peers[peer]?.vector.formMaximum(standing.synced) }
             var merged = standing
             if let before = standings[standing.node] {
@@ -196,6 +198,55 @@ extension Replicator {
             lastCollected = stable
             effects.append(.collect(stable: stable))
         }
+    }
+
+    // MARK: Forgetting origins
+
+    /// Of these origins, whose nodes are no members any more, those that may be forgotten, and how far they went: every member
+    /// has all there is of them, as far as we know and have it ourselves, and nobody ever spoke of more.
+    package func forgettable(_ candidates: [Origin]) -> [Origin: UInt64] {
+        guard !isJoining, !lacksForgotten, peersInOrder.allSatisfy({ $0 > id }) else { return [:] }
+        let stable = config.plantedBug == .forgetsTooSoon ? vector : stable
+        return candidates.reduce(into: [:]) { result, origin in
+            let head = vector[origin]
+            let isMore =
+                standings.values.contains { $0.synced[origin] > head }
+                || peers.values.contains { $0.vector[origin] > head }
+            guard origin != own, head > 0, stable[origin] == head, !isMore else { return }
+            result[origin] = head
+        }
+    }
+
+    /// The store speaks of these no more; `lacksSome`: something was forgotten elsewhere that is not here whole.
+    package mutating func forgot(
+        _ all: [Origin: UInt64], lacksSome: Bool, now: Instant, wall: Int64
+    ) -> [Effect] {
+        clock(now, wall)
+        lacksForgotten = lacksSome
+        if all != forgotten {
+            let news = all.keys.filter { forgotten[$0] != all[$0] }.sorted()
+            if !news.isEmpty { effects.append(.notify(.forgotten(news))) }
+            forgotten = all
+            vector.forget(all)
+            synced.forget(all)
+            for peer in peers.keys { peers[peer]?.vector.forget(all) }
+            for node in standings.keys { standings[node]?.synced.forget(all) }
+            for node in coveredStandings.keys { coveredStandings[node]?.synced.forget(all) }
+            lastTrimmed.forget(all)
+            lastCollected.forget(all)
+            for index in marks.indices { marks[index].vector.forget(all) }
+            for origin in all.keys where vector[origin] == 0 {
+                times[origin] = nil
+                owners[origin] = nil
+                held[origin] = nil
+                released[origin] = nil
+                unreadable[origin] = nil
+            }
+        }
+        if lacksSome, let peer = chance.pick(from: peersInOrder.filter { peers[$0]!.avoidedUntil <= now }) {
+            askForSnapshot(of: peer)
+        }
+        return takeEffects()
     }
 }
 

@@ -27,6 +27,18 @@ package struct VersionVector: Equatable, Sendable {
     }
     package func covers(_ other: VersionVector) -> Bool { other.heads.allSatisfy { self[$0.key] >= $0.value } }
 
+    /// Without what is forgotten everywhere: an origin that is known beyond that stays.
+    package mutating func forget(_ forgotten: [Origin: UInt64]) {
+        guard !forgotten.isEmpty else { return }
+        heads = heads.filter { $0.value > forgotten[$0.key] ?? 0 }
+    }
+    /// The same for a copy.
+    package func without(_ forgotten: [Origin: UInt64]) -> VersionVector {
+        var copy = self
+        copy.forget(forgotten)
+        return copy
+    }
+
     /// Equal on two replicas when they know the same. Not against forgers: peers are authenticated.
     package var digest: UInt64 {
         heads.reduce(0) { sum, head in

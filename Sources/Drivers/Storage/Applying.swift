@@ -21,7 +21,9 @@ extension Store {
     }
 
     private func apply(_ record: LogRecord, _ result: inout ApplyResult) throws(StoreError) {
-        let known = knowledge.origins[record.origin] ?? Knowledge.Known()
+        var known = knowledge.origins[record.origin] ?? Knowledge.Known()
+        let forgotten = knowledge.forgotten[record.origin]
+        if let forgotten { (known.head, known.floor) = (forgotten, forgotten) }
         func refuse(_ reason: ApplyResult.Refusal.Reason) {
             result.refused.append(
                 ApplyResult.Refusal(origin: record.origin, sequence: record.sequence, reason: reason))
@@ -38,6 +40,12 @@ extension Store {
         else { return refuse(.malformed) }
         guard !isTooMuch(body) else { return refuse(.tooMuchHeld) }
 
+        if forgotten != nil {
+            // Somebody had more of it than everybody knew of: it is one like any again, until that is everywhere, too.
+            knowledge.forgotten[record.origin] = nil
+            knowledge.origins[record.origin] = known
+            try finish(try own("DELETE FROM bramble_meta WHERE name = ?")) { $0.bind(1, text: "forgotten/\(record.origin)") }
+        }
         var context = known.context
         for (other, seen) in body.context { context.saw(other, upTo: seen, at: record.time) }
         try writeLog(record)
@@ -193,6 +201,7 @@ extension Store {
     ) throws(StoreError) {
         // A conflict shows both values: of secrets neither may be seen, and of Bramble's own there is nothing to decide.
         if OwnTables.isReplicated(table.name), table.name != OwnTables.facts { return }
+        if table.name == OwnTables.facts, case .text(let name)? = key.first, ReplicationFact.isInternal(name) { return }
         for overwrite in overwrites where !hadSeen(overwrite, incoming) {
             let statement = try own(
                 "INSERT INTO bramble_conflicts (at, tab, key, col, kept, kept_by, kept_at, lost, lost_by, lost_at) "
@@ -223,8 +232,8 @@ extension Store {
     package func writerName(_ origin: Origin) throws(StoreError) -> String {
         var result = origin.description
         try rows(
-            "SELECT coalesce(nullif(m.name, ''), f.value) FROM bramble_facts f LEFT JOIN bramble_members m "
-                + "ON m.id = f.value WHERE f.key = ?",
+            "SELECT coalesce(nullif(m.name, ''), substr(f.value, 1, 32)) FROM bramble_facts f LEFT JOIN bramble_members m "
+                + "ON m.id = substr(f.value, 1, 32) WHERE f.key = ?",
             bind: { $0.bind(1, text: ReplicationFact.writer(origin)) }
         ) { result = $0.text(0) }
         return result
@@ -239,7 +248,10 @@ extension Store {
 
     /// Whether the winner's writer knew what it replaced: then it was meant, and is no conflict.
     private func hadSeen(_ overwrite: RowState.Overwrite, _ incoming: Stamp) -> Bool {
-        guard let writer = knowledge.origins[overwrite.winner.origin]?.context else { return true }
+        guard let writer = knowledge.origins[overwrite.winner.origin]?.context,
+            // What is forgotten was everywhere.
+            knowledge.forgotten[overwrite.loser.origin] == nil
+        else { return true }
         if overwrite.winner == incoming {
             return writer.latest(of: overwrite.loser.origin) >= overwrite.loser.time
         }

@@ -90,7 +90,8 @@ package struct SnapshotJob: Sendable {
             case "bramble_log", "bramble_conflicts": break
             case "bramble_meta":
                 try copy.run(
-                    "INSERT INTO main.bramble_meta SELECT * FROM source.bramble_meta WHERE name IN ('epoch', 'cluster')"
+                    "INSERT INTO main.bramble_meta SELECT * FROM source.bramble_meta WHERE name IN ('epoch', 'cluster') "
+                        + "OR (name >= 'forgotten/' AND name < 'forgotten0')"
                 )
             case "bramble_origins":
                 try copy.run(

@@ -27,6 +27,7 @@ extension Store {
                 knowledge.tables[name.lowercased()] = table
                 useTables()
                 try refreshTable(name.lowercased())
+                try refreshIndexes(of: name.lowercased())
                 try release(name.lowercased())
             }
         case .addColumn(let name, let column, let definition, let sql):
@@ -51,6 +52,8 @@ extension Store {
                 let table = try loadTable(id: old.id, name: old.name, target: target)
                 knowledge.tables[name.lowercased()] = table
                 useTables()
+                // Another node's index may have waited for the column.
+                try refreshIndexes(of: name.lowercased())
                 try release(name.lowercased())
             }
         case .createIndex(let name, let tableName, let ifNotExists, let sql):
@@ -319,10 +322,13 @@ extension Store {
 
     private func finishTable(_ lower: String) throws(StoreError) {
         useTables()
+        try refreshIndexes(of: lower)
+        try release(lower)
+    }
+    private func refreshIndexes(of lower: String) throws(StoreError) {
         for index in try elements(where: "kind = 3 AND lower_detail = ?", lower) {
             try refreshIndex(index.name.lowercased())
         }
-        try release(lower)
     }
 
     /// Nil when this SQLite cannot: the rows wait until it can.
@@ -373,6 +379,7 @@ extension Store {
     private func rebuild(_ current: TableModel, as target: TableTarget) throws(StoreError) {
         Log.debug("Table \(current.name) was defined on several nodes at once: it is made anew")
         let lower = current.name.lowercased()
+        let waiting = try waitingColumns(lower)
         var changes: [(row: RecordBody.Row, stamp: Stamp)] = []
         var identities: [[UInt8]] = []
         try rows("SELECT key FROM bramble_rows WHERE tab = ?", bind: { $0.bind(1, current.id) }) {
@@ -382,7 +389,9 @@ extension Store {
             let key = try decodeKey(identity)
             guard let sparse = try metadata(current, identity) else { continue }
             let (state, row) = try filled(sparse, current, key)
-            changes += current.changes(of: state, key: row.map { row in current.key.map { row[$0] } } ?? key)
+            changes += current.changes(
+                of: state, key: row.map { row in current.key.map { row[$0] } } ?? key,
+                waiting: waiting[keyIdentity(key)]?[state.insert] ?? [])
         }
         try database.run("SAVEPOINT rebuilding")
         current.forgetStatements()
@@ -409,6 +418,23 @@ extension Store {
         }
         try finishTable(lower)
         feed.reset()
+    }
+
+    /// Of each row and change the columns of which a value waits, because it was written under another kind of column.
+    private func waitingColumns(_ lower: String) throws(StoreError) -> [[UInt8]: [Stamp: Set<String>]] {
+        var result: [[UInt8]: [Stamp: Set<String>]] = [:]
+        try rows(
+            "SELECT time, origin, change FROM bramble_held WHERE lower = ?", bind: { $0.bind(1, text: lower) }
+        ) { held in
+            let stamp = Stamp(HybridTime(rawValue: held.word(0)), Origin(rawValue: held.word(1)))
+            var reader = ByteReader(held.blob(2))
+            guard let section = try? RecordBody.Section(from: &reader) else { return }
+            for row in section.rows {
+                let names = row.values.map { section.columns[$0.column].name.lowercased() }
+                result[keyIdentity(row.key), default: [:]][stamp, default: []].formUnion(names)
+            }
+        }
+        return result
     }
 
     private func refreshIndex(_ lower: String) throws(StoreError) {
@@ -501,16 +527,23 @@ extension Store {
 
 extension TableModel {
     /// The changes a full state comes from, as far as they matter.
-    func changes(of state: RowState, key: [SQLValue]) -> [(row: RecordBody.Row, stamp: Stamp)] {
+    /// - Parameter waiting: columns for which the row's insert gave a value that this table cannot take.
+    func changes(
+        of state: RowState, key: [SQLValue], waiting: Set<String>
+    ) -> [(row: RecordBody.Row, stamp: Stamp)] {
         var changes: [(row: RecordBody.Row, stamp: Stamp)] = []
         if state.delete != .zero {
             changes.append((RecordBody.Row(kind: .delete, key: key, values: []), state.delete))
         }
         var byStamp: [Stamp: [RowChange.Cell]] = [:]
         for cell in state.cells {
-            // A column that is younger than the row was not part of the insert: it has its default.
-            let since = target.since[columns[cell.column].name.lowercased()] ?? .zero
-            if cell.stamp == state.insert, since > state.insert, cell.value == columns[cell.column].standard {
+            // A column that is younger than the row, or of another kind than its writer knew, was not part of the insert: it
+            // has what nobody gave.
+            let column = columns[cell.column]
+            let name = column.name.lowercased()
+            if cell.stamp == state.insert, cell.value == column.unwritten,
+                target.since[name] ?? .zero > state.insert || waiting.contains(name)
+            {
                 continue
             }
             byStamp[cell.stamp, default: []].append(RowChange.Cell(places[cell.column], cell.value))

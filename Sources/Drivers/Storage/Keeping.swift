@@ -1,4 +1,5 @@
 import CSQLite
+package import Primitives
 package import Replication
 
 // The log, and what is forgotten of it and of deleted rows.
@@ -75,8 +76,9 @@ extension Store {
                 times[origin] = try time(of: origin, sequence)
             }
         }
-        let isStable = { [planted = options.planted] (stamp: Stamp) in
-            planted == .collectsByTime || stamp.time <= times[stamp.origin] ?? .zero
+        // What is forgotten every member has had, and we have had all that any of them wrote before.
+        let isStable = { [planted = options.planted, forgotten = knowledge.forgotten] (stamp: Stamp) in
+            planted == .collectsByTime || stamp.time <= times[stamp.origin] ?? .zero || forgotten[stamp.origin] != nil
         }
         // An older insert may wait for the same row in `bramble_held`: it would bring it back, so such a table is left alone.
         // The first byte tells what there is: 1 is a row that was inserted and never deleted, 5 with changed columns.
@@ -91,8 +93,10 @@ extension Store {
                 guard state.delete != .zero, isStable(state.delete), isStable(state.insert) else { return }
                 state.delete = .zero
             } else {
+                // What was added to a counter and is later than the delete counts again when the row comes back, and whoever
+                // brings it back makes up for it, if he knows of it still: so it is forgotten nowhere.
                 guard isStable(state.latest), isStable(state.delete), state.cells.allSatisfy({ isStable($0.stamp) }),
-                    state.shares.allSatisfy({ isStable($0.stamp) })
+                    state.shares.isEmpty
                 else { return }
                 state = RowState()
             }
@@ -106,6 +110,63 @@ extension Store {
             }
         }
         return found.count
+    }
+
+    // MARK: Origins
+
+    /// Those that are to be forgotten, as the facts say, and are not yet.
+    package func toForget() throws(StoreError) -> [Origin: Forgetting] {
+        var result: [Origin: Forgetting] = [:]
+        try rows(
+            "SELECT key, value FROM bramble_facts WHERE key >= 'origin/' AND key < 'origin0' AND length(value) > 32"
+        ) { row in
+            guard let origin = Origin(row.text(0).dropFirst(ReplicationFact.writers.count)),
+                let forgetting = Forgetting(row.text(1)), knowledge.forgotten[origin] != forgetting.head
+            else { return }
+            result[origin] = forgetting
+        }
+        return result
+    }
+    /// Whose origins these are, of those that said so.
+    package func writers() throws(StoreError) -> [Origin: NodeID] {
+        var result: [Origin: NodeID] = [:]
+        try rows(
+            "SELECT key, substr(value, 1, 32) FROM bramble_facts WHERE key >= 'origin/' AND key < 'origin0'"
+        ) { row in
+            if let origin = Origin(row.text(0).dropFirst(ReplicationFact.writers.count)), let node = NodeID(row.text(1)) {
+                result[origin] = node
+            }
+        }
+        return result
+    }
+
+    /// Speaks no more of these origins: their rows stay, their log and what was kept to tell conflicts go.
+    package func forget(_ origins: [Origin: UInt64]) throws(StoreError) {
+        try transaction { () throws(StoreError) in
+            for (origin, head) in origins.sorted(by: { $0.key < $1.key }) {
+                let isWhole = knowledge.origins[origin]?.head == head || options.planted == .forgetsWhatItLacks
+                guard origin != self.origin, isWhole else { continue }
+                try rows(
+                    "SELECT count(*), coalesce(sum(length(body)), 0) FROM bramble_log WHERE origin = ?",
+                    bind: { $0.bind(1, word: origin.rawValue) }
+                ) {
+                    knowledge.logRecords -= Int($0.integer(0))
+                    knowledge.logBytes -= Int($0.integer(1))
+                }
+                for text in [
+                    "DELETE FROM bramble_log WHERE origin = ?", "DELETE FROM bramble_origins WHERE origin = ?",
+                    "DELETE FROM bramble_contexts WHERE origin = ?1 OR of = ?1",
+                ] {
+                    try finish(try own(text)) { $0.bind(1, word: origin.rawValue) }
+                }
+                try writeMeta("forgotten/\(origin)", Origin(rawValue: head).bytes)
+                knowledge.origins[origin] = nil
+                knowledge.forgotten[origin] = head
+                knowledge.untold.remove(origin)
+                knowledge.unsaved.remove(origin)
+                for other in knowledge.origins.keys { knowledge.origins[other]?.context.forget(origin) }
+            }
+        }
     }
 
     // MARK: For people and watchers

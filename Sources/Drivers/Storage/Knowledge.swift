@@ -24,6 +24,8 @@ struct Knowledge {
     var heldBytes = 0
     /// Origins whose head moved since our last record told what we had seen.
     var untold: Set<Origin> = []
+    /// Origins that nobody speaks of any more, and how far they went.
+    var forgotten: [Origin: UInt64] = [:]
     /// The own origin of which the facts say whose it is.
     var toldOrigin: Origin?
     /// Origins whose context is not in the file yet.
@@ -51,6 +53,7 @@ struct WriterContext {
         list.append(Step(at: at, seen: seen))
         steps[other] = list
     }
+    mutating func forget(_ other: Origin) { steps[other] = nil }
     func latest(of other: Origin) -> HybridTime { steps[other]?.last?.seen ?? .zero }
     /// What was seen of `other` by the record of time `at`; nil when that is too long ago.
     func seen(of other: Origin, at: HybridTime) -> HybridTime? {

@@ -32,6 +32,9 @@ package final class Replica {
     private var copying: [NodeID]?
     /// It is of a database that was replaced since.
     private var isCopyStale = false
+    /// Origins of removed nodes: how far they go, and since when that could be forgotten.
+    private var forgettable: [Origin: (head: UInt64, since: Instant)] = [:]
+    private var nextForgetting = Instant.zero
     /// Something was committed or applied that no sync has covered.
     package var needsSync: Bool { syncBy != nil }
     /// When that has to be on the disk; nil when nothing is left.
@@ -62,7 +65,9 @@ package final class Replica {
         self.lastTicket = lastTicket
         replicator = Replicator(
             id: id, origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
-            isFresh: store.vector.isEmpty, config: config, chance: chance, now: now, wall: wall)
+            isFresh: store.vector.isEmpty, forgotten: store.forgotten, config: config, chance: chance, now: now,
+            wall: wall)
+        nextForgetting = now
         syncBy = store.vector.isEmpty ? nil : now
     }
 
@@ -158,6 +163,35 @@ package final class Replica {
         }
     }
 
+    /// What removed nodes wrote under is forgotten in two steps: somebody says so once every member has had all of it, and
+    /// whoever has all that he had by then speaks of it no more.
+    private func forgetOrigins(_ now: Instant, _ wall: Int64) throws(StoreError) {
+        let orders = try store.toForget()
+        var vector = store.wholeVector
+        if store.options.planted == .forgetsWhatItLacks { for order in orders { vector.advance(order.key, to: order.value.head) } }
+        try store.forget(
+            orders.filter { vector[$0.key] == $0.value.head && vector.covers($0.value.basis) }.mapValues(\.head))
+        let lacksSome = orders.contains { vector[$0.key] < $0.value.head }
+        carryOut(replicator.forgot(store.forgotten, lacksSome: lacksSome, now: now, wall: wall), now, wall)
+
+        let members = Set(replicator.members)
+        let gone = try store.writers().filter { !members.contains($0.value) && store.vector[$0.key] > 0 }
+        let able = gone.isEmpty ? [:] : replicator.forgettable(gone.keys.sorted())
+        forgettable = able.reduce(into: [:]) { result, origin in
+            let known = forgettable[origin.key]
+            let isSame = known?.head == origin.value
+            result[origin.key] = (origin.value, isSame ? known!.since : now)
+        }
+        let edits = forgettable.keys.sorted().compactMap { origin -> FactEdit? in
+            guard let (head, since) = forgettable[origin], now - since >= replicator.config.forgetAfter,
+                let node = gone[origin], orders[origin]?.head != head
+            else { return nil }
+            let order = Forgetting(node: node, head: head, basis: store.wholeVector)
+            return FactEdit(ReplicationFact.writer(origin), Array(order.text.utf8))
+        }
+        if !edits.isEmpty { _ = try remember(edits, durability: .local, now: now, wall: wall) }
+    }
+
     /// Replaces everything, here and then on all other nodes.
     package func restore(from path: String, now: Instant, wall: Int64) throws(StoreError) {
         endGroup(now, wall)
@@ -176,8 +210,8 @@ package final class Replica {
         outputs.append(.reopened)
         carryOut(
             replicator.restored(
-                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime, now: now,
-                wall: wall), now, wall)
+                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
+                forgotten: store.forgotten, now: now, wall: wall), now, wall)
         outputs.append(.changed)
     }
 
@@ -207,6 +241,10 @@ package final class Replica {
         endGroup(now, wall)
         carryOut(replicator.tick(logBytes: store.logBytes, now: now, wall: wall), now, wall)
         if !replicator.held.isEmpty { releaseOrdered(now, wall) }
+        if now >= nextForgetting {
+            nextForgetting = now + min(replicator.config.forgetAfter / 4, .seconds(10))
+            attempt { () throws(StoreError) in try forgetOrigins(now, wall) }
+        }
         if let offered, now - offered.madeAt > Self.snapshotLife, now - offered.lastReadAt > Self.snapshotRest {
             forgetOffer()
         }
@@ -426,8 +464,8 @@ package final class Replica {
         outputs.append(.reopened)
         carryOut(
             replicator.installed(
-                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime, now: now,
-                wall: wall), now, wall)
+                origin: store.origin, epoch: store.epoch, vector: store.vector, newest: store.latestTime,
+                forgotten: store.forgotten, now: now, wall: wall), now, wall)
         outputs.append(.changed)
     }
 }

@@ -38,6 +38,14 @@ package final class Store {
 
     /// What is known, own records included.
     package var vector: VersionVector { knowledge.vector }
+    /// The same, and what is in the rows of origins that are forgotten.
+    package var wholeVector: VersionVector {
+        var all = VersionVector(knowledge.forgotten)
+        all.formMaximum(knowledge.vector)
+        return all
+    }
+    /// Origins that nobody speaks of any more, and how far they went.
+    package var forgotten: [Origin: UInt64] { knowledge.forgotten }
     /// The highest time given out or seen.
     package var latestTime: HybridTime { knowledge.clock.latest }
     /// How many bytes of bodies the log holds.
@@ -211,7 +219,7 @@ package final class Store {
     func drawOrigin() -> Origin {
         while true {
             let drawn = Origin(rawValue: chance.next())
-            if drawn.rawValue != 0, knowledge.origins[drawn] == nil { return drawn }
+            if drawn.rawValue != 0, knowledge.origins[drawn] == nil, knowledge.forgotten[drawn] == nil { return drawn }
         }
     }
     /// A peer knows more of our own origin than we do (a restored image): go on under a new one. Also done by `apply` when
@@ -255,6 +263,13 @@ package final class Store {
             knowledge.origins[origin, default: Knowledge.Known()].head = row.word(1)
             knowledge.logRecords += Int(row.integer(2))
             knowledge.logBytes += Int(row.integer(3))
+        }
+        try rows(
+            "SELECT name, value FROM bramble_meta WHERE name >= 'forgotten/' AND name < 'forgotten0'"
+        ) { row in
+            let value = row.blob(1)
+            guard let origin = Origin(row.text(0).dropFirst("forgotten/".count)), value.count == 8 else { return }
+            knowledge.forgotten[origin] = value.reduce(0) { $0 << 8 | UInt64($1) }
         }
         for origin in knowledge.origins.keys.sorted() {
             if let known = knowledge.origins[origin], let time = try time(of: origin, known.head) {
@@ -308,6 +323,10 @@ package final class Store {
         }
         let code = statement.step()
         guard code == SQLITE_DONE || code == SQLITE_ROW else { throw database.error(code) }
+    }
+    func finish(_ statement: Statement, bind: (Statement) -> Void) throws(StoreError) {
+        bind(statement)
+        try finish(statement)
     }
     func rows(
         _ text: String, bind: (Statement) -> Void = { _ in }, _ body: (Statement) throws(StoreError) -> Void

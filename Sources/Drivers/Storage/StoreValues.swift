@@ -41,6 +41,8 @@ package enum PlantedStorageBug: String, CaseIterable, Sendable {
     case losesHighWaterMark
     /// Tombstones are collected by age, whoever has not seen them.
     case collectsByTime
+    /// What is to be forgotten is, also where it never came.
+    case forgetsWhatItLacks
 }
 
 /// Bounds of what one call may cost.

@@ -70,6 +70,8 @@ final class TableModel {
         /// Of a constant default; null without one.
         let standard: SQLValue
         let keyPlace: Int
+        /// What a row has here that nobody gave a value.
+        var unwritten: SQLValue { standard == .null && isNotNull ? kind.zero : standard }
     }
     let id: Int64
     let name: String

@@ -3,7 +3,7 @@ import Primitives
 extension Scenario {
     static let databases: [Scenario] = [
         database, databasePartition, databaseCrash, databaseJoin, databaseDeletes, databaseClock, databaseRestore,
-        databaseSchema, databaseConflicts, databaseUpgrade, databaseEverything,
+        databaseSchema, databaseConflicts, databaseUpgrade, databaseRemoved, databaseEverything,
     ]
 
     private static func about(
@@ -215,6 +215,46 @@ extension Scenario {
         draft.add(.boot(draft.nodes), at: draft.start + draft.duration(.seconds(4), .seconds(15)))
         for node in 0...draft.nodes {
             draft.add(.upgrade(node), at: draft.start + draft.duration(.seconds(32), .seconds(39)))
+        }
+    }
+
+    static let databaseRemoved = about(
+        "database-removed",
+        "nodes are removed while some are cut off, lose power or get old images: what they wrote stays, they are forgotten",
+        length: .seconds(35), spares: 1,
+        plan: DatabasePlan(pause: .milliseconds(30), convergesWithin: .seconds(20), forgetsRemoved: true)
+    ) { draft in
+        draft.add(.boot(draft.nodes), at: draft.start + draft.duration(.zero, .seconds(30)))
+        guard draft.nodes > 2 else { return }
+        let victim = draft.node()
+        let others = (0..<draft.nodes).filter { $0 != victim }
+        let removed = draft.start + draft.duration(.seconds(5), .seconds(15))
+        draft.add(.remove(victim, by: draft.chance.pick(from: others) ?? others[0]), at: removed)
+        // Often one is cut off then, with writes of its own that are older than what the removed one had deleted.
+        let isCut = draft.chance.chance(0.6)
+        if isCut, let other = draft.chance.pick(from: others) {
+            draft.add(
+                .partition((0..<draft.nodes).map { $0 == other ? 1 : 0 }), until: .merge,
+                at: removed - draft.duration(.seconds(1), .seconds(4)), for: draft.duration(.seconds(6), .seconds(14)))
+        }
+        let calm = isCut ? removed + .seconds(13) : draft.start
+        for moment in draft.moments(every: .seconds(2), to: .seconds(7)) where moment > calm {
+            switch draft.chance.below(4) {
+            case 0, 1:
+                draft.add(
+                    .partition(draft.groups()), until: .merge, at: moment,
+                    for: draft.anyDuration(.milliseconds(300), .seconds(6)))
+            case 2:
+                guard let other = draft.chance.pick(from: others) else { break }
+                draft.add(
+                    .powerCut(other), until: .boot(other), at: moment,
+                    for: draft.anyDuration(.milliseconds(50), .seconds(6)))
+            default: break
+            }
+        }
+        // One of them gets an image of before it was forgotten.
+        if draft.chance.chance(0.5), let other = draft.chance.pick(from: others) {
+            draft.add(.rollBack(other), until: .boot(other), at: draft.end - draft.duration(.seconds(1), .seconds(10)), for: .seconds(1))
         }
     }
 

@@ -100,7 +100,12 @@ extension SimulatedCluster {
 
     func tickDatabase(of machine: SimulatedMachine) {
         guard machine.state == .running, let replica = machine.database?.replica else { return }
+        let before = replica.store.vector
         replica.tick(now: instant(of: machine), wall: wall(of: machine))
+        do throws(StoreError) {
+            // Whatever it wrote by itself.
+            try noteFacts(at: machine, replica, seen: before)
+        } catch { trouble(error, at: machine) }
         if hasHealed {
             // The operator puts the clocks right, and says what is to become of what was written meanwhile.
             let before = replica.store.vector
@@ -341,6 +346,8 @@ struct DatabasePlan: Sendable {
     var isRich = false
     /// Nodes only lose each other: no restart, no whole copy. So the lists of what was overwritten unseen must be complete.
     var listsConflicts = false
+    /// Nodes are removed, and what they wrote under is forgotten before the end.
+    var forgetsRemoved = false
     /// Nodes of two versions; nothing else is wrong, so a new one has to become a member soon.
     var isUpgrade = false
 }

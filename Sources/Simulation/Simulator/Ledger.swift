@@ -187,6 +187,7 @@ struct Ledger {
         }
     }
 
+    func writer(under origin: Origin) -> Int? { entries[origin]?.values.first?.machine }
     /// Who wrote this value of `a` or `b`; values are never used twice.
     func writer(of value: Int) -> Entry? { byNumber[abs(value)] }
 }

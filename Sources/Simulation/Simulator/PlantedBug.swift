@@ -16,6 +16,7 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case updateResurrects
     case highWaterMarkLost
     case newNodeWaitsForTheUnreadable
+    case removedForgottenTooSoon
 
     package var summary: String {
         switch self {
@@ -28,6 +29,7 @@ package enum PlantedBug: String, CaseIterable, Sendable {
         case .recordsOutOfOrder: "records are applied as they come, also where one before them is missing"
         case .acknowledgedBeforeSync: "a write is answered when it is committed, before it is on the disk"
         case .updateResurrects: "an UPDATE brings a row back that another node deleted"
+        case .removedForgottenTooSoon: "what a removed node wrote is forgotten before every member has all of it"
         case .newNodeWaitsForTheUnreadable: "a new node stays one while something that it cannot read is on other nodes"
         case .highWaterMarkLost: "the highest time used is not read back after a restart"
         }
@@ -41,7 +43,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
             case .singleObserverVerdict: .singleObserverVerdict
             case .failedNodesForgotten: .failedNodesForgotten
             case .generationNotPersisted, .tombstonesCollectedByTime, .recordsOutOfOrder, .acknowledgedBeforeSync,
-                .updateResurrects, .highWaterMarkLost, .newNodeWaitsForTheUnreadable:
+                .updateResurrects, .highWaterMarkLost, .newNodeWaitsForTheUnreadable,
+                .removedForgottenTooSoon:
                 nil
             }
     }

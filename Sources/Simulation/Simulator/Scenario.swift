@@ -43,6 +43,7 @@ package struct Scenario: Sendable {
             checkers += [KnowledgeIsExact(), PromisesAreKept(), CopiesConverge(), WritesAreAnswered()] as [any Checker]
         }
         if database?.listsConflicts ?? false { checkers.append(ConflictsAreListed()) }
+        if database?.forgetsRemoved ?? false { checkers.append(RemovedAreForgotten()) }
         if database?.isUpgrade ?? false { checkers.append(NewNodesBecomeMembers()) }
         if let returnsWithin { checkers.append(RestartedIsBack(within: returnsWithin)) }
         return checkers

@@ -30,6 +30,7 @@ final class SimulatedDatabase {
         options.planted = bug?.inStorage
         var config = ReplicatorConfig()
         config.plantedBug = bug?.inReplication
+        config.forgetAfter = .seconds(2)
         let store = try Store(.memory(image: image), options)
         // A file's new life is on the disk before its first write: see `Store.startLife`.
         image = try store.image()
@@ -83,6 +84,7 @@ extension PlantedBug {
         case .recordsOutOfOrder: .appliesOutOfOrder
         case .updateResurrects: .updateResurrects
         case .highWaterMarkLost: .losesHighWaterMark
+        case .removedForgottenTooSoon: .forgetsWhatItLacks
         default: nil
         }
     }
@@ -91,6 +93,7 @@ extension PlantedBug {
         case .recordsOutOfOrder: .appliesOutOfOrder
         case .acknowledgedBeforeSync: .acknowledgesBeforeSync
         case .tombstonesCollectedByTime: .collectsByTime
+        case .removedForgottenTooSoon: .forgetsTooSoon
         case .newNodeWaitsForTheUnreadable: .waitsForUnreadable
         default: nil
         }

@@ -77,13 +77,38 @@ function copiesPanel() {
         h("table", { class: "copies" },
             h("caption", { class: "hidden-text", text: "How far each node's copy of the database is" }),
             h("thead", {}, h("tr", {}, ...["Node", "Copy", "Lacks", "Behind by", "Last equal"].map((text) => h("th", { scope: "col", text })))), rows));
+    const held = h("ul", { class: "notes held", "aria-label": "Writes that this node does not take", hidden: true });
+    element.append(held);
     return {
         element,
         update(status) {
             element.hidden = false;
             keyed(rows, status.replicas, (replica) => replica.node, copyRow, (row, replica) => row.update(replica));
+            const stuck = (status.origins ?? []).filter((origin) => origin.state !== "taken");
+            held.hidden = stuck.length === 0;
+            keyed(held, stuck, (origin) => origin.origin, heldRow, (row, origin) => row.update(origin));
         },
     };
+}
+
+/** Writes of one node that are not taken here: the future is released by an operator, what cannot be read by an update. */
+function heldRow(origin) {
+    const text = h("span", {});
+    const release = h("button", {
+        type: "button", text: "Release…",
+        onclick: () => confirm({
+            title: `Take what ${origin.node} wrote with a wrong clock?`, action: "Release", tone: "danger",
+            body: [h("p", { text: "It is taken on every node, as it is: where others wrote the same values since, these writes count all the same, until they are written again. It cannot be taken back." })],
+            run: () => ask("POST", "/v1/database/release", { of: origin.origin }),
+        }).then((done) => done && toast(done.done)),
+    });
+    const row = h("li", {}, icon("warn"), text, release);
+    row.update = (origin) => {
+        const count = `${plural(origin.waiting, "write")} of ${origin.node}`;
+        setText(text, origin.state === "held" ? `${count}, from ${moment(origin.at)}, held back: the clock there was wrong.` : `${count} cannot be read by this version: install the newest one on this node.`);
+        release.hidden = origin.state !== "held";
+    };
+    return row;
 }
 const copyWords = { equal: ["equal", "alive"], behind: ["behind", "wait"], snapshot: ["whole copy", "wait"], unreachable: ["unreachable", "down"], quarantined: ["quarantined", "warn"] };
 
