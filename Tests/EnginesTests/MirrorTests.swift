@@ -47,6 +47,36 @@ struct MirrorTests {
         await stop(nodes)
     }
 
+    @Test("a limit holds a copy back, and how much of it is done is told meanwhile")
+    func limited() async throws {
+        let nodes = try await makeNodes()
+        let (a, b) = (nodes[0], nodes[1])
+        try a.write(String(repeating: "some bytes", count: 300_000), "www/large")
+        var spec = a.spec(["www/"])
+        spec.limit = 1_000_000
+        await a.engine.use([spec])
+        let began = SystemClock.now
+        await a.engine.feed([web], epoch: Epoch(1))
+        let isTold = await a.wait {
+            let overview = await a.engine.overview().first
+            return overview?.state == .running && overview?.reason.hasSuffix(" %") == true
+        }
+        #expect(isTold)
+        #expect(await b.wait { await b.isSynced(1) })
+        // Three seconds' worth; what the kernel holds on its way is not held back.
+        #expect(SystemClock.now - began > .seconds(1))
+        #expect(b.text("www/large")?.utf8.count == 3_000_000)
+        #expect(await a.wait { await a.engine.overview().first?.reason == "" })
+        await stop(nodes)
+    }
+
+    @Test("rsync's display of its progress is read, and nothing else is taken for it")
+    func percent() {
+        #expect(RsyncCommand.percent("      1,234,567  45%   10.00MB/s    0:00:01") == 45)
+        #expect(RsyncCommand.percent("    100 100%    0.00kB/s    0:00:00 (xfr#1, to-chk=0/2)") == 100)
+        for line in ["", "45%", "Number of files: 3", "x 101%", "x -1%"] { #expect(RsyncCommand.percent(line) == nil) }
+    }
+
     @Test("an older epoch is refused with the reason, and nothing of it is written; also after a restart")
     func olderEpoch() async throws {
         let nodes = try await makeNodes()

@@ -220,7 +220,7 @@ struct ServiceTests {
         #expect(house.endWatch().doubles.isEmpty)
     }
 
-    @Test("a node left alone with perhaps older files waits for an operator's word, which is refused while the other lives")
+    @Test("a node left alone with perhaps older files waits for an operator's word")
     func vouched() throws {
         let house = try ServiceCluster("n1", "n2")
         try house.apply(ServiceCluster.document())

@@ -82,7 +82,7 @@ struct MirrorKeeperTests {
         #expect(effects.contains(.watch(samba, ["/srv/samba/"])))
         _ = bench.does(.changed(samba))
         _ = bench.does(.pushed(PushNumber(1), .done(files: 3, bytes: 10)))
-        #expect(pushes(bench.after(.milliseconds(99))).isEmpty)
+        #expect(pushes(bench.after(.milliseconds(49))).isEmpty)
         #expect(pushes(bench.after(.milliseconds(1))).count == 1)
         bench.now = bench.now + .seconds(1)
         _ = bench.does(.pushed(PushNumber(2), .done(files: 0, bytes: 0)))

@@ -87,6 +87,36 @@ struct HouseTests {
         }
     }
 
+    @Test("two nodes and a witness: it votes and is given nothing else, and either node may die")
+    func witness() throws {
+        var bus = town(2)
+        bus.start(3, witness: WitnessSettings(votes: LeaseConfig(.fast, isPair: false), memory: LeaseMemory()))
+        for number: UInt64 in 1...2 {
+            bus.sight(number, at: 3)
+            bus.handle(.databaseHash(7), at: NodeBus.id(number))
+        }
+        let rows = desired()
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(30))
+        let tie = NodeBus.id(3)
+        for number: UInt64 in 1...2 {
+            let shown = try #require(bus.cores[NodeBus.id(number)]?.houseSnapshot(now: bus.now))
+            #expect(shown.voters.witness == tie && shown.voters.nodes.count == 3 && shown.guarantee == .witness)
+            #expect(shown.ranking[web]?.contains(tie) == false)
+            #expect(bus.databasePeers[NodeBus.id(number)]?.members == [NodeBus.id(1), NodeBus.id(2)])
+        }
+        // All that it asks of its machine is to write down what it voted for.
+        #expect(bus.services[tie]?.isEmpty == false)
+        #expect(bus.services[tie]?.allSatisfy { if case .persist = $0 { true } else { false } } == true)
+        let first = try #require(runners(bus).first)
+        let epoch = try #require(bus.running[web]?[first])
+        bus.stop(first.high)
+        bus.run(for: .seconds(5))
+        let second = try #require(runners(bus).first)
+        #expect(runners(bus).count == 1 && second != first && second != tie)
+        #expect(bus.running[web]![second]! > epoch)
+    }
+
     @Test("a node that comes back without its facts is told by the others what operators ordered")
     func forgot() throws {
         var bus = town(2)

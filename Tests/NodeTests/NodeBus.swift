@@ -26,7 +26,8 @@ struct NodeBus {
 
     mutating func start(
         _ number: UInt64, name: String? = nil, needsApproval: Bool = false, keyVersion: UInt32 = 1,
-        facts: SharedFacts = SharedFacts(), members: [MemberRecord] = [], house: HouseSettings? = nil
+        facts: SharedFacts = SharedFacts(), members: [MemberRecord] = [], house: HouseSettings? = nil,
+        witness: WitnessSettings? = nil
     ) {
         generation += 1
         let id = Self.id(number)
@@ -34,13 +35,14 @@ struct NodeBus {
         config.needsApproval = needsApproval
         config.keyVersion = keyVersion
         config.house = house
+        config.witness = witness
         keyVersions[id] = keyVersion
         endpoints[Self.endpoint(number)] = id
         cores[id] = NodeCore(
             id: id, version: MemberVersion(generation: generation, incarnation: 0),
             profile: MemberProfile(
                 name: NodeName(name ?? "node\(number)")!, addresses: [Self.endpoint(number)], software: "1",
-                birth: generation),
+                birth: generation, role: witness == nil ? .node : .witness),
             members: members, facts: facts, config: config, chance: SeededGenerator(seed: number), now: now)
     }
 

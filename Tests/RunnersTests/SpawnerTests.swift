@@ -105,6 +105,8 @@ struct SpawnerTests {
         #expect(lines.take([UInt8(ascii: " "), 0x1B, UInt8(ascii: "["), 7, 0xFF]) == [])
         #expect(lines.finish() == "next  [ \u{FFFD}")
         #expect(lines.finish() == nil)
+        // A display that writes over its line is as many lines.
+        #expect(lines.take(Array("10%\r20%\r\nend\r\n".utf8)) == ["10%", "20%", "end"])
     }
 
     @Test("what an earlier daemon left running is ended before anything starts", arguments: Home.usable)

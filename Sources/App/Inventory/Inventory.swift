@@ -91,7 +91,8 @@ package struct Inventory: Sendable {
 
     /// Who can be given work, the least busy first: alive, and neither on hold nor drained.
     package var leastBusy: [NodeInfo] {
-        nodes.filter { $0.state == .alive && $0.duty == nil && $0.role == .node }.sorted { Self.business($0) < Self.business($1) }
+        nodes.filter { $0.state == .alive && $0.duty == nil && $0.role == .node }
+            .sorted { Self.business($0) < Self.business($1) }
     }
 
     /// Processor first, in steps of 5 % so that noise decides nothing, then the load average, then memory. Who says

@@ -45,8 +45,8 @@ package struct MirrorPeer: Equatable, Sendable {
 package struct MirrorConfig: Equatable, Sendable {
     /// Pushes at once, of all mirrors: a card has one arm. Default 2.
     package var concurrent = 2
-    /// After a change, wait for the next ones before copying. Default 100 ms.
-    package var settle: Duration = .milliseconds(100)
+    /// After a change, wait for the next ones before copying. Default 50 ms.
+    package var settle: Duration = .milliseconds(50)
     /// With `on-change`, look for what was missed. Default 10 min.
     package var recheck: Duration = .seconds(600)
     /// Between two pushes whose interval is shorter than a push takes. Default 1 s.
