@@ -58,6 +58,7 @@ let package = Package(
         core("Mirrors", ["Primitives"]),
         core("Services", ["Primitives"]),
         core("Balancers", ["Primitives", "Services"]),
+        core("Volumes", ["Primitives", "Wire", "Services"]),
         core("Node", ["Primitives", "Wire", "Membership", "Leases", "Services"]),
 
         // Platform: thin Swift over the machine and its C libraries, shared by the drivers.
@@ -66,16 +67,20 @@ let package = Package(
         platform("Crypto", ["Primitives", "COpenSSL"]),
         platform("YAML", ["Primitives", "CFyaml"]),
         platform("Processes", ["Primitives", "Logging", "Reactor", "CLinux"]),
+        platform("XML"),
 
         // Drivers do: one actor per outside thing. They never import each other.
         driver("Transport", ["Primitives", "Wire", "Logging", "Reactor", "Crypto", "CLinux"]),
         driver("Discovery", ["Primitives", "Logging", "Reactor", "CAvahi"]),
         driver("Storage", ["Primitives", "Wire", "Replication", "Logging", "Reactor", "CSQLite"]),
         driver("Machine", ["Primitives", "Logging", "Reactor", "Crypto", "CLinux"]),
-        driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "Processes", "CLinux"]),
+        driver("Runners", ["Primitives", "Services", "Logging", "Reactor", "Processes", "XML", "CLinux"]),
         driver(
             "Engines",
-            ["Primitives", "Wire", "Mirrors", "Balancers", "Services", "Logging", "Reactor", "Processes", "CLinux"]),
+            [
+                "Primitives", "Wire", "Mirrors", "Balancers", "Volumes", "Services", "Logging", "Reactor", "Processes",
+                "XML", "CLinux",
+            ]),
         driver(
             "Web", ["Primitives", "BrambleAPI", "Logging", "Reactor", "CMicrohttpd"],
             excluding: ["Pages", "embed-pages"]),
@@ -90,7 +95,8 @@ let package = Package(
                 "YAML",
                 "Transport",
                 "Discovery",
-                "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Processes", "Web", "BrambleAPI", "CLinux",
+                "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Volumes", "Processes", "Web", "BrambleAPI",
+                "CLinux",
                 "Replication",
                 "Storage",
             ], path: "Sources/App/Daemon"),
@@ -146,6 +152,7 @@ let package = Package(
         tests("ImportersTests", ["Importers", "Services", "Primitives", "YAML"], excluding: ["Golden"]),
         tests("InventoryTests", ["Inventory", "BrambleAPI", "Primitives"]),
         tests("BalancersTests", ["Balancers", "Services", "Primitives"]),
+        tests("VolumesTests", ["Volumes", "Services", "Engines", "Primitives", "Wire", "TestSupport"]),
         tests("ServicesTests", ["Services", "Primitives", "YAML"], excluding: ["Scenarios"]),
         tests("CryptoTests", ["Primitives", "Crypto"]),
         library(
@@ -153,7 +160,7 @@ let package = Package(
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
                 "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers", "Processes",
-                "Engines", "Mirrors",
+                "Engines", "Mirrors", "Volumes", "XML",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),

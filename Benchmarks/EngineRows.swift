@@ -20,7 +20,7 @@ struct EngineRows {
     let progress: (String) -> Void
     private static let byHand = "/tmp/by-hand"
 
-    /// Rows of volumes belong here, too.
+    /// All but the volumes.
     func measure() throws -> [Figure] { try http() + udp() + deaths() + inventory() }
 
     // MARK: Balancers

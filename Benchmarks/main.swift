@@ -7,7 +7,7 @@ let usage = """
 
     Measures Bramble beside serf, etcd, Mnesia, keepalived, pacemaker, nginx and rsync over ssh in the same lab and prints
     tables. Rows: detection frozen loss start restart partition idle build simulator, which together are “membership”;
-    http udp deaths inventory, which together are “engines”; “database”, “failover” and “mirrors”; all without one. --write
+    http udp deaths inventory volumes, which together are “engines”; “database”, “failover” and “mirrors”; all without one. --write
     puts what was measured whole into the page. --quick takes fewer samples: to see that it works, not to quote.
     """
 
@@ -164,6 +164,10 @@ func chapters(
     ]
     let engineRows: [(String, () throws -> [Figure])] = [
         ("http", engines.http), ("udp", engines.udp), ("deaths", engines.deaths), ("inventory", engines.inventory),
+        (
+            "volumes",
+            VolumeRows(program: program, rounds: options.isQuick ? 1 : 5, progress: progress).volumes
+        ),
     ]
     return [
         Chapter(
@@ -196,7 +200,8 @@ func chapters(
                 return Chapter.Result(table: Section.mirrors(rows), isMet: rows.allSatisfy(\.isMet))
             }),
         Chapter(
-            name: "engines", title: "Balancers and the inventory, beside the same engines by hand", notes: engineNotes,
+            name: "engines", title: "Balancers, volumes and the inventory, beside the same engines by hand",
+            notes: engineNotes,
             versions: "nginx \(version("nginx"))", rows: engineRows.map(\.0),
             measure: byRow(engineRows, Section.engines)),
     ]
@@ -245,6 +250,9 @@ let mirrorNotes = [
 ]
 
 let engineNotes = [
+    "Volumes: glusterd runs on each of three hosts, which have never heard of each other. By hand: the commands one after the other, "
+        + "without a pause for thought, and the hosts' names written before the clock starts. Bramble's own part is what is left when the "
+        + "time of GlusterFS's commands and of the slowest mount is taken away.",
     "The ratio is Bramble's figure over the other's: above 1, more passes through Bramble's balancer.",
     "HTTP: wrk asks two nginx servers through one node, in turns through Bramble's nginx and through one with a file that a person "
         + "wrote for the same two servers, both with connections to the servers kept alive. The ratio is the median of the rounds' ratios.",

@@ -159,4 +159,18 @@ extension [BrambleNode] {
             allSatisfy { node in Set(node.view().filter { $0.value == .alive }.keys) == Set(alive) }
         }
     }
+
+    /// What GlusterFS itself needed to make volumes, by the logs: its commands, which one node gives one after the other,
+    /// and the slowest of the mounts, which run beside each other. Seconds.
+    package var glusterSeconds: Double {
+        var commands = 0.0
+        var mounts: [Double] = []
+        for line in flatMap({ $0.log.split(separator: "\n") }) {
+            let words = line.split(separator: " ")
+            guard words.last == "ms", let number = words.dropLast().last.flatMap({ Double($0) }) else { continue }
+            if line.contains("gluster volume") || line.contains("gluster peer") { commands += number }
+            if line.contains("was mounted at") { mounts.append(number) }
+        }
+        return (commands + (mounts.max() ?? 0)) / 1000
+    }
 }

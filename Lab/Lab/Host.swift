@@ -84,6 +84,23 @@ package final class Host {
                 """)
     }
 
+    /// A file system of the host's own, in memory, over a directory that the machine outside has.
+    package func addDisk(at path: String) throws(LabError) {
+        try thread.run { () throws(LabError) in try Mount.tmpfs(on: path) }
+    }
+
+    /// Starts the daemon of GlusterFS as its service would, and waits until it answers. Its state, its logs and `/tmp`,
+    /// where it leaves files of fixed names, are the host's own.
+    @discardableResult
+    package func startGlusterd(within limit: Duration = .seconds(30)) throws(LabError) -> LabProcess {
+        let process = try spawn(["glusterd", "--no-daemon"])
+        let isUp = eventually(within: limit) {
+            ((try? run(["gluster", "--mode=script", "pool", "list"]))?.succeeded ?? false) ? true : nil
+        }
+        guard isUp == true else { throw LabError("glusterd of \(name) does not answer: \(process.output)") }
+        return process
+    }
+
     // MARK: Programs
 
     /// Runs a command to its end.

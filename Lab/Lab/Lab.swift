@@ -56,7 +56,10 @@ package final class Lab {
             chdir("/")
             let log = clab_memory_file("first")
             let pid = try Spawn.start(
-                ["/bin/cat"], environment: [:], input: end, output: log, errors: log)
+                // It inherits whatever has lost its parent. Ended children that it does not ask for would stay as zombies,
+                // which programs that look for a process by its number take for running ones.
+                ["/usr/bin/env", "--ignore-signal=CHLD", "/bin/cat"], environment: [:], input: end, output: log,
+                errors: log)
             let control = try check(socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | 0o2000000, 0), "make a socket")
             return (LabProcess(pid: pid, log: log), control)
         }

@@ -68,6 +68,18 @@ public protocol BrambleService: Sendable {
     /// Puts a parked file back to its place on the node that counts; what was there is parked instead.
     func restoreParkedFile(_ id: String) async throws(APIError) -> NodeChange
 
+    // Volumes.
+
+    /// By name; as the cluster carries them out.
+    func volumes() async throws(APIError) -> [VolumeInfo]
+    /// Asks every node whether it can be, and answers when it is mounted. Refused, nothing is begun.
+    func createVolume(_ request: VolumeRequest) async throws(APIError) -> VolumeInfo
+    /// Its files stay in the directories of its bricks. Answers when it is gone.
+    func deleteVolume(_ name: String) async throws(APIError) -> NodeChange
+    func changeBricks(of volume: String, _ request: VolumeBricksRequest) async throws(APIError) -> NodeChange
+    /// Pushes GlusterFS to heal now what it would heal by itself.
+    func healVolume(_ name: String) async throws(APIError) -> NodeChange
+
     // Clocks.
 
     /// Asks every node that can be reached. With a limit it waits until all clocks are within it, errors included, and is

@@ -129,6 +129,23 @@ extension BrambleClient {
 
     public func balancers() async throws(ClientError) -> [BalancerInfo] { try await get("/v1/balancers") }
 
+    public func volumes() async throws(ClientError) -> [VolumeInfo] { try await get("/v1/volumes") }
+    /// Answers when it is mounted on every node.
+    public func createVolume(_ request: VolumeRequest) async throws(ClientError) -> VolumeInfo {
+        try await post("/v1/volumes", request)
+    }
+    public func deleteVolume(_ name: String) async throws(ClientError) -> NodeChange {
+        try await send("DELETE", "/v1/volumes/" + escaped(name), nil)
+    }
+    public func changeBricks(
+        of volume: String, _ request: VolumeBricksRequest
+    ) async throws(ClientError) -> NodeChange {
+        try await post("/v1/volumes/" + escaped(volume) + "/bricks", request)
+    }
+    public func healVolume(_ name: String) async throws(ClientError) -> NodeChange {
+        try await send("POST", "/v1/volumes/" + escaped(name) + "/heal", nil)
+    }
+
     public func clocks(within limit: Double? = nil, wait: Int = 0) async throws(ClientError) -> [ClockInfo] {
         let query = limit.map { "?within=\($0)&wait=\(wait)" } ?? ""
         return try await get("/v1/clock" + query, timeout: max(timeout, .seconds(wait + 10)))

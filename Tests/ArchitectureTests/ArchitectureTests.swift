@@ -24,16 +24,20 @@ struct ArchitectureTests {
         "Discovery": ["Primitives", "Logging", "Reactor"],
         "Storage": ["Primitives", "Wire", "Replication", "Logging", "Reactor"],
         "Machine": ["Primitives", "Logging", "Reactor", "Crypto"],
-        "Runners": ["Primitives", "Services", "Logging", "Reactor", "Processes"],
+        "XML": [],
+        "Runners": ["Primitives", "Services", "Logging", "Reactor", "Processes", "XML"],
         "Balancers": ["Primitives", "Services"],
+        "Volumes": ["Primitives", "Wire", "Services"],
         "Engines": [
-            "Primitives", "Wire", "Mirrors", "Balancers", "Services", "Logging", "Reactor", "Processes",
+            "Primitives", "Wire", "Mirrors", "Balancers", "Volumes", "Services", "Logging", "Reactor", "Processes",
+            "XML",
         ],
         "Web": ["Primitives", "Logging", "Reactor", "Crypto", "BrambleAPI"],
         "BrambleAPI": ["Primitives"],
         "Daemon": [
             "Primitives", "Wire", "Membership", "Leases", "Node", "Logging", "Reactor", "Crypto", "YAML", "Transport",
-            "Discovery", "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Processes", "Web", "BrambleAPI",
+            "Discovery", "Machine", "Runners", "Engines", "Mirrors", "Balancers", "Volumes", "Processes", "Web",
+            "BrambleAPI",
             "Replication",
             "Storage", "Services",
         ],
@@ -45,7 +49,8 @@ struct ArchitectureTests {
         "bramble-sim": ["Simulator", "Leases", "Primitives"],
     ]
     static let core: Set<String> = [
-        "Primitives", "Wire", "Membership", "Replication", "Leases", "Mirrors", "Services", "Balancers", "Node",
+        "Primitives", "Wire", "Membership", "Replication", "Leases", "Mirrors", "Services", "Balancers", "Volumes",
+        "Node",
     ]
     /// One importer each, so that a library can be changed in one place.
     static let cLibraries: [String: String] = [

@@ -39,7 +39,7 @@ func screenshots() async throws {
     if ProcessInfo.processInfo.environment["BRAMBLE_SCREENSHOTS_OF"] == "services" {
         cluster.serve()
         try await withDashboard(cluster) { browser, _ in
-            for page in ["services", "services/files", "mirrors", "document", "nodes", "node/apple"] {
+            for page in ["services", "services/files", "mirrors", "volumes", "document", "nodes", "node/apple"] {
                 try await browser.go(page, until: "document.querySelector('main .panel')")
                 try await browser.wait(until: "document.querySelector('main').innerText.length > 80")
                 try await take("services-" + page.replacing("/", with: "-"), browser)
@@ -70,7 +70,7 @@ func screenshots() async throws {
         }
         let none = FakeCluster(names: ["apple", "cherry"])
         try await withDashboard(none) { browser, _ in
-            for page in ["services", "mirrors"] {
+            for page in ["services", "mirrors", "volumes"] {
                 try await browser.go(page, until: "document.querySelector('.help:not([hidden])')")
                 try await take("services-none-" + page, browser)
             }

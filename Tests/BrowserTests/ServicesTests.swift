@@ -253,6 +253,46 @@ struct ServicesTests {
         }
     }
 
+    @Test(
+        "volumes show their bricks, what is to heal, the room and what could be done; one is healed, and deleted after a question"
+    )
+    func volumes() async throws {
+        let cluster = serving()
+        try await withDashboard(cluster) { browser, _ in
+            try await browser.go("volumes", until: "document.querySelectorAll('.bricks tbody tr').length === 3")
+            let text = try await browser.text(".volume")
+            for part in [
+                "shared", "degraded", "3 copies of each file, at /bramble/shared on apple and cherry",
+                "12 entries to heal", "91 GB of 240 GB free", "/data/bricks/shared", "offline", "12 entries",
+                "bramble volume replace-brick shared",
+            ] {
+                #expect(text.contains(part), "\(part) in \(text)")
+            }
+            try await browser.click("[aria-label='Heal shared now']")
+            try await browser.wait(until: "document.querySelector('#toasts').innerText.includes('are healed now')")
+            #expect(orders(cluster) == ["heal shared"])
+            cluster.change { state in
+                state.services.volumes[0].state = .online
+                state.services.volumes[0].toHeal = 0
+                state.services.volumes[0].progress = ""
+                for index in 0..<3 { state.services.volumes[0].bricks[index].online = true }
+            }
+            try await browser.wait(until: "!document.querySelector('.bricks').innerText.includes('offline')")
+            #expect(
+                try await browser.script("return document.querySelector(\"[aria-label='Heal shared now']\").disabled")
+                    as? Bool
+                    == true)
+            try await browser.click("[aria-label='Delete shared']")
+            try await browser.wait(until: "document.querySelector('dialog')")
+            #expect(try await browser.text("dialog").contains("its files stay in the directories of its bricks"))
+            #expect(cluster.change { $0.services.volumes.count } == 1)
+            try await browser.click("dialog button[type=submit]")
+            try await browser.wait(until: "!document.querySelector('.help').hidden")
+            #expect(try await browser.text("main").contains("bramble volume create shared --replica 3"))
+            #expect(cluster.change { $0.services.volumes.isEmpty })
+        }
+    }
+
     @Test("the document is shown, edited, compared and applied, and nothing changes before the question is answered")
     func document() async throws {
         let cluster = serving()
@@ -332,6 +372,8 @@ struct ServicesTests {
             state.services.services[1].reason = String(repeating: "/very/long/path", count: 20)
             state.services.parked[0].path = "/" + String(repeating: "deep/", count: 60)
             state.services.mirrors[0].reason = String(repeating: "reason", count: 30)
+            state.services.volumes[0].reason = String(repeating: "reason", count: 30)
+            state.services.volumes[0].bricks[0].path = "/" + String(repeating: "deep/", count: 60)
         }
         try await withDashboard(cluster) { browser, _ in
             try await browser.resize(width: 360, height: 780, isPhone: true)
@@ -339,6 +381,7 @@ struct ServicesTests {
                 ("services", "document.querySelectorAll('.service').length === 2"),
                 ("services/shop", "document.querySelector('.reasons li')"),
                 ("mirrors", "document.querySelector('.parked')"),
+                ("volumes", "document.querySelector('.bricks tbody tr')"),
                 ("document", "document.querySelector('#document')?.value"),
                 ("nodes", "document.querySelector('.cell-services a')"),
                 ("node/b", "document.querySelector('.answer')?.textContent"),

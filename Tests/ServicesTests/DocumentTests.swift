@@ -377,9 +377,12 @@ struct ArbitraryState {
         for index in 0..<roll(3) {
             var volume = Volume(
                 name: ServiceName("v\(index)")!,
-                layout: roll(2) == 0 ? .replicate(copies: 2 + roll(3)) : .disperse(redundancy: 1 + roll(2)),
+                layout: roll(2) == 0
+                    ? .replicate(copies: 2 + roll(3), arbiter: roll(2) == 0)
+                    : .disperse(redundancy: 1 + roll(2), bricks: roll(2) == 0 ? nil : 5 + roll(3)),
                 path: path())
             volume.mount = roll(2) == 0 ? path() : nil
+            volume.force = roll(2) == 0
             state.volumes.append(volume)
             var balancer = Balancer(name: ServiceName("b\(index)")!, listenPort: UInt16(80 + index), to: 8080)
             balancer.listenAddress = [nil, IPAddress("10.0.0.1"), IPAddress("fd00::1")][roll(3)]

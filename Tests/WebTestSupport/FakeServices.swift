@@ -5,6 +5,7 @@ package struct FakeServices: Sendable {
     package var services: [ServiceInfo] = []
     package var mirrors: [MirrorInfo] = []
     package var parked: [ParkedFile] = []
+    package var volumes: [VolumeInfo] = []
     /// “move files to node2” and so on, in order.
     package var orders: [String] = []
     /// What was asked of `apply`, in order.
@@ -49,6 +50,23 @@ extension FakeCluster {
                     name: "samba", from: names.first, to: Array(names.dropFirst()),
                     lastRun: "2026-03-01T10:00:00.000Z", behindSeconds: 12, files: 1204, bytes: 48_200_000,
                     state: .equal, conflicts: 1)
+            ]
+            let bricks = names.prefix(3).enumerated().map { number, name in
+                VolumeInfo.Brick(
+                    node: name, path: "/data/bricks/shared", online: number < 2, toHeal: number < 2 ? 12 : 0,
+                    totalBytes: 240_000_000_000, freeBytes: 91_000_000_000)
+            }
+            state.services.volumes = [
+                VolumeInfo(
+                    name: "shared", kind: .replicate, replica: 3, bricks: bricks, mount: "/bramble/shared",
+                    mountedOn: Array(names.prefix(2)),
+                    notMounted: names.dropFirst(3).map { .init(node: $0, reason: "this machine has no FUSE") },
+                    toHeal: 12, totalBytes: 240_000_000_000, freeBytes: 91_000_000_000, state: .degraded,
+                    reason: "\(bricks.last?.node ?? "") is away; the files are there all the same",
+                    progress: "12 entries to heal",
+                    offer:
+                        "if it does not come back: bramble volume replace-brick shared \(bricks.last?.node ?? "") node9"
+                )
             ]
             state.services.parked = [
                 ParkedFile(
@@ -172,6 +190,41 @@ extension FakeCluster {
             }
         }
         return NodeChange(name: "clock", done: request.on ? "chrony keeps them" : "the clocks are left alone")
+    }
+    package func volumes() async throws(APIError) -> [VolumeInfo] { change { $0.services.volumes } }
+    private func volume(_ name: String) throws(APIError) -> VolumeInfo {
+        guard let volume = change({ $0.services.volumes.first { $0.name == name } }) else {
+            throw Self.noSuch("volume", name)
+        }
+        return volume
+    }
+    package func createVolume(_ request: VolumeRequest) async throws(APIError) -> VolumeInfo {
+        change { state in
+            let names = state.nodes.map(\.name)
+            let volume = VolumeInfo(
+                name: request.name, kind: .replicate, replica: request.replica ?? 3,
+                bricks: names.prefix(request.replica ?? 3).map {
+                    .init(node: $0, path: request.path ?? "/data/bricks/\(request.name)", online: true)
+                }, mount: request.mount ?? "/bramble/\(request.name)", mountedOn: names, state: .online)
+            state.services.volumes.append(volume)
+            return volume
+        }
+    }
+    package func deleteVolume(_ name: String) async throws(APIError) -> NodeChange {
+        _ = try volume(name)
+        change { $0.services.volumes.removeAll { $0.name == name } }
+        return NodeChange(name: name, done: "the volume \(name) is deleted")
+    }
+    package func changeBricks(
+        of volume: String, _ request: VolumeBricksRequest
+    ) async throws(APIError) -> NodeChange {
+        _ = try self.volume(volume)
+        return NodeChange(name: volume, done: "\(request.add?.first ?? "nobody") gets a brick of \(volume)")
+    }
+    package func healVolume(_ name: String) async throws(APIError) -> NodeChange {
+        let volume = try volume(name)
+        change { $0.services.orders.append("heal \(name)") }
+        return NodeChange(name: name, done: "\(volume.toHeal) entries of \(name) are healed now")
     }
     package func balancers() async throws(APIError) -> [BalancerInfo] {
         change { $0.services.balancers }

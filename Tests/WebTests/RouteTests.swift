@@ -20,6 +20,8 @@ struct RouteTests {
         "POST /v1/nodes/{name}/labels": #"{"set":{"role":"web"},"remove":[]}"#,
         "POST /v1/locks/{name}/release": #"{"epoch":4}"#,
         "POST /v1/clock": #"{"on":true}"#,
+        "POST /v1/volumes": #"{"name":"films","replica":3,"path":"/data/films"}"#,
+        "POST /v1/volumes/{name}/bricks": #"{"add":["node4"],"remove":["node2"]}"#,
         "POST /v1/database/release": #"{"of":"node2"}"#,
         "POST /v1/restore": "SQLite format 3\0 as a backup",
         "POST /v1/password": #"{"current":"correct horse","password":"battery staple"}"#,
@@ -56,6 +58,7 @@ struct RouteTests {
     private func check(_ route: Route, _ answer: Route.Answer, at address: WebAddress) async throws {
         let path = route.path.replacing("{name}", with: "node2").replacing("{table}", with: "articles")
             .replacing("services/node2", with: "services/files").replacing("mirrors/node2", with: "mirrors/samba")
+            .replacing("volumes/node2", with: "volumes/shared")
             .replacing("{id}", with: "p1")
         let name = "\(route.method) \(path)"
         switch answer {

@@ -100,6 +100,13 @@ package enum Bramble {
                     MirrorCommands.conflicts, MirrorCommands.restore,
                 ]),
             Command(
+                group: "volume", "One file system on every node, by GlusterFS",
+                [
+                    VolumeCommands.list, VolumeCommands.status, VolumeCommands.create, VolumeCommands.heal,
+                    VolumeCommands.addBrick, VolumeCommands.removeBrick, VolumeCommands.replaceBrick,
+                    VolumeCommands.delete,
+                ]),
+            Command(
                 group: "balance", "One place for clients, many nodes behind it",
                 [DesiredEdits.listBalancers, DesiredEdits.addBalancer, DesiredEdits.removeBalancer]),
             Command(

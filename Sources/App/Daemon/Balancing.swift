@@ -23,8 +23,6 @@ final class Balancing: Sendable {
         var troubles: [ServiceName: String] = [:]
         var loop: Task<Void, Never>?
         var isStopped = false
-        /// Ends the pause between two rounds.
-        var wake: CheckedContinuation<Void, Never>?
         var isDue = false
         /// What a former life left was looked for.
         var isTidied = false
@@ -48,6 +46,7 @@ final class Balancing: Sendable {
     private let pulse = Locked<Pulse?>(nil)
     private let remember = Locked<(@Sendable (FactEdit) async -> Void)?>(nil)
     private let state = Locked(State())
+    private let bell = Bell()
 
     init(directory: String, journal: EventJournal) {
         self.directory = directory
@@ -63,22 +62,21 @@ final class Balancing: Sendable {
 
     /// A member, an order or what should be may have changed. From any thread, as often as anybody likes.
     func refresh() {
-        let wake = state.withLock { state -> CheckedContinuation<Void, Never>? in
-            guard !state.isStopped else { return nil }
+        state.withLock { state in
+            guard !state.isStopped else { return }
             state.isDue = true
             if state.loop == nil { state.loop = Task { await self.run() } }
-            return state.wake.take()
         }
-        wake?.resume()
+        bell.ring()
     }
 
     /// Requests that are under way may end; nothing of ours stays.
     func stop() async {
-        let (task, wake) = state.withLock { state in
+        let task = state.withLock { state in
             state.isStopped = true
-            return (state.loop, state.wake.take())
+            return state.loop
         }
-        wake?.resume()
+        bell.close()
         await task?.value
         guard let engines = state.withLock({ $0.engines.take() }) else { return }
         await engines.nginx.stop()
@@ -99,24 +97,8 @@ final class Balancing: Sendable {
                 return true
             }
             if isOver { return }
-            await pause()
+            if let engines = state.withLock({ $0.engines }) { await bell.wait(atMost: Self.every, on: engines.loop) }
         }
-    }
-
-    private func pause() async {
-        guard let engines = state.withLock({ $0.engines }) else { return }
-        let timer = engines.loop.schedule(after: Self.every) { [weak self] in
-            self?.state.withLock { $0.wake.take() }?.resume()
-        }
-        await withCheckedContinuation { continuation in
-            let isDue = state.withLock { state in
-                if state.isDue || state.isStopped { return true }
-                state.wake = continuation
-                return false
-            }
-            if isDue { continuation.resume() }
-        }
-        engines.loop.cancel(timer)
     }
 
     /// One round; false when there is no balancer.

@@ -155,6 +155,11 @@ final class ClusterService: BrambleService {
         {
             return answer
         }
+        if snapshot.names.id(of: name) == nil,
+            let volume = await asked.volumes.infos().first(where: { $0.name == name })
+        {
+            return volume.explanation(history: await journal.events(about: name))
+        }
         guard let id = snapshot.names.id(of: name), let member = snapshot.members.first(where: { $0.id == id }) else {
             throw unknown(name, snapshot)
         }
@@ -212,9 +217,13 @@ final class ClusterService: BrambleService {
         guard let id = snapshot.names.id(of: name) ?? Self.forgotten(name, facts) else {
             throw unknown(name, snapshot)
         }
+        if let shown = snapshot.names.name(of: id), let refusal = await member.refusalToRemove(shown) { throw refusal }
         let keys = member.nextKeys()
         _ = try await order(member) { (core, now) throws(NodeCore.Refusal) in
             ((), try core.remove(id, key: keys.current, newKey: keys.next, note: Timestamp.now(), now: now))
+        }
+        if let farewell = snapshot.names.name(of: id).flatMap(member.volumes.farewell) {
+            _ = try? await member.database.remember([FactEdit(farewell, [1])])
         }
         let shown = snapshot.names.name(of: id)?.description ?? name
         return NodeChange(
@@ -378,7 +387,9 @@ final class ClusterService: BrambleService {
             notes.append(made.note)
         }
         if answer.applied, !plan.edits.isEmpty {
-            notes.append(try await member.database.remember(plan.edits.map { FactEdit($0.key, $0.value) }))
+            let deleted = await member.deletions(answer, kept: await kept(member).state)
+            let edits = plan.edits.map { FactEdit($0.key, $0.value) } + deleted
+            notes.append(try await member.database.remember(edits))
         }
         for note in notes where !note.isEmpty && !answer.notes.contains(note) { answer.notes.append(note) }
         return answer
@@ -409,6 +420,30 @@ final class ClusterService: BrambleService {
         let member = try needMember()
         return member.balancing.infos(await member.pulse.house?.desired.balancers ?? [])
     }
+    func volumes() async throws(APIError) -> [VolumeInfo] { await (try needMember()).volumes.infos() }
+    func createVolume(_ request: VolumeRequest) async throws(APIError) -> VolumeInfo {
+        let member = try needMember()
+        let volume = try await member.wanted(request)
+        _ = try await apply(member.document(of: volume, dryRun: true))
+        try await member.examine(volume)
+        _ = try await apply(member.document(of: volume, dryRun: false))
+        return try await member.mounted(volume)
+    }
+    func deleteVolume(_ name: String) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        try await member.knownVolume(name)
+        if await member.volumes.overview()?.desired.contains(where: { $0.name.description == name }) ?? false {
+            _ = try await apply(ApplyRequest(document: "{}\n", remove: ["volumes/\(name)"]))
+        }
+        return try await member.deleted(name)
+    }
+    func changeBricks(of volume: String, _ request: VolumeBricksRequest) async throws(APIError) -> NodeChange {
+        let member = try needMember()
+        let (changed, done) = try await member.changedBricks(volume, request)
+        _ = try await apply(member.document(of: changed, dryRun: false))
+        return NodeChange(name: volume, done: done)
+    }
+    func healVolume(_ name: String) async throws(APIError) -> NodeChange { try await needMember().heal(name) }
     func clocks(within limit: Double?, wait: Duration) async throws(APIError) -> [ClockInfo] {
         let member = try needMember()
         let deadline = SystemClock.now + wait

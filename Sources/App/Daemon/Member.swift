@@ -11,6 +11,8 @@ import Services
 import Transport
 import Wire
 
+import struct Storage.FactEdit
+
 /// A node that has the cluster key: the pulse and the drivers around it, wired together.
 ///
 /// It decides nothing. Each closure below hands what one part says to the part that is to hear it.
@@ -41,6 +43,7 @@ final class Member: Sendable {
     let leases: NamedLeases
     let balancing: Balancing
     let clocks: Clocks
+    let volumes: VolumeKeeping
     let fencing: Fencing
     /// What was measured at ordered moves, and when.
     let lastGaps = Locked<[ServiceName: (milliseconds: Double, at: Instant)]>([:])
@@ -141,6 +144,7 @@ final class Member: Sendable {
                     member.pulse.learn(facts, isWhole: isWhole)
                     member.mirrors.refresh()
                     member.balancing.refresh()
+                    member.volumes.refresh()
                     member.clockChanged(facts)
                 },
                 trust: { encoded in reached.withLock { $0 }?.pulse.post(.trustStored(encoded)) },
@@ -158,6 +162,10 @@ final class Member: Sendable {
                 if frame.kind == Frame.Kind.mirror.rawValue { return mirrors.received(frame.payload, from: peer) }
                 if frame.kind == Frame.Kind.clock.rawValue {
                     reached.withLock { $0 }?.clocks.received(frame.payload, from: peer)
+                    return
+                }
+                if frame.kind == Frame.Kind.volume.rawValue {
+                    reached.withLock { $0 }?.volumes.received(frame.payload, from: peer)
                     return
                 }
                 guard frame.kind == Frame.Kind.core.rawValue else { return }
@@ -185,6 +193,13 @@ final class Member: Sendable {
                 databaseStreams.withLock { $0 }?.send(frame, to: peer, endpoints: endpoints)
             })
         self.clocks = clocks
+        let volumes = VolumeKeeping(
+            id: home.identity.id, directory: home.directory.path, leases: leases, journal: journal, worker: worker,
+            send: { frame, peer, endpoints in
+                databaseStreams.withLock { $0 }?.send(frame, to: peer, endpoints: endpoints)
+            },
+            forget: { fact in (try? await database.remember([FactEdit(fact, nil)])) != nil })
+        self.volumes = volumes
         let fencing = Fencing(journal: journal, post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.fencing = fencing
         pulseLoop = EventLoop(name: "pulse")
@@ -218,6 +233,7 @@ final class Member: Sendable {
                     database.peersChanged(members: $0, reachable: $1)
                     mirrors.peersChanged($1)
                     clocks.peersChanged($1)
+                    volumes.peersChanged($1)
                 },
                 databaseDiffers: { database.differs($0) },
                 service: { effect in
@@ -248,6 +264,7 @@ final class Member: Sendable {
         balancing.start(pulse) { [database] edit in
             do { _ = try await database.remember([edit]) } catch { Log.debug("the UDP ports are not told: \(error)") }
         }
+        volumes.start(pulse)
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
         state.withLock { state in
@@ -281,6 +298,7 @@ final class Member: Sendable {
         }
         tasks.forEach { $0.cancel() }
         // First, while the others still hear us and can take over what is handed to them.
+        await volumes.stop()
         let isOrderly = await services.end(within: Self.handOverTime)
         if !isOrderly { Log.warning("not every service could be stopped in time; the guard ends what is left") }
         await finder?.stop()
@@ -362,6 +380,7 @@ final class Member: Sendable {
         if case .membership = notice { updateHosts() }
         mirrors.refresh()
         balancing.refresh()
+        volumes.refresh()
         if case .nameConflict = notice { updateHosts() }
     }
 
@@ -497,6 +516,7 @@ final class Member: Sendable {
 
     private func wipe(by remover: String?, then done: @escaping @Sendable (String?) -> Void) {
         Task {
+            await volumes.leave()
             await database.wipe()
             await worker.run { [self] in
                 keeper.close()

@@ -107,6 +107,16 @@ extension Member {
         let names = Storyteller(names: snapshot.names, selfID: home.identity.id)
         text.add(await database.figures(), await database.status { names.name($0) })
         await serviceMetrics(&text)
+        let volumes = await self.volumes.infos()
+        text.add(
+            "volume_bricks_online", .gauge, "Bricks of each volume that are online",
+            volumes.map { ([("volume", $0.name)], Double($0.bricks.count(where: \.online))) })
+        text.add(
+            "volume_bricks", .gauge, "Bricks of each volume",
+            volumes.map { ([("volume", $0.name)], Double($0.bricks.count)) })
+        text.add(
+            "volume_entries_to_heal", .gauge, "Entries that some brick of the volume still has to get",
+            volumes.map { ([("volume", $0.name)], Double($0.toHeal)) })
         return text.text
     }
 
@@ -228,6 +238,7 @@ extension Member {
                     ? "" : self.clocks.isOn ? "see chronyc sources there" : "let chrony keep them: bramble clock on")
         }
 
+        if let check = await volumes.doctor() { checks.append(check) }
         checks += await mirrorChecks(house?.desired.mirrors ?? [], presentation.storyteller)
 
         checks += await examineEngines()

@@ -34,6 +34,12 @@ package enum FactKey {
     package static let clusterKeys = "key/"
     /// `approve` or `key`: whether the cluster key alone admits a new node.
     package static let admission = "setting/admit"
+    /// A volume that people have deleted and that may still be there. Value: where it was mounted.
+    package static func deletedVolume(_ name: ServiceName) -> String { "\(deletedVolumes)\(name)" }
+    package static let deletedVolumes = "deleted-volume/"
+    /// A node that was removed while GlusterFS had it as a peer, until it has not.
+    package static func formerPeer(_ name: NodeName) -> String { "\(formerPeers)\(name)" }
+    package static let formerPeers = "former-peer/"
     /// `on`: chrony keeps the clocks of all nodes together.
     package static let clock = "setting/clock"
     package static func user(_ name: String) -> String { "user/\(name)" }

@@ -25,6 +25,8 @@ package struct Frame: Equatable, Sendable {
         case mirror = 10
         /// A question about the receiver's clock, or the answer.
         case clock = 11
+        /// How the sender's part in the volumes stands, or a question about a volume that is to be made.
+        case volume = 12
     }
     /// Kinds that this version does not know are kept as numbers, and skipped: a newer peer may send them.
     package var kind: UInt16

@@ -46,7 +46,7 @@ export async function ask(method, path, body) {
 export const get = (path) => ask("GET", path);
 
 """####),
-        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "9698317d91b8ab9e", content: ####"""
+        Asset(path: "app.js", type: "text/javascript; charset=utf-8", tag: "ea355e4a28ba42fe", content: ####"""
 // The frame: pages, the live stream, what is said when it breaks.
 import { ask, get } from "/assets/api.js";
 import { h, icon, setText } from "/assets/dom.js";
@@ -63,6 +63,7 @@ import * as mirrors from "/assets/pages/mirrors.js";
 import * as node from "/assets/pages/node.js";
 import * as nodes from "/assets/pages/nodes.js";
 import * as services from "/assets/pages/services.js";
+import * as volumes from "/assets/pages/volumes.js";
 
 // A page: `path` (one word, or a word and a name), `title`, `open(main, name)` which gives back how to close it.
 // Those with an icon are in the menu, in this order.
@@ -70,6 +71,7 @@ const pages = [
     { path: "nodes", title: "Nodes", icon: "nodes", ...nodes },
     { path: "services", title: "Services", icon: "services", ...services },
     { path: "mirrors", title: "Mirrors", icon: "mirrors", ...mirrors },
+    { path: "volumes", title: "Volumes", icon: "volumes", ...volumes },
     { path: "balancers", title: "Balancers", icon: "balancers", ...balancers },
     { path: "clock", title: "Clocks", icon: "clock", ...clock },
     { path: "data", title: "Data", icon: "data", ...data },
@@ -240,7 +242,7 @@ export function toast(text, tone = "ok") {
 }
 
 """####),
-        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "2b7069c1654c08fe", content: ####"""
+        Asset(path: "dom.js", type: "text/javascript; charset=utf-8", tag: "5be2b41b86c783da", content: ####"""
 // Small helpers to build and update the page. Text always goes in as text: names come from the network.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -299,6 +301,7 @@ export function keyed(parent, items, key, create, update) {
 const paths = {
     nodes: "M12 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM5 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5Zm14 0a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5ZM10.8 9.2 6.2 14.8M13.2 9.2l4.6 5.6M7.5 17h9",
     services: "M4 5h16v5H4ZM4 14h16v5H4ZM7.5 7.5h.1M7.5 16.5h.1M11 7.5h5.5M11 16.5h5.5",
+    volumes: "M4 7c0-2 3.6-3.5 8-3.5S20 5 20 7s-3.6 3.5-8 3.5S4 9 4 7v10c0 2 3.6 3.5 8 3.5s8-1.5 8-3.5V7M4 12c0 2 3.6 3.5 8 3.5s8-1.5 8-3.5",
     mirrors: "M4 8h13l-3.5-3.5M20 16H7l3.5 3.5",
     balancers: "M3 12h6M9 12l5-6.5h6M9 12h11M9 12l5 6.5h6",
     clock: "M12 7v5l3 2M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Z",
@@ -455,7 +458,7 @@ circle { fill: #7a45a5 }
 </html>
 
 """####),
-        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "60ea11c723d65000", content: ####"""
+        Asset(path: "live.js", type: "text/javascript; charset=utf-8", tag: "a4b463005d2a4056", content: ####"""
 // What the node tells as it changes, kept for all pages: one event stream a browser tab.
 import { get } from "/assets/api.js";
 
@@ -475,6 +478,7 @@ export const store = {
     /** Null until they were told; a node that is in no cluster says nothing of them. */
     services: null,
     mirrors: null,
+    volumes: null,
     balancers: null,
     locks: null,
     events: [],
@@ -532,6 +536,7 @@ export function connect() {
     on("database", (value) => { store.database = value; });
     on("services", (value) => { store.services = value; });
     on("mirrors", (value) => { store.mirrors = value; });
+    on("volumes", (value) => { store.volumes = value; });
     on("balancers", (value) => { store.balancers = value; });
     on("locks", (value) => { store.locks = value; });
     on("phi", (value) => {
@@ -1446,7 +1451,7 @@ function differences(answer, stays) {
 }
 
 """####),
-        Asset(path: "pages/events.js", type: "text/javascript; charset=utf-8", tag: "b3f13adb43993451", content: ####"""
+        Asset(path: "pages/events.js", type: "text/javascript; charset=utf-8", tag: "69684a616495c937", content: ####"""
 // The event log, newest first, with a filter.
 import { get } from "/assets/api.js";
 import { h, setText } from "/assets/dom.js";
@@ -1470,8 +1475,8 @@ export function open(main) {
     main.append(h("header", { class: "page-head" }, h("h1", { text: "Events" }), count), h("div", { class: "tools" }, word, group), h("section", { class: "panel", "aria-label": "Events" }, list, more));
 
     const joins = new Set(["joined", "left", "removed", "alive", "down", "waiting", "approved", "restarted"]);
-    const ofServices = new Set(["acquired", "released", "started", "stopped", "failed", "moved", "blocked", "parked", "mirrored", "drilled", "held", "drained", "resumed", "applied"]);
-    const names = () => new Set([...(store.services ?? []), ...(store.mirrors ?? [])].map((thing) => thing.name));
+    const ofServices = new Set(["acquired", "released", "started", "stopped", "failed", "moved", "blocked", "parked", "mirrored", "drilled", "held", "drained", "resumed", "applied", "made", "mounted", "unmounted", "degraded", "changing", "deleted"]);
+    const names = () => new Set([...(store.services ?? []), ...(store.mirrors ?? []), ...(store.volumes ?? [])].map((thing) => thing.name));
     function render() {
         const own = names();
         const kind = main.querySelector("input[name=kind]:checked")?.value ?? "all";
@@ -2709,6 +2714,154 @@ export const servicesOf = (node) => (store.services ?? []).filter((service) => s
 export const listed = (names) => list(names.map((name) => `“${name}”`));
 
 """####),
+        Asset(path: "pages/volumes.js", type: "text/javascript; charset=utf-8", tag: "010dc29fc4c9e1d0", content: ####"""
+// The volumes: one file system on every node, made of bricks on some of them.
+import { ask } from "/assets/api.js";
+import { confirm, toast } from "/assets/dialog.js";
+import { command, h, icon, keyed, setAttribute, setText } from "/assets/dom.js";
+import { byName, bytes, list, percent, plural } from "/assets/format.js";
+import { store, subscribe } from "/assets/live.js";
+import { askOnce } from "/assets/pages/services.js";
+import { upperUnlessName } from "/assets/sentences.js";
+
+export function open(main) {
+    const count = h("p", { class: "quiet", role: "status", text: "Asking the node…" });
+    const problem = h("div", { class: "problem", role: "alert", hidden: true });
+    const all = h("div", { class: "volumes" });
+    const empty = h("section", { class: "panel help", hidden: true, "aria-labelledby": "none-title" },
+        h("h2", { id: "none-title", text: "The first volume" }),
+        h("p", { text: "A volume is one directory with the same files on every node. GlusterFS keeps them on bricks: directories on disks of some nodes, so that they outlive any one of them." }),
+        command("apt install glusterfs-server glusterfs-client"),
+        command("bramble volume create shared --replica 3 --path /data/bricks/shared"));
+    main.append(h("header", { class: "page-head" }, h("h1", { text: "Volumes" }), count), problem, empty, all);
+
+    function render(what) {
+        const volumes = store.volumes;
+        if (!volumes || !what.has("volumes")) return;
+        problem.hidden = true;
+        empty.hidden = volumes.length > 0;
+        keyed(all, [...volumes].sort(byName), (volume) => volume.name, volumePanel, (panel, volume) => panel.update(volume));
+        const online = volumes.filter((volume) => volume.state === "online").length;
+        setText(count, volumes.length === 0 ? "none yet" : online === volumes.length ? `${plural(online, "volume")}, all bricks online` : `${online} of ${plural(volumes.length, "volume")} with all bricks online`);
+    }
+    render(new Set(["volumes"]));
+    askOnce("volumes", "/v1/volumes", count, problem, render);
+    return subscribe(render);
+}
+
+// Word, picture and tone.
+const states = {
+    online: ["online", "alive", "alive"], making: ["being made", "wait", "suspect"], changing: ["being changed", "wait", "suspect"],
+    degraded: ["degraded", "suspect", "suspect"], deleting: ["being deleted", "wait", "left"],
+    blocked: ["needs you", "down", "down"], offline: ["offline", "down", "down"],
+};
+
+function kind(volume) {
+    if (volume.type === "disperse") return `dispersed over ${volume.disperse} bricks, any ${volume.redundancy} may be lost`;
+    return volume.arbiter ? "2 copies and an arbiter" : `${volume.replica} copies of each file`;
+}
+
+function volumePanel(volume) {
+    const title = `volume-${volume.name}`;
+    const chip = h("span", { class: "state" });
+    const facts = h("p", { class: "quiet" });
+    const reason = h("p", { class: "service-reason" });
+    const progress = h("p", {});
+    const offer = h("p", { class: "quiet" });
+    const bar = h("span", { class: "bar", role: "img" }, h("span", { class: "bar-fill" }));
+    const room = h("span", { class: "number" });
+    const space = h("p", { class: "volume-space" }, bar, room);
+    const missing = h("p", { class: "quiet" });
+    const rows = h("tbody", {});
+    const heal = h("button", { type: "button", text: "Heal now", "aria-label": `Heal ${volume.name} now`, onclick: () => healNow(volume.name, heal) });
+    const remove = h("button", { type: "button", class: "danger", text: "Delete…", "aria-label": `Delete ${volume.name}`, onclick: () => removeVolume(volume.name, shown) });
+    let shown = volume;
+    const panel = h("section", { class: "panel volume", "aria-labelledby": title },
+        h("header", { class: "service-head" }, h("h2", { id: title, text: volume.name }), chip, h("div", { class: "actions" }, heal, remove)),
+        facts, reason, progress, offer, space,
+        h("table", { class: "copies bricks" },
+            h("caption", { class: "hidden-text", text: `The bricks of ${volume.name}` }),
+            h("thead", {}, h("tr", {}, ...["Brick", "State", "To heal", "Free"].map((text) => h("th", { scope: "col", text })))), rows),
+        missing);
+    panel.update = (volume) => {
+        shown = volume;
+        const [word, glyph, tone] = states[volume.state] ?? [volume.state, "info", null];
+        tell(chip, word, glyph, tone);
+        setAttribute(panel, "data-state", volume.state);
+        setText(facts, `${kind(volume)}, at ${volume.mount} on ${volume.mountedOn.length ? list(volume.mountedOn) : "no node yet"}`);
+        note(reason, sentence(volume.reason, volume.name));
+        note(progress, sentence(volume.progress, volume.name));
+        note(offer, sentence(volume.offer, volume.name));
+        space.hidden = volume.totalBytes === 0;
+        const share = volume.totalBytes ? 1 - volume.freeBytes / volume.totalBytes : 0;
+        bar.style.setProperty("--share", share.toFixed(3));
+        setAttribute(space, "data-level", share > 0.95 ? "bad" : share > 0.85 ? "warn" : null);
+        setAttribute(bar, "aria-label", `${percent(share)} used`);
+        setText(room, `${bytes(volume.freeBytes)} of ${bytes(volume.totalBytes)} free`);
+        keyed(rows, volume.bricks, (brick) => `${brick.node}:${brick.path}`, brickRow, (row, brick) => row.update(brick));
+        note(missing, volume.notMounted.map((node) => `Not mounted on ${node.node}${node.reason ? `: ${node.reason}` : ""}`).join(". "));
+        heal.disabled = volume.toHeal === 0 || !["online", "degraded"].includes(volume.state);
+        remove.disabled = volume.state === "deleting";
+    };
+    panel.update(volume);
+    return panel;
+}
+/** With a capital, unless it begins with a name. */
+function sentence(text, name) {
+    if (!text) return "";
+    const first = text.split(/[ :,]/, 1)[0];
+    return store.nodes.some((node) => node.name === first) ? text : upperUnlessName(text, name);
+}
+function tell(chip, word, glyph, tone) {
+    if (chip.dataset.told !== word) {
+        chip.dataset.told = word;
+        chip.replaceChildren(icon(glyph), word);
+    }
+    setAttribute(chip, "data-state", tone);
+}
+function note(element, text) {
+    setText(element, text);
+    element.hidden = !text;
+}
+
+function brickRow(brick) {
+    const chip = h("span", { class: "state" });
+    const heal = h("td", { class: "number", "data-label": "To heal" });
+    const free = h("td", { class: "number", "data-label": "Free" });
+    const row = h("tr", {}, h("th", { scope: "row" }, h("a", { href: `#/node/${encodeURIComponent(brick.node)}`, text: brick.node }), brick.arbiter ? h("span", { class: "tag", text: "arbiter" }) : null, h("span", { class: "mirror-way brick-path", text: brick.path })), h("td", { class: "cell-copy" }, chip), heal, free);
+    row.update = (brick) => {
+        tell(chip, brick.online ? "online" : "offline", brick.online ? "alive" : "down", brick.online ? "alive" : "down");
+        setText(heal, brick.toHeal ? plural(brick.toHeal, "entry", "entries") : "none");
+        setText(free, brick.totalBytes ? bytes(brick.freeBytes) : "unknown");
+    };
+    row.update(brick);
+    return row;
+}
+
+async function healNow(name, button) {
+    button.disabled = true;
+    try {
+        const done = await ask("POST", `/v1/volumes/${encodeURIComponent(name)}/heal`);
+        toast(upperUnlessName(done.done, name));
+    } catch (error) {
+        toast(`${name} was not healed: ${error.message}`, "bad");
+    }
+    button.disabled = false;
+}
+
+async function removeVolume(name, volume) {
+    const done = await confirm({
+        title: `Delete the volume ${name}?`, action: "Delete it", tone: "danger",
+        body: [h("p", { text: "This is what will happen:" }), h("ul", { class: "consequences" },
+            h("li", { text: `${volume.mount} is empty on ${volume.mountedOn.length ? list(volume.mountedOn) : "every node"}: programs that use it have to end first` }),
+            h("li", { text: `its files stay in the directories of its bricks, on ${list(volume.bricks.map((brick) => brick.node))}` }),
+            h("li", { text: "nobody keeps them equal any more" }))],
+        run: () => ask("DELETE", `/v1/volumes/${encodeURIComponent(name)}`),
+    });
+    if (done) toast(upperUnlessName(done.done, name));
+}
+
+"""####),
         Asset(path: "picture.js", type: "text/javascript; charset=utf-8", tag: "3068307d8931cc70", content: ####"""
 // Who watches whom: the nodes on a ring, a line for each pair of which one watches the other. Each half of a line tells
 // what the node at that end hears of the other, so a link that works one way only is seen as such.
@@ -2887,7 +3040,7 @@ export function brokenWatches(nodes, edges) {
 }
 
 """####),
-        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "4c3ea4ded4b566e0", content: ####"""
+        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "16fb963cc52b1140", content: ####"""
 // Events in plain words. The node tells its own sentence; these are for events of nodes that did not.
 import { list } from "/assets/format.js";
 
@@ -2936,8 +3089,8 @@ export function upperUnlessName(text, name) {
 const weights = {
     down: "bad", removed: "bad", failed: "bad", "fence-failed": "bad",
     suspect: "warn", isolated: "warn", fencing: "warn", fenced: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
-    parked: "warn", blocked: "warn", held: "warn", drained: "warn",
-    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok",
+    parked: "warn", blocked: "warn", degraded: "warn", held: "warn", drained: "warn",
+    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok", made: "ok", mounted: "ok",
 };
 /** bad, warn, ok or plain: its colour, never its only sign. */
 export const weight = (event) => weights[event.type] ?? "plain";
@@ -2978,7 +3131,7 @@ export function figure(name, value) {
 }
 
 """####),
-        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "b208552a07347114", content: ####"""
+        Asset(path: "style.css", type: "text/css; charset=utf-8", tag: "bebd19d3755b41d4", content: ####"""
 /* Bramble's dashboard. Colours are named by what they mean; every state also has a shape and a word. */
 :root {
     --paper: #f5f4f1;
@@ -3405,6 +3558,16 @@ textarea:focus { outline: 2px solid var(--accent); outline-offset: 0; border-col
 .mirror-way { font-size: 12.5px; color: var(--ink-soft); font-weight: 450; }
 .mirrors thead th:last-child { width: 1%; }
 .cell-act { text-align: right; padding-left: 12px !important; }
+.volumes { display: grid; gap: 16px; }
+.volume { display: grid; gap: 10px; }
+.volume > p { overflow-wrap: anywhere; }
+.volume h2 { font-size: 15.5px; margin: 0; }
+.volume-space { display: flex; align-items: center; gap: 4px 10px; flex-wrap: wrap; }
+.volume-space .bar { width: min(260px, 100%); }
+.volume[data-state="offline"] .service-reason, .volume[data-state="blocked"] .service-reason { background: var(--bad-soft); color: var(--bad); }
+.volume[data-state="degraded"] .service-reason { background: var(--warn-soft); color: var(--warn); }
+.brick-path { display: block; font-family: var(--mono); overflow-wrap: anywhere; }
+.bricks .tag { margin-left: 8px; }
 .parked { display: flex; align-items: center; gap: 8px 16px; flex-wrap: wrap; }
 .parked > div { flex: 1 1 300px; min-width: 0; }
 .parked-path { font-family: var(--mono); font-size: 13px; overflow-wrap: anywhere; }

@@ -28,7 +28,7 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
         packet, handshake, sessions, frames, streamMessages, membership, facts, nodeCore, announcement, clusterKey,
         text, eventStream, yaml, echoReply, neighbourFrame, netlink, json, agentMetadata, httpAnswer, outputLines,
         replication, recordBody, sql, snapshot, leases, leaseKeeper, desiredRows, applyDocuments, oldSetups,
-        mirrorRequest, mirrorMessage,
+        mirrorRequest, mirrorMessage, volumeMessage, glusterAnswer,
     ]
     package static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }

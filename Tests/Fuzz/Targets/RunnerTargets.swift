@@ -1,5 +1,6 @@
 import Processes
 import Runners
+import XML
 
 extension FuzzTarget {
     /// What a resource agent prints as its meta-data.

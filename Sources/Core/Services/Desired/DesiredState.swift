@@ -43,20 +43,24 @@ package struct Mirror: Equatable, Sendable {
 }
 
 /// One file system over several nodes, by GlusterFS.
-package struct Volume: Equatable, Sendable {
+package struct Volume: Hashable, Sendable {
     package enum Layout: Hashable, Sendable {
-        case replicate(copies: Int)
-        /// Any `redundancy` bricks may be lost.
-        case disperse(redundancy: Int)
+        /// The same files on so many bricks. With an arbiter the last of them keeps names and attributes alone, and decides
+        /// where two copies differ.
+        case replicate(copies: Int, arbiter: Bool = false)
+        /// Parts of each file on so many bricks, of which any `redundancy` may be lost; nil for a brick on each of its nodes.
+        case disperse(redundancy: Int, bricks: Int? = nil)
     }
     package var name: ServiceName
     package var layout: Layout
     /// The brick's directory on every node.
     package var path: String
-    /// Where it is mounted; nil for /srv/NAME.
+    /// Where it is mounted; nil for /bramble/NAME.
     package var mount: String?
-    /// The nodes with a brick; all of them without.
+    /// The nodes with a brick; chosen from all of them without. Those that keep the same files follow each other.
     package var nodes: [NodeName] = []
+    /// Bricks may be on the root file system.
+    package var force = false
 
     package init(name: ServiceName, layout: Layout, path: String) {
         self.name = name

@@ -205,13 +205,17 @@ extension Fence: Decodable {
 }
 
 extension Volume: Decodable {
-    private enum Key: String, CodingKey { case name, type, replica, redundancy, path, mount, nodes }
+    private enum Key: String, CodingKey {
+        case name, type, replica, arbiter, disperse, redundancy, path, mount, nodes, force
+    }
 
     package init(from decoder: any Decoder) throws {
         let keys = try decoder.container(keyedBy: Key.self)
         let name = try keys.name(.name)
         let type = try keys.decodeIfPresent(String.self, forKey: .type) ?? "replicate"
         let replica = try keys.number(.replica, 2...20)
+        let arbiter = try keys.number(.arbiter, 0...1)
+        let bricks = try keys.number(.disperse, 3...20)
         let redundancy = try keys.number(.redundancy, 1...8)
         let layout: Layout
         switch type {
@@ -219,12 +223,18 @@ extension Volume: Decodable {
             if redundancy != nil {
                 throw keys.error(.redundancy, Refusal("only a dispersed volume has it", remedy: "use replica: COPIES"))
             }
-            layout = .replicate(copies: replica ?? 3)
+            if bricks != nil {
+                throw keys.error(.disperse, Refusal("only a dispersed volume has it", remedy: "add type: disperse"))
+            }
+            layout = .replicate(copies: replica ?? 3, arbiter: arbiter == 1)
         case "disperse":
             if replica != nil {
                 throw keys.error(.replica, Refusal("only a replicated volume has it", remedy: "use redundancy: BRICKS"))
             }
-            layout = .disperse(redundancy: redundancy ?? 1)
+            if arbiter != nil {
+                throw keys.error(.arbiter, Refusal("only a replicated volume has it", remedy: "use redundancy: BRICKS"))
+            }
+            layout = .disperse(redundancy: redundancy ?? 1, bricks: bricks)
         default:
             throw keys.error(.type, Refusal("“\(type)” is no type of volume", remedy: "write replicate or disperse"))
         }
@@ -240,6 +250,7 @@ extension Volume: Decodable {
         self.init(name: name, layout: layout, path: brick)
         mount = try path(.mount)
         nodes = try keys.nodes(.nodes)
+        force = try keys.decodeIfPresent(Bool.self, forKey: .force) ?? false
     }
 }
 

@@ -67,12 +67,18 @@ package enum DocumentText {
     package static func lines(_ volume: Volume) -> [String] {
         var lines = ["name: \(scalar(volume.name.description))"]
         switch volume.layout {
-        case .replicate(let copies): lines += ["type: replicate", "replica: \(copies)"]
-        case .disperse(let redundancy): lines += ["type: disperse", "redundancy: \(redundancy)"]
+        case .replicate(let copies, let arbiter):
+            lines += ["type: replicate", "replica: \(copies)"]
+            if arbiter { lines.append("arbiter: 1") }
+        case .disperse(let redundancy, let bricks):
+            lines.append("type: disperse")
+            if let bricks { lines.append("disperse: \(bricks)") }
+            lines.append("redundancy: \(redundancy)")
         }
         lines.append("path: \(scalar(volume.path))")
         if let mount = volume.mount { lines.append("mount: \(scalar(mount))") }
         if !volume.nodes.isEmpty { lines.append("nodes: \(list(volume.nodes.map(\.description)))") }
+        if volume.force { lines.append("force: true") }
         return lines
     }
 

@@ -215,35 +215,46 @@ extension Fence {
 }
 
 extension Volume {
-    var row: DesiredRow {
-        var (type, replica, redundancy) = ("replicate", DesiredRow.Value.null, DesiredRow.Value.null)
+    /// As it is kept, and as it is asked about on other nodes.
+    package var row: DesiredRow {
+        var columns: [(String, DesiredRow.Value)] = [("name", .text(name.description))]
         switch layout {
-        case .replicate(let copies): replica = .integer(Int64(copies))
-        case .disperse(let count): (type, redundancy) = ("disperse", .integer(Int64(count)))
+        case .replicate(let copies, let arbiter):
+            columns += [
+                ("type", .text("replicate")), ("replica", .integer(Int64(copies))),
+                ("arbiter", arbiter ? .integer(1) : .null),
+            ]
+        case .disperse(let redundancy, let bricks):
+            columns += [
+                ("type", .text("disperse")), ("disperse", bricks.map { .integer(Int64($0)) } ?? .null),
+                ("redundancy", .integer(Int64(redundancy))),
+            ]
         }
-        return DesiredRow(
-            "volumes", name.description,
-            [
-                ("name", .text(name.description)), ("type", .text(type)), ("replica", replica),
-                ("redundancy", redundancy), ("path", .text(path)), ("mount", .optional(mount)),
-                ("nodes", .list(nodes.map(\.description))),
-            ])
+        columns += [
+            ("path", .text(path)), ("mount", .optional(mount)), ("nodes", .list(nodes.map(\.description))),
+            ("force", force ? .integer(1) : .null),
+        ]
+        return DesiredRow("volumes", name.description, columns)
     }
-    init(row: DesiredRow) throws(Refusal) {
+    package init(row: DesiredRow) throws(Refusal) {
         let path = try row.text("path")
         try PathRule.check(path, "the path")
+        func number(_ column: String, _ range: ClosedRange<Int>) -> Int? {
+            row.integer(column).map { min(max(Int(clamping: $0), range.lowerBound), range.upperBound) }
+        }
         let layout: Layout
         switch row.optional("type") {
         case "replicate", nil:
-            layout = .replicate(copies: Int(clamping: min(max(row.integer("replica") ?? 3, 2), 20)))
+            layout = .replicate(copies: number("replica", 2...20) ?? 3, arbiter: row.integer("arbiter") == 1)
         case "disperse":
-            layout = .disperse(redundancy: Int(clamping: min(max(row.integer("redundancy") ?? 1, 1), 8)))
+            layout = .disperse(redundancy: number("redundancy", 1...8) ?? 1, bricks: number("disperse", 3...20))
         case let type?:
             throw Refusal("“\(type)” is no type of volume", remedy: "use replicate or disperse")
         }
         self.init(name: try row.name("name"), layout: layout, path: path)
         mount = row.optional("mount")
         nodes = try row.nodes("nodes")
+        force = row.integer("force") == 1
     }
 }
 

@@ -180,27 +180,73 @@ extension DesiredState {
     private func volumeProblems() -> [DesiredProblem] {
         var problems = duplicates("volumes", volumes) { $0.name } + tooMany("volumes", volumes.count)
         for (index, volume) in volumes.enumerated() {
-            let least: Int
-            switch volume.layout {
-            case .replicate(let copies): least = copies
-            case .disperse(let redundancy): least = 2 * redundancy + 1
+            func add(_ key: String, _ problem: String, remedy: String) {
+                problems.append(DesiredProblem("volumes", volume.name.description, key, problem, remedy: remedy))
             }
-            if !volume.nodes.isEmpty, volume.nodes.count < least {
-                problems.append(
-                    DesiredProblem(
-                        "volumes", volume.name.description, "nodes",
-                        "\(volume.nodes.count) nodes are too few, it takes \(least)",
-                        remedy: "name more nodes, or ask for less"))
+            if volume.name.description.contains(".") {
+                add(
+                    "name", "“\(volume.name)” has a dot, and GlusterFS takes none",
+                    remedy: "use letters, digits, - and _")
             }
-            if let other = volumes[..<index].first(where: { $0.mountPoint == volume.mountPoint }) {
-                problems.append(
-                    DesiredProblem(
-                        "volumes", volume.name.description, "mount",
-                        "\(other.name) is mounted at \(volume.mountPoint), too", remedy: "give it another mount"))
+            for (key, path) in [("path", volume.path), ("mount", volume.mountPoint)] where !Self.isPlain(path) {
+                add(
+                    key, "“\(path)” cannot be handed to GlusterFS",
+                    remedy: "use a path of letters, digits and . _ - without a / at its end")
+            }
+            if case .replicate(let copies, arbiter: true) = volume.layout, copies != 3 {
+                add(
+                    "arbiter", "an arbiter is the third of three bricks",
+                    remedy: "write replica: 3, or leave arbiter out")
+            }
+            if case .disperse(let redundancy, let bricks?) = volume.layout, bricks < 2 * redundancy + 1 {
+                add(
+                    "disperse", "of \(bricks) bricks \(redundancy) cannot be lost",
+                    remedy: "write disperse: \(2 * redundancy + 1) or more, or a smaller redundancy")
+            }
+            let (count, least) = (volume.nodes.count, volume.leastBricks)
+            if Set(volume.nodes).count < count {
+                add("nodes", "a node is named twice", remedy: "name each once: a node has one brick of a volume")
+            } else if count > 0, count < least {
+                add(
+                    "nodes", "\(count) nodes are too few, it takes \(least)", remedy: "name more nodes, or ask for less"
+                )
+            } else if !count.isMultiple(of: volume.setSize(of: count)) {
+                let size = volume.setSize(of: count)
+                add(
+                    "nodes", "\(count) nodes do not make whole sets of \(size)",
+                    remedy: "name \(count / size * size) or \((count / size + 1) * size) nodes")
+            }
+            // A mount or a brick below another one would hide it, or become a part of its files.
+            let brick = Self.asFolder(volume.path)
+            if Self.asFolder(volume.mountPoint).hasPrefix(brick) || brick.hasPrefix(Self.asFolder(volume.mountPoint)) {
+                add(
+                    "mount",
+                    "the bricks at \(volume.path) and the mount at \(volume.mountPoint) are one inside the other",
+                    remedy: "give it another mount or path")
+            }
+            for other in volumes[..<index] {
+                if other.mountPoint == volume.mountPoint {
+                    add(
+                        "mount", "\(other.name) is mounted at \(volume.mountPoint), too",
+                        remedy: "give it another mount")
+                }
+                let theirs = Self.asFolder(other.path)
+                if theirs.hasPrefix(brick) || brick.hasPrefix(theirs) {
+                    add(
+                        "path", "\(other.name) has its bricks at \(other.path), and \(volume.path) is in use by it",
+                        remedy: "give each volume a directory of its own")
+                }
             }
         }
         return problems
     }
+    private static func isPlain(_ path: String) -> Bool {
+        path.utf8.count > 1 && !path.hasSuffix("/") && !path.contains("//")
+            && path.utf8.allSatisfy {
+                (97...122).contains($0) || (65...90).contains($0) || (45...57).contains($0) || $0 == 95
+            }
+    }
+    private static func asFolder(_ path: String) -> String { path.hasSuffix("/") ? path : path + "/" }
 
     private func balancerProblems() -> [DesiredProblem] {
         var problems = duplicates("balancers", balancers) { $0.name } + tooMany("balancers", balancers.count)
@@ -259,5 +305,21 @@ extension DesiredState {
 }
 
 extension Volume {
-    package var mountPoint: String { mount ?? "/srv/\(name)" }
+    package var mountPoint: String { mount ?? "/bramble/\(name)" }
+
+    /// How many of so many bricks keep the same files, or parts of the same.
+    package func setSize(of bricks: Int) -> Int {
+        switch layout {
+        case .replicate(let copies, _): copies
+        case .disperse(_, let bricks?): bricks
+        case .disperse(_, nil): max(bricks, 1)
+        }
+    }
+    /// Fewer nodes cannot have it.
+    package var leastBricks: Int {
+        switch layout {
+        case .replicate(let copies, _): copies
+        case .disperse(let redundancy, let bricks): bricks ?? 2 * redundancy + 1
+        }
+    }
 }

@@ -1,4 +1,5 @@
 import Primitives
+import XML
 
 /// What a resource agent tells about itself: its parameters, and how long it thinks its actions take.
 package struct AgentMetadata: Equatable, Sendable {

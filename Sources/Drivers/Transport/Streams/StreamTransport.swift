@@ -362,9 +362,9 @@ package actor StreamTransport {
         }
         total.framesIn += 1
         // Kinds of a newer version are skipped; those of the invitation have no business here.
-        guard let kind = Frame.Kind(rawValue: frame.kind), [.core, .replication, .mirror, .clock].contains(kind) else {
-            return
-        }
+        guard let kind = Frame.Kind(rawValue: frame.kind),
+            [.core, .replication, .mirror, .clock, .volume].contains(kind)
+        else { return }
         received(peer, frame)
     }
 

@@ -8,7 +8,7 @@ actor LiveFeed {
     static let interval: Duration = .milliseconds(250)
     /// Events a page gets to begin with.
     static let firstEvents = 200
-    /// The database, the mirrors and the balancers are asked in every fourth round: their figures move all the time, and nobody acts on
+    /// The database, the mirrors, the balancers and the volumes are asked in every fourth round: their figures move all the time, and nobody acts on
     /// them within a second.
     private static let slowRounds = 4
 
@@ -21,6 +21,7 @@ actor LiveFeed {
         var database: [UInt8] = []
         var services: [UInt8] = []
         var mirrors: [UInt8] = []
+        var volumes: [UInt8] = []
         var balancers: [UInt8] = []
         var locks: [UInt8] = []
     }
@@ -97,6 +98,7 @@ actor LiveFeed {
             // A machine that is in no cluster says nothing of its services, mirrors and database.
             next.services = (try? await service.services()).map { Message.json($0) } ?? last.services
             if round % Self.slowRounds == 0 {
+                next.volumes = (try? await service.volumes()).map { Message.json($0) } ?? last.volumes
                 next.mirrors = (try? await service.mirrors()).map { Message.json($0) } ?? last.mirrors
                 next.balancers = (try? await service.balancers()).map { Message.json($0) } ?? last.balancers
                 next.locks = (try? await service.locks()).map { Message.json($0) } ?? last.locks
@@ -157,7 +159,7 @@ actor LiveFeed {
         [
             ("status", sections.status), ("nodes", sections.nodes), ("phi", sections.phi), ("edges", sections.edges),
             ("waiting", sections.waiting), ("services", sections.services), ("mirrors", sections.mirrors),
-            ("locks", sections.locks), ("balancers", sections.balancers), ("database", sections.database),
+            ("locks", sections.locks), ("balancers", sections.balancers), ("volumes", sections.volumes), ("database", sections.database),
         ]
     }
 }

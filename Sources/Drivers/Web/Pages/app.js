@@ -14,6 +14,7 @@ import * as mirrors from "/assets/pages/mirrors.js";
 import * as node from "/assets/pages/node.js";
 import * as nodes from "/assets/pages/nodes.js";
 import * as services from "/assets/pages/services.js";
+import * as volumes from "/assets/pages/volumes.js";
 
 // A page: `path` (one word, or a word and a name), `title`, `open(main, name)` which gives back how to close it.
 // Those with an icon are in the menu, in this order.
@@ -21,6 +22,7 @@ const pages = [
     { path: "nodes", title: "Nodes", icon: "nodes", ...nodes },
     { path: "services", title: "Services", icon: "services", ...services },
     { path: "mirrors", title: "Mirrors", icon: "mirrors", ...mirrors },
+    { path: "volumes", title: "Volumes", icon: "volumes", ...volumes },
     { path: "balancers", title: "Balancers", icon: "balancers", ...balancers },
     { path: "clock", title: "Clocks", icon: "clock", ...clock },
     { path: "data", title: "Data", icon: "data", ...data },

@@ -17,6 +17,7 @@ export const store = {
     /** Null until they were told; a node that is in no cluster says nothing of them. */
     services: null,
     mirrors: null,
+    volumes: null,
     balancers: null,
     locks: null,
     events: [],
@@ -74,6 +75,7 @@ export function connect() {
     on("database", (value) => { store.database = value; });
     on("services", (value) => { store.services = value; });
     on("mirrors", (value) => { store.mirrors = value; });
+    on("volumes", (value) => { store.volumes = value; });
     on("balancers", (value) => { store.balancers = value; });
     on("locks", (value) => { store.locks = value; });
     on("phi", (value) => {

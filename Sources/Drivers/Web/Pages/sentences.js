@@ -46,8 +46,8 @@ export function upperUnlessName(text, name) {
 const weights = {
     down: "bad", removed: "bad", failed: "bad", "fence-failed": "bad",
     suspect: "warn", isolated: "warn", fencing: "warn", fenced: "warn", stalled: "warn", conflict: "warn", foreign: "warn", waiting: "warn", "path-lost": "warn",
-    parked: "warn", blocked: "warn", held: "warn", drained: "warn",
-    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok",
+    parked: "warn", blocked: "warn", degraded: "warn", held: "warn", drained: "warn",
+    alive: "ok", joined: "ok", recovered: "ok", "path-back": "ok", approved: "ok", acquired: "ok", started: "ok", moved: "ok", resumed: "ok", made: "ok", mounted: "ok",
 };
 /** bad, warn, ok or plain: its colour, never its only sign. */
 export const weight = (event) => weights[event.type] ?? "plain";

@@ -28,6 +28,29 @@ extension RouteTable {
                 gives: [BalancerInfo].self, about: "The balancers"
             ) { call in try await call.web.service.balancers() },
             Route(
+                "GET", "/v1/volumes", "The volumes, their bricks, and where they are mounted",
+                gives: [VolumeInfo].self, about: "The volumes"
+            ) { call in try await call.web.service.volumes() },
+            Route(
+                "POST", "/v1/volumes",
+                "Make a volume. Every node that would have a brick is asked first; answers when it is mounted",
+                takes: VolumeRequest.self, gives: VolumeInfo.self, about: "How it is then"
+            ) { call, body in try await call.web.service.createVolume(body) }.waiting(patience),
+            Route(
+                "DELETE", "/v1/volumes/{name}",
+                "Unmount and delete a volume; its files stay in the directories of its bricks", gives: NodeChange.self,
+                about: done
+            ) { call in try await call.web.service.deleteVolume(call.parameter("name")) }.waiting(patience),
+            Route(
+                "POST", "/v1/volumes/{name}/bricks", "Give nodes a brick of a volume, take theirs, or replace one",
+                takes: VolumeBricksRequest.self, gives: NodeChange.self, about: done
+            ) { call, body in
+                try await call.web.service.changeBricks(of: call.parameter("name"), body)
+            }.waiting(patience),
+            Route(
+                "POST", "/v1/volumes/{name}/heal", "Push GlusterFS to heal now", gives: NodeChange.self, about: done
+            ) { call in try await call.web.service.healVolume(call.parameter("name")) }.waiting(patience),
+            Route(
                 "GET", "/v1/mirrors", "The mirrors, and how far behind each is", gives: [MirrorInfo].self,
                 about: "The mirrors"
             ) { call in try await call.web.service.mirrors() },

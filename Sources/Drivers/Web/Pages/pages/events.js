@@ -21,8 +21,8 @@ export function open(main) {
     main.append(h("header", { class: "page-head" }, h("h1", { text: "Events" }), count), h("div", { class: "tools" }, word, group), h("section", { class: "panel", "aria-label": "Events" }, list, more));
 
     const joins = new Set(["joined", "left", "removed", "alive", "down", "waiting", "approved", "restarted"]);
-    const ofServices = new Set(["acquired", "released", "started", "stopped", "failed", "moved", "blocked", "parked", "mirrored", "drilled", "held", "drained", "resumed", "applied"]);
-    const names = () => new Set([...(store.services ?? []), ...(store.mirrors ?? [])].map((thing) => thing.name));
+    const ofServices = new Set(["acquired", "released", "started", "stopped", "failed", "moved", "blocked", "parked", "mirrored", "drilled", "held", "drained", "resumed", "applied", "made", "mounted", "unmounted", "degraded", "changing", "deleted"]);
+    const names = () => new Set([...(store.services ?? []), ...(store.mirrors ?? []), ...(store.volumes ?? [])].map((thing) => thing.name));
     function render() {
         const own = names();
         const kind = main.querySelector("input[name=kind]:checked")?.value ?? "all";

@@ -1,7 +1,7 @@
-/// Reads XML as forgivingly as agents write it: elements, attributes and text; whatever else there is, is skipped.
+/// Reads XML as forgivingly as programs write it: elements, attributes and text; whatever else there is, is skipped.
 ///
 /// Not a general parser: no namespaces, no DTD, five entities and character numbers. libxml2 would be one more library, to
-/// read a handful of attributes that scripts print.
+/// read a handful of elements that scripts and tools print.
 package struct TolerantXML {
     package enum Piece: Equatable, Sendable {
         case open(String, [String: String], isEmpty: Bool)
