@@ -66,5 +66,7 @@ struct MirrorTests {
             }, "\(parked(first)) \(house.report)")
         let shown = try first.cli("mirror", "conflicts")
         #expect(shown.output.contains("/var/files/own"), "\(shown)")
+        let checks = try second.get("/v1/doctor", as: [DoctorCheck].self).filter { $0.check == "mirrors" }
+        #expect(checks.contains { $0.state == .warn && $0.text.contains("set aside") }, "\(checks)")
     }
 }

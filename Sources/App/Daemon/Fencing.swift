@@ -18,7 +18,8 @@ final class Fencing: Sendable {
     private let journal: EventJournal
     private let post: @Sendable (NodeEvent) -> Void
     private let state = Locked(State())
-    private static let monitorLimit = Duration.seconds(10)
+    /// Each of two questions; whoever asks doctor waits for both.
+    private static let monitorLimit = Duration.seconds(5)
 
     init(journal: EventJournal, post: @escaping @Sendable (NodeEvent) -> Void) {
         self.journal = journal
@@ -86,30 +87,34 @@ final class Fencing: Sendable {
 
     // MARK: For doctor
 
-    /// Asks the device of every other node, and changes nothing.
+    /// Asks the devices of these nodes, all at once, and changes nothing.
     func examine(_ fences: [Fence]) async -> [DoctorCheck] {
-        var checks: [DoctorCheck] = []
-        for fence in fences {
-            let agent = Self.agent(fence)
-            do throws(EngineFailure) {
-                let unknown = try await agent.unknownParameters(on: spawner, within: Self.monitorLimit)
-                try await agent.monitor(on: spawner, within: Self.monitorLimit)
-                checks.append(
-                    unknown.isEmpty
-                        ? DoctorCheck(
-                            check: "fence", state: .ok, text: "\(fence.agent) can switch off \(fence.node)", remedy: "")
-                        : DoctorCheck(
-                            check: "fence", state: .warn,
-                            text: "\(fence.agent) answers, and does not know \(unknown.joined(separator: ", "))",
-                            remedy: "see what it knows: \(fence.agent) -o metadata"))
-            } catch {
-                checks.append(
-                    DoctorCheck(
-                        check: "fence", state: .fail,
-                        text: "\(fence.node) could not be switched off: \(error.problem)", remedy: error.remedy))
-            }
+        await withTaskGroup(of: (Int, DoctorCheck).self) { group in
+            for (place, fence) in fences.enumerated() { group.addTask { (place, await self.examine(fence)) } }
+            var checks: [(Int, DoctorCheck)] = []
+            for await one in group { checks.append(one) }
+            return checks.sorted { $0.0 < $1.0 }.map(\.1)
         }
-        return checks
+    }
+
+    private func examine(_ fence: Fence) async -> DoctorCheck {
+        let agent = Self.agent(fence)
+        do throws(EngineFailure) {
+            let unknown = try await agent.unknownParameters(on: spawner, within: Self.monitorLimit)
+            try await agent.monitor(on: spawner, within: Self.monitorLimit)
+            guard unknown.isEmpty else {
+                return DoctorCheck(
+                    check: "fence", state: .warn,
+                    text: "\(fence.agent) answers, and does not know \(unknown.joined(separator: ", "))",
+                    remedy: "see what it knows: \(fence.agent) -o metadata")
+            }
+            return DoctorCheck(
+                check: "fence", state: .ok, text: "\(fence.agent) can switch off \(fence.node)", remedy: "")
+        } catch {
+            return DoctorCheck(
+                check: "fence", state: .fail, text: "\(fence.node) could not be switched off: \(error.problem)",
+                remedy: error.remedy)
+        }
     }
 
     func stop() async {

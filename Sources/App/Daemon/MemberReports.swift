@@ -197,12 +197,14 @@ extension Member {
                 missing.isEmpty ? "" : "add one for each node to fences of the document")
         }
         if isTwo, witness?.votes != true, !isFenced {
+            // The cluster's own list counts where there is one.
+            let reach = house?.reach ?? configuration.reach
             add(
-                "reach", configuration.reach.isEmpty ? .warn : .ok,
-                configuration.reach.isEmpty
+                "reach", reach.isEmpty ? .warn : .ok,
+                reach.isEmpty
                     ? "two nodes and no reach list: when they lose each other, neither can tell which of them is cut off"
-                    : "\(configuration.reach.count) hosts of the reach list tell who is cut off",
-                configuration.reach.isEmpty ? "reach: [ADDRESS OF YOUR ROUTER] in bramble.yaml" : "")
+                    : "\(reach.count) hosts of the reach list tell who is cut off",
+                reach.isEmpty ? "reach: [ADDRESS OF YOUR ROUTER] in the document for bramble apply, or a witness" : "")
         }
 
         switch configuration.tls {
