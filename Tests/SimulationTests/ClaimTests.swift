@@ -60,7 +60,7 @@ struct PlantedBugTests {
         Hunt(bug: .updateResurrects, scenario: "database-partition", nodes: 3, seconds: 20, patience: 10),
         Hunt(bug: .highWaterMarkLost, scenario: "database-clock", nodes: 3, seconds: 25, patience: 30),
         Hunt(bug: .removedForgottenTooSoon, scenario: "database-removed", nodes: 4, seconds: 35, patience: 20),
-        Hunt(bug: .newNodeWaitsForTheUnreadable, scenario: "database-upgrade", nodes: 4, seconds: 40, patience: 12),
+        Hunt(bug: .newNodeWaitsForTheUnreadable, scenario: "database-upgrade", nodes: 4, seconds: 40, patience: 25),
     ]
 
     @Test("by seeds that are clean without it", arguments: hunts)

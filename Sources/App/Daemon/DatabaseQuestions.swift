@@ -340,13 +340,16 @@ extension Database {
         }
         let isReachable = reachable.contains(peer)
         let isHeld = replicator.held.keys.contains { replicator.owner(of: $0) == peer }
+        let isUnreadable = replicator.unreadable.keys.contains { replicator.owner(of: $0) == peer }
         let state: ReplicaStatus.State =
-            isHeld ? .quarantined : !isReachable ? .unreachable : missing == 0 && ahead == 0 ? .equal : .behind
+            isHeld || isUnreadable
+            ? .quarantined : !isReachable ? .unreachable : missing == 0 && ahead == 0 ? .equal : .behind
         let equal = lastEqual[peer]
         return ReplicaStatus(
             node: names(peer), isSelf: false, state: state, missing: missing, ahead: ahead,
             behindSeconds: missing == 0 ? 0 : equal.map { (now - $0).seconds } ?? 0,
-            lastSync: equal.map(Timestamp.of), note: isHeld ? "its clock is far ahead" : "")
+            lastSync: equal.map(Timestamp.of),
+            note: isHeld ? "its clock is far ahead" : isUnreadable ? "its writes cannot be read by this version" : "")
     }
 
     /// What of a schema is missing, and with it made unless it is a trial: a note where it could not be as safe as `one`.

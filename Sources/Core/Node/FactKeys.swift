@@ -1,7 +1,8 @@
 package import Primitives
 import Services
 
-/// The keys under which shared facts are kept, in one place: whoever adds a kind of fact adds its key here.
+/// The keys under which shared facts are kept, in one place: whoever adds a kind of fact adds its key here. What only the
+/// replication needs is in `ReplicationFact`.
 package enum FactKey {
     /// Whether the core itself keeps and spreads it; everything else is in the database.
     package static func isTrust(_ key: String) -> Bool {

@@ -204,19 +204,18 @@ extension Scenario {
         "nodes are upgraded one after another and write what the others cannot read; an old one joins",
         length: .seconds(40), spares: 1, plan: DatabasePlan(pause: .milliseconds(12), isUpgrade: true)
     ) { draft in
+        let part = (draft.end - draft.start) / 10
         // One that is away keeps the others from forgetting their logs: then the new one joins by log, else by a whole copy.
         if draft.nodes > 2, draft.chance.chance(0.5) {
             let away = draft.node()
-            draft.add(.kill(away), until: .boot(away), at: draft.start, for: .seconds(30))
+            draft.add(.kill(away), until: .boot(away), at: draft.start, for: part * 7)
         }
         // The first, or all but the new one, which then finds nobody who has no more than it can read.
         let early = draft.chance.chance(0.6) ? Array(0..<draft.nodes) : [draft.node()]
-        for node in early { draft.add(.upgrade(node), at: draft.start + draft.duration(.seconds(1), .seconds(8))) }
-        draft.add(.boot(draft.nodes), at: draft.start + draft.duration(.seconds(4), .seconds(15)))
+        for node in early { draft.add(.upgrade(node), at: draft.start + draft.duration(part / 4, part * 2)) }
+        draft.add(.boot(draft.nodes), at: draft.start + draft.duration(part, part * 4))
         for node in 0...draft.nodes {
-            // In a shorter run as well: who is never upgraded never reads what the others wrote.
-            let lead = draft.duration(.seconds(1), .seconds(8))
-            draft.add(.upgrade(node), at: max(draft.start, draft.end - lead))
+            draft.add(.upgrade(node), at: draft.start + draft.duration(part * 8, part * 9))
         }
     }
 
@@ -256,7 +255,9 @@ extension Scenario {
         }
         // One of them gets an image of before it was forgotten.
         if draft.chance.chance(0.5), let other = draft.chance.pick(from: others) {
-            draft.add(.rollBack(other), until: .boot(other), at: draft.end - draft.duration(.seconds(1), .seconds(10)), for: .seconds(1))
+            draft.add(
+                .rollBack(other), until: .boot(other), at: draft.end - draft.duration(.seconds(1), .seconds(10)),
+                for: .seconds(1))
         }
     }
 
