@@ -106,7 +106,11 @@ final class Balancing: Sendable {
     private func pause() async {
         guard let engines = state.withLock({ $0.engines }) else { return }
         let timer = engines.loop.schedule(after: Self.every) { [weak self] in
-            self?.state.withLock { $0.wake.take() }?.resume()
+            // On a busy machine before anybody waits for it.
+            self?.state.withLock { state in
+                state.isDue = true
+                return state.wake.take()
+            }?.resume()
         }
         await withCheckedContinuation { continuation in
             let isDue = state.withLock { state in
