@@ -103,10 +103,18 @@ struct AnsibleTests {
     func overSSH() throws {
         let cluster = try Cluster(names: ["n1", "n2", "n3"], others: ["client"])
         try openSSH(cluster)
+        // Who is what must not depend on who is busy at the moment.
+        for (node, role) in [("n1", "web"), ("n2", "web"), ("n3", "balancer")] {
+            #expect(try cluster["n1"].cli("node", "label", node, "role=\(role)").succeeded)
+        }
+        #expect(
+            eventually(within: .seconds(10)) {
+                (try? cluster["n1"].nodes())?.allSatisfy { $0.labels["role"] != nil } == true
+            })
         func launch() throws -> CommandResult {
             try cluster["n1"].cli(
                 [
-                    "launch", "3", "\(Self.playbooks)/web.yaml", "--size", "balancer=1", "--", "--user", "root", "-e",
+                    "launch", "3", "\(Self.playbooks)/web.yaml", "--", "--user", "root", "-e",
                     "ansible_python_interpreter=/usr/bin/python3",
                     // The lab's hosts have no systemd: nginx is started by its init script.
                     "-e", #"{"ansible_facts": {"service_mgr": "service"}}"#,
@@ -132,10 +140,8 @@ struct AnsibleTests {
         #expect(Set(recap(first).keys) == ["n1", "n2", "n3"], "\(first)")
         #expect(recap(first).values.allSatisfy { $0["changed"]! > 0 && $0["failed"] == 0 && $0["skipped"] == 0 })
         // Every page comes through the balancer, from one of the servers.
-        let balancer = try #require(
-            cluster.nodes.first { $0.host.exists("/etc/nginx/conf.d/bramble-balancer.conf") }, "\(first)")
-        let page = try cluster.lab["client"].run("curl", "-s", "http://\(balancer.host.address):8000/")
-        #expect(page.output.hasPrefix("This page comes from n"), "\(page)")
+        let page = try cluster.lab["client"].run("curl", "-s", "http://\(cluster["n3"].host.address):8000/")
+        #expect(["n1", "n2"].contains { page.output == "This page comes from \($0).\n" }, "\(page)")
         let second = try launch()
         #expect(second.succeeded, "\(second)")
         #expect(
@@ -143,7 +149,7 @@ struct AnsibleTests {
             "\(second.output)")
         // A node that dies meanwhile is not waited for, and not given work.
         try cluster.lab.powerOff(cluster["n3"].host)
-        #expect(eventually(within: .seconds(15)) { cluster["n1"].sees("n3", as: .down) })
+        #expect(eventually(within: .seconds(60)) { cluster["n1"].sees("n3", as: .down) })
         let less = try launch()
         #expect(less.status == 1 && less.errors.contains("3 nodes are wanted, and 2 can be given work"), "\(less)")
     }

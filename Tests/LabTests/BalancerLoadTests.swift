@@ -20,9 +20,19 @@ enum Load {
         var causes: [String: Int]
     }
 
+    /// Starts one, and waits until a hundred answers have come: on a busy machine that takes its time.
+    @LabThread
+    static func begin(on host: Host, _ words: [String]) throws -> LabProcess {
+        let process = try host.spawn(words)
+        guard eventually(within: .seconds(60), { process.output.contains("ready") }) else {
+            throw LabError("no hundred answers in 60 s: \(process.output.suffix(2000))")
+        }
+        return process
+    }
+
     /// Ends the program and reads what it counted.
     static func end(_ process: LabProcess) throws -> Count {
-        process.stop(within: .seconds(20))
+        process.stop(within: .seconds(40))
         guard let line = process.output.split(separator: "\n").last(where: { $0.hasPrefix("{") }) else {
             throw LabError("no counts: \(process.output.suffix(2000))")
         }
@@ -83,7 +93,9 @@ enum Load {
         signal.signal(signal.SIGTERM, lambda *a: over.set())
         lock = threading.Lock(); by = collections.Counter(); causes = collections.Counter()
         def good(who):
-            with lock: by[who] += 1
+            with lock:
+                by[who] += 1
+                if sum(by.values()) == 100: print("ready", flush=True)
         def bad(why):
             with lock: causes[str(why)[:80]] += 1
         def source(n):
@@ -252,6 +264,8 @@ private final class Balanced {
             Load.backend(node.name, http: ports.http, tcp: ports.tcp, udp: ports.udp))
     }
 
+    func load(_ words: [String]) throws -> LabProcess { try Load.begin(on: client, words) }
+
     func states(on node: BrambleNode) -> [String: [String: BalancerInfo.Backend.State]] {
         let all = (try? node.get("/v1/balancers", as: [BalancerInfo].self)) ?? []
         return Dictionary(
@@ -293,9 +307,9 @@ struct BalancerLoadTests {
         let workers = try balanced.workers(on: node)
         #expect(!workers.isEmpty)
         let loads = [
-            try balanced.client.spawn(Load.http(node.host.address, port: Balanced.http, connections: 8)),
-            try balanced.client.spawn(Load.tcp(node.host.address, port: Balanced.tcp, connections: 8, life: 20)),
-            try balanced.client.spawn(Load.udp(node.host.address, port: Balanced.udp, sources: 8)),
+            try balanced.load(Load.http(node.host.address, port: Balanced.http, connections: 8)),
+            try balanced.load(Load.tcp(node.host.address, port: Balanced.tcp, connections: 8, life: 20)),
+            try balanced.load(Load.udp(node.host.address, port: Balanced.udp, sources: 8)),
         ]
         // One comes back as another leaves: none of the two moments may lose anything.
         var changes = 0
@@ -326,7 +340,7 @@ struct BalancerLoadTests {
     func drained() throws {
         let balanced = try Balanced(["n1", "n2"], sources: 40)
         let node = balanced.cluster["n1"]
-        let load = try balanced.client.spawn(Load.http(node.host.address, port: Balanced.http, connections: 8))
+        let load = try balanced.load(Load.http(node.host.address, port: Balanced.http, connections: 8))
         pause(.seconds(1))
         try balanced.order("drain", "n2")
         #expect(eventually(within: .seconds(10)) { balanced.isUp(["n1"], on: node) })
@@ -343,7 +357,7 @@ struct BalancerLoadTests {
         #expect(isQuiet, "connections to the drained backend stay open under load")
         let before = try Load.end(load)
         #expect(before.lost == 0, "\(before.causes)")
-        let after = try balanced.client.spawn(Load.http(node.host.address, port: Balanced.http, connections: 8))
+        let after = try balanced.load(Load.http(node.host.address, port: Balanced.http, connections: 8))
         pause(.seconds(1))
         let count = try Load.end(after)
         #expect(count.byBackend.keys.sorted() == ["n1"] && count.lost == 0, "\(count)")
@@ -360,8 +374,8 @@ struct BalancerLoadTests {
     func deaths() throws {
         let balanced = try Balanced(["n1", "n2", "n3"], sources: 24)
         let node = balanced.cluster["n1"]
-        let http = try balanced.client.spawn(Load.http(node.host.address, port: Balanced.http, connections: 8))
-        let tcp = try balanced.client.spawn(
+        let http = try balanced.load(Load.http(node.host.address, port: Balanced.http, connections: 8))
+        let tcp = try balanced.load(
             Load.tcp(node.host.address, port: Balanced.tcp, connections: 8, life: 20))
         pause(.seconds(1))
         balanced.backends["n2"]?.kill()
@@ -373,13 +387,13 @@ struct BalancerLoadTests {
         let (httpAtDeath, tcpAtDeath) = (try Load.end(http), try Load.end(tcp))
         #expect(httpAtDeath.lost == 0, "a request can be asked of another one: \(httpAtDeath.causes)")
         // Its open connections end, and new ones are refused until it is out: at most until the next question.
-        #expect(tcpAtDeath.answered > 100 && tcpAtDeath.byBackend.count == 3)
+        #expect(tcpAtDeath.byBackend.count == 3)
         let loads = [
-            try balanced.client.spawn(Load.http(node.host.address, port: Balanced.http, connections: 8)),
-            try balanced.client.spawn(Load.tcp(node.host.address, port: Balanced.tcp, connections: 8, life: 20)),
-            try balanced.client.spawn(Load.udp(node.host.address, port: Balanced.udp, sources: 8)),
+            try balanced.load(Load.http(node.host.address, port: Balanced.http, connections: 8)),
+            try balanced.load(Load.tcp(node.host.address, port: Balanced.tcp, connections: 8, life: 20)),
+            try balanced.load(Load.udp(node.host.address, port: Balanced.udp, sources: 8)),
         ]
-        pause(.seconds(2))
+        pause(.seconds(1))
         for load in loads {
             let count = try Load.end(load)
             #expect(count.lost == 0 && count.byBackend["n2"] == nil && count.byBackend.count == 2, "\(count)")
@@ -387,21 +401,21 @@ struct BalancerLoadTests {
         try balanced.serve(balanced.cluster["n2"])
         #expect(eventually(within: .seconds(10)) { balanced.isUp(["n1", "n2", "n3"], on: node) })
         // A whole node: its datagrams and requests move as soon as it is called down.
-        let lastHTTP = try balanced.client.spawn(Load.http(node.host.address, port: Balanced.http, connections: 8))
+        let lastHTTP = try balanced.load(Load.http(node.host.address, port: Balanced.http, connections: 8))
         pause(.seconds(1))
         try balanced.cluster.lab.powerOff(balanced.cluster["n3"].host)
         #expect(eventually(within: .seconds(20)) { balanced.isUp(["n1", "n2"], on: node) }, "\(balanced.cluster.logs)")
         let count = try Load.end(lastHTTP)
         #expect(count.lost == 0 && count.byBackend.count == 3, "\(count)")
         let after = [
-            try balanced.client.spawn(Load.http(node.host.address, port: Balanced.http, connections: 8)),
-            try balanced.client.spawn(Load.tcp(node.host.address, port: Balanced.tcp, connections: 8, life: 20)),
-            try balanced.client.spawn(Load.udp(node.host.address, port: Balanced.udp, sources: 8)),
+            try balanced.load(Load.http(node.host.address, port: Balanced.http, connections: 8)),
+            try balanced.load(Load.tcp(node.host.address, port: Balanced.tcp, connections: 8, life: 20)),
+            try balanced.load(Load.udp(node.host.address, port: Balanced.udp, sources: 8)),
         ]
-        pause(.seconds(2))
+        pause(.seconds(1))
         for load in after {
             let count = try Load.end(load)
-            #expect(count.lost == 0 && count.byBackend["n3"] == nil && count.answered > 100, "\(count)")
+            #expect(count.lost == 0 && count.byBackend["n3"] == nil, "\(count)")
         }
     }
 
@@ -484,7 +498,7 @@ struct BalancerLoadTests {
             return name
         }
         let first = try #require(eventually(within: .seconds(40)) { holder(cluster.nodes) }, "\(cluster.logs)")
-        let load = try balanced.client.spawn(Load.udp(floating, port: Balanced.udp, sources: 8))
+        let load = try balanced.load(Load.udp(floating, port: Balanced.udp, sources: 8))
         pause(.seconds(1))
         try cluster.lab.powerOff(cluster[first].host)
         let rest = cluster.nodes.filter { $0.name != first }
@@ -495,14 +509,14 @@ struct BalancerLoadTests {
         let during = try Load.end(load)
         #expect(during.lost <= 16, "\(during)")
         let after = [
-            try balanced.client.spawn(Load.udp(floating, port: Balanced.udp, sources: 8)),
-            try balanced.client.spawn(Load.tcp(floating, port: Balanced.tcp, connections: 8, life: 20)),
-            try balanced.client.spawn(Load.http(floating, port: Balanced.http, connections: 8)),
+            try balanced.load(Load.udp(floating, port: Balanced.udp, sources: 8)),
+            try balanced.load(Load.tcp(floating, port: Balanced.tcp, connections: 8, life: 20)),
+            try balanced.load(Load.http(floating, port: Balanced.http, connections: 8)),
         ]
-        pause(.seconds(2))
+        pause(.seconds(1))
         for load in after {
             let count = try Load.end(load)
-            #expect(count.lost == 0 && count.answered > 100 && count.byBackend[first] == nil, "\(count)")
+            #expect(count.lost == 0 && count.byBackend[first] == nil, "\(count)")
         }
     }
 }

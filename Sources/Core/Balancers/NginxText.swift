@@ -81,7 +81,7 @@ package enum NginxText {
     }
 }
 
-/// The kernel's rules for TCP and UDP balancers: destination NAT by a hash of the source.
+/// The kernel's rules: for TCP and UDP balancers destination NAT by a hash of the source, for HTTP who is kept from whom.
 package enum NftablesText {
     package static let table = "bramble_balance"
     /// On connections of ours, so that answers come back through this node.
@@ -107,12 +107,12 @@ package enum NftablesText {
 
     private static func rules(_ view: BalancerView) -> [String] {
         let balancer = view.balancer
-        return [4, 16].compactMap { length -> String? in
+        return [4, 16].flatMap { length -> [String] in
             let live = view.live.filter { $0.endpoint.address.bytes.count == length }
-            guard !live.isEmpty else { return nil }
+            guard !live.isEmpty else { return [] }
             let isV4 = length == 4
             let own = view.addresses.filter { $0.bytes.count == length }
-            if !view.addresses.isEmpty, own.isEmpty { return nil }
+            if !view.addresses.isEmpty, own.isEmpty { return [] }
             let family = isV4 ? "ip" : "ip6"
             let place =
                 own.isEmpty
@@ -122,8 +122,18 @@ package enum NftablesText {
             let key =
                 balancer.sticky == .source
                 ? "jhash \(family) saddr" : "jhash \(family) saddr . \(balancer.transport.rawValue) sport"
-            return "    \(place) \(balancer.transport.rawValue) dport \(balancer.listenPort) ct mark set \(mark) dnat "
-                + "\(family) to \(key) mod \(Slots.count) seed 0x62726d62 map { \(map(live)) }"
+            // One rule for each backend, with the slots that are its own, and no map from slots to backends: while a map is
+            // replaced, a packet that is on its way through the old rules finds nothing in it.
+            let owners = Slots.owners(live.map(\.node.description))
+            return live.indices.compactMap { index in
+                let slots = owners.indices.filter { owners[$0] == index }.map { "\($0)" }
+                guard !slots.isEmpty else { return nil }
+                let hash =
+                    live.count == 1
+                    ? "" : "\(key) mod \(Slots.count) seed 0x62726d62 { \(slots.joined(separator: ", ")) } "
+                return "    \(place) \(balancer.transport.rawValue) dport \(balancer.listenPort) \(hash)"
+                    + "ct mark set \(mark) dnat \(family) to \(live[index].endpoint)"
+            }
         }
     }
 
@@ -146,19 +156,5 @@ package enum NftablesText {
         }
         lines += ["  }", "}"]
         return lines.joined(separator: "\n") + "\n"
-    }
-
-    /// Slots that follow each other and have one backend are one range.
-    private static func map(_ live: [Backend]) -> String {
-        let owners = Slots.owners(live.map(\.node.description))
-        var parts: [String] = []
-        var first = 0
-        for slot in owners.indices where slot + 1 == owners.count || owners[slot + 1] != owners[first] {
-            let range = first == slot ? "\(first)" : "\(first)-\(slot)"
-            let endpoint = live[owners[first]].endpoint
-            parts.append("\(range) : \(endpoint.address) . \(endpoint.port)")
-            first = slot + 1
-        }
-        return parts.joined(separator: ", ")
     }
 }
