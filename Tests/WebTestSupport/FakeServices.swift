@@ -203,7 +203,7 @@ extension FakeCluster {
             let names = state.nodes.map(\.name)
             let volume = VolumeInfo(
                 name: request.name, kind: .replicate, replica: request.replica ?? 3,
-                bricks: names.prefix(request.replica ?? 3).map {
+                bricks: names.prefix(max(0, request.replica ?? 3)).map {
                     .init(node: $0, path: request.path ?? "/data/bricks/\(request.name)", online: true)
                 }, mount: request.mount ?? "/bramble/\(request.name)", mountedOn: names, state: .online)
             state.services.volumes.append(volume)
