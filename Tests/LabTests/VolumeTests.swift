@@ -10,14 +10,12 @@ private final class VolumeCluster {
     /// The glusterd of each host.
     private(set) var daemons: [String: LabProcess] = [:]
     init(_ names: [String], serving: [String]? = nil) throws {
-        cluster = try Cluster(names: names, others: [], started: false)
+        cluster = try Cluster(names: names, others: [])
         for node in cluster.nodes {
             try node.host.addDisk(at: "/mnt")
             try node.host.addDisk(at: "/srv")
         }
-        for node in cluster.nodes { try node.start() }
         for name in serving ?? names { daemons[name] = try cluster[name].host.startGlusterd() }
-        guard cluster.agree(alive: names, within: .seconds(20)) else { throw LabError("no cluster\n\(cluster.logs)") }
     }
     subscript(_ name: String) -> BrambleNode { cluster[name] }
     var nodes: [BrambleNode] { cluster.nodes }

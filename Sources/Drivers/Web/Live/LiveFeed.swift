@@ -8,8 +8,8 @@ actor LiveFeed {
     static let interval: Duration = .milliseconds(250)
     /// Events a page gets to begin with.
     static let firstEvents = 200
-    /// The database, the mirrors, the balancers and the volumes are asked in every fourth round: their figures move all the time, and nobody acts on
-    /// them within a second.
+    /// The database, the mirrors, the balancers and the volumes are asked in every fourth round: their figures move all the
+    /// time, and nobody acts on them within a second.
     private static let slowRounds = 4
 
     private struct Sections: Equatable {
