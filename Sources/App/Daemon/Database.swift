@@ -59,7 +59,13 @@ actor Database {
     nonisolated let reader = Reading()
     nonisolated let readable = Locked(Readable())
     /// Makes copies for new nodes and backups: that may take a minute, and nobody waits behind it. Its thread begins with the first.
-    lazy var copyLoop = EventLoop(name: "database-copy")
+    var copyLoop: EventLoop {
+        if let copies { return copies }
+        let made = EventLoop(name: "database-copy")
+        copies = made
+        return made
+    }
+    private var copies: EventLoop?
     private var isSyncing = false
     private var pace = SyncPace()
     /// Counts openings, so that a sync of an earlier one is not taken for one of this.
@@ -198,7 +204,7 @@ actor Database {
         syncLoop.stop()
         readLoop.perform { [reader] in reader.close() }
         readLoop.stop()
-        copyLoop.stop()
+        copies?.stop()
     }
 
     /// This node was removed: its copy goes.
