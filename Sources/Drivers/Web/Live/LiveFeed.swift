@@ -159,7 +159,8 @@ actor LiveFeed {
         [
             ("status", sections.status), ("nodes", sections.nodes), ("phi", sections.phi), ("edges", sections.edges),
             ("waiting", sections.waiting), ("services", sections.services), ("mirrors", sections.mirrors),
-            ("locks", sections.locks), ("balancers", sections.balancers), ("volumes", sections.volumes), ("database", sections.database),
+            ("locks", sections.locks), ("balancers", sections.balancers), ("volumes", sections.volumes),
+            ("database", sections.database),
         ]
     }
 }
