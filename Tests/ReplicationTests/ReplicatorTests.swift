@@ -202,6 +202,44 @@ import Testing
         #expect(three.nodes[3].replicator.counters.snapshotsFetched == 1)
     }
 
+    @Test("two that were alone from their first start, each with a database of its own, become equal once they meet")
+    func apart() {
+        let two = TinyReplicas(0)
+        for node in 0..<2 {
+            two.add()
+            two.meet(members: [node])
+        }
+        two.pass(.seconds(5))
+        for node in 0..<2 {
+            #expect(!two.nodes[node].replicator.isJoining)
+            two.write("by \(node)", at: node)
+        }
+        // Long enough for who is alone to keep house.
+        two.pass(.seconds(5))
+        #expect(two.nodes.allSatisfy { $0.logCount == 1 && $0.collected.isEmpty })
+        two.meet()
+        two.pass(.seconds(5))
+        #expect(two.areEqual)
+        #expect(two.nodes[0].state.count == 2)
+        #expect(two.nodes.allSatisfy { $0.replicator.counters.snapshotsFetched == 0 })
+        // Now that both have it, it can go.
+        #expect(two.nodes.allSatisfy { $0.logCount == 0 })
+    }
+
+    @Test("who stays alone keeps no more of its log than is allowed")
+    func aloneForLong() {
+        var config = ReplicatorConfig()
+        config.logBytes = 1_600
+        let one = TinyReplicas(1, config: config)
+        one.pass(.seconds(5))
+        for number in 0..<300 {
+            one.write("number \(number)", at: 0)
+            one.pass(.milliseconds(100))
+        }
+        one.pass(.seconds(5))
+        #expect((1..<300).contains(one.nodes[0].logCount))
+    }
+
     @Test("a snapshot goes on where it stopped when the stream breaks, and with another peer when that one is gone")
     func resume() {
         let three = TinyReplicas(3)

@@ -177,7 +177,9 @@ extension Replicator {
         nextHousekeeping = now + config.housekeepingInterval
         noteCovered()
         var stable = stable
-        var floor = stable
+        // Who is alone may yet meet others who were alone: each then needs the other's log, and what was deleted.
+        let isAlone = members.count == 1
+        var floor = isAlone ? VersionVector() : stable
         if marks.last.map({ now - $0.at >= config.logAge / 24 || logBytes - $0.logBytes >= config.logBytes / 16 })
             ?? true
         {
@@ -186,8 +188,12 @@ extension Replicator {
         if let oldest = marks.first, logBytes > config.logBytes || now - oldest.at >= config.logAge || marks.count > 64
         {
             // Dropped only where a majority has it: two halves that had both dropped what the other lacks could not merge.
-            floor.formMaximum(oldest.vector.minimum(heldByMajority))
+            if !isAlone || logBytes > config.logBytes { floor.formMaximum(oldest.vector.minimum(heldByMajority)) }
             marks.removeFirst()
+        }
+        if isAlone {
+            floor.formMaximum(lastTrimmed)
+            stable = stable.minimum(floor)
         }
         if floor != lastTrimmed, !floor.isEmpty {
             lastTrimmed.formMaximum(floor)
