@@ -41,7 +41,7 @@ if kill -0 "$run" 2>/dev/null; then
              END { for (test in open) if (test ~ /^"/) print "  " test }' "$log"
         echo "Its processes:"
         for process in $(left_behind); do
-            ps -o pid,ppid,stat,etimes,wchan:24,args --no-headers -p "$process" | cut -c-200
+            ps -o pid,ppid,stat,etimes,wchan:24,args --no-headers -p "$process" | cut -c-200 || true
         done
         if command -v gdb >/dev/null; then
             timeout 60 gdb -p "$run" -batch -ex 'set print frame-arguments none' -ex 'thread apply all backtrace 14' 2>/dev/null | grep -E '^(Thread|#)' | tail -n 150

@@ -118,8 +118,8 @@ struct DatabaseThreadTests {
             if case .change = message { Issue.record("taken for one of this life") }
             break
         }
-        await again.end()
         await #expect(throws: APIError.self) { try await again.database.watch("t", since: "not a token!") }
+        await again.end()
     }
 
     @Test("a backup is made on a thread of its own: writes are answered while it is under way")

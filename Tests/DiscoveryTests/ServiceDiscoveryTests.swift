@@ -41,7 +41,8 @@ struct ServiceDiscoveryTests {
                 .split(separator: "\n")[0]) ?? 0
         }
         func addresses(_ number: Int, _ name: String = "eth0") throws -> [PublishedAddress] {
-            let index = Int32(try namespace.shell("ip -o link show \(name) 2>/dev/null | cut -d: -f1").split(separator: "\n")[0])!
+            let index = Int32(
+                try namespace.shell("ip -o link show \(name) 2>/dev/null | cut -d: -f1").split(separator: "\n")[0])!
             return [
                 PublishedAddress(address: IPAddress("10.7.0.\(number)")!, interface: index),
                 PublishedAddress(address: IPAddress("fd07::\(number)")!, interface: index),

@@ -133,7 +133,8 @@ extension Store {
         try rows(
             "SELECT key, substr(value, 1, 32) FROM bramble_facts WHERE key >= 'origin/' AND key < 'origin0'"
         ) { row in
-            if let origin = Origin(row.text(0).dropFirst(ReplicationFact.writers.count)), let node = NodeID(row.text(1)) {
+            if let origin = Origin(row.text(0).dropFirst(ReplicationFact.writers.count)), let node = NodeID(row.text(1))
+            {
                 result[origin] = node
             }
         }

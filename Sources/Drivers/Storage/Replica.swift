@@ -168,7 +168,9 @@ package final class Replica {
     private func forgetOrigins(_ now: Instant, _ wall: Int64) throws(StoreError) {
         let orders = try store.toForget()
         var vector = store.wholeVector
-        if store.options.planted == .forgetsWhatItLacks { for order in orders { vector.advance(order.key, to: order.value.head) } }
+        if store.options.planted == .forgetsWhatItLacks {
+            for order in orders { vector.advance(order.key, to: order.value.head) }
+        }
         try store.forget(
             orders.filter { vector[$0.key] == $0.value.head && vector.covers($0.value.basis) }.mapValues(\.head))
         let lacksSome = orders.contains { vector[$0.key] < $0.value.head }

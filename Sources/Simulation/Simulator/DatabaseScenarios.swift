@@ -2,7 +2,7 @@ import Primitives
 
 extension Scenario {
     static let databases: [Scenario] = [
-        database, databasePartition, databaseApart, databaseCrash, databaseJoin, databaseDeletes, databaseClock, databaseRestore,
+        database, databasePartition, databaseCrash, databaseJoin, databaseDeletes, databaseClock, databaseRestore,
         databaseSchema, databaseConflicts, databaseUpgrade, databaseRemoved, databaseEverything,
     ]
 
@@ -46,19 +46,6 @@ extension Scenario {
             let length = draft.anyDuration(.milliseconds(500), .seconds(15))
             draft.add(.partition(draft.groups()), until: .merge, at: moment, for: length)
             moment = moment + length + draft.duration(.milliseconds(500), .seconds(4))
-        }
-    }
-
-    static let databaseApart = about(
-        "database-apart", "machines that were alone from their first start, and wrote, meet the others and each other",
-        length: .seconds(25), spares: 2
-    ) { draft in
-        // Longer than a new database waits for others, and than who is alone keeps house for the first time.
-        let length = draft.duration(.seconds(6), .seconds(12))
-        let apart = Array(repeating: 0, count: draft.nodes) + [1, draft.chance.chance(0.5) ? 2 : 1]
-        draft.add(.partition(apart), until: .merge, at: draft.start, for: length)
-        for spare in [draft.nodes, draft.nodes + 1] {
-            draft.add(.boot(spare), at: draft.start + draft.duration(.milliseconds(10), .seconds(2)))
         }
     }
 
