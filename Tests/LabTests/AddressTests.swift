@@ -92,8 +92,11 @@ struct AddressTests {
         }
         #expect(isSaid, "\(house.report)")
         for node in house.cluster.nodes {
-            let reason = node.service("web")?.reason ?? ""
-            #expect(reason.contains("answers for \(address)"), "\(reason)\n\(house.report)")
+            // After the log: what was begun is stopped first.
+            let reason = eventually(within: .seconds(20)) {
+                (node.service("web")?.reason ?? "").contains("answers for \(address)")
+            }
+            #expect(reason, "\(house.report)")
             let addresses = try node.host.require("ip", "address", "show", "dev", "eth0")
             #expect(!addresses.contains("\(address)/"), "\(addresses)")
             #expect(!node.log.contains("\(address) is on eth0"), "\(house.report)")

@@ -36,12 +36,16 @@ struct ClockTests {
             }
             return all ? true : nil
         }
-        #expect(follow == true, "\(cluster.logs)")
-        let told = eventually(within: .seconds(10)) { () -> [ClockInfo]? in
+        let told = cluster.nodes.map { node in
+            "\(node.name): " + ((try? node.host.run("chronyc", "-n", "ntpdata").output) ?? "")
+                + ((try? node.host.run("chronyc", "-n", "sources").output) ?? "") + (node.host.read(access) ?? "")
+        }
+        #expect(follow == true, "\(told.joined(separator: "\n"))\n\(cluster.logs)")
+        let shown = eventually(within: .seconds(10)) { () -> [ClockInfo]? in
             let all = clocks(cluster["n1"])
             return all.count == 3 && all.filter(\.serves).map(\.node) == [server()?.name] ? all : nil
         }
-        let all = try #require(told, "\(clocks(cluster["n1"]))\n\(cluster.logs)")
+        let all = try #require(shown, "\(clocks(cluster["n1"]))\n\(cluster.logs)")
         #expect(all.allSatisfy { abs($0.offsetMs ?? 1000) <= max(5, $0.errorMs ?? 0) }, "one kernel, one clock: \(all)")
         let doctor = try cluster["n1"].get("/v1/doctor", as: [DoctorCheck].self)
         let chrony = try #require(doctor.first { $0.check == "chronyc" }, "\(doctor)")

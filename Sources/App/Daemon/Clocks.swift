@@ -22,6 +22,9 @@ final class Clocks: Sendable {
         var waiting: [Int64: (peer: NodeID, resume: CheckedContinuation<ClockMessage?, Never>)] = [:]
         var lastAsked: Int64 = 0
         var server: NodeID?
+        /// What chrony was told may not be what counts any more; somebody sees to it.
+        var isDue = false
+        var isFollowing = false
         var trouble: String?
         var tools: (loop: EventLoop, engine: ChronyEngine)?
         /// What chrony said last, and since when it is not asked again.
@@ -215,7 +218,7 @@ final class Clocks: Sendable {
             task.cancel()
             Task {
                 await task.value
-                await self.tools().engine.leave()
+                self.follow()
             }
         }
     }
@@ -244,24 +247,46 @@ final class Clocks: Sendable {
         if isNew { follow() }
     }
 
+    /// chrony is told what counts by now, one thing at a time: two that overlapped would reach it in any order, and the
+    /// older one could stay.
     private func follow() {
-        let (server, addresses, isOn) = state.withLock { ($0.server, $0.addresses, $0.isOn) }
-        guard isOn else { return }
-        let role: ChronyEngine.Role =
-            if server == id { .serves } else if let address = server.flatMap({ addresses[$0]?.first?.address }) {
-                .follows(address)
-            } else { .waits }
-        let members = addresses.values.flatMap { $0.map(\.address) }
-        Task {
+        let isFirst = state.withLock { state in
+            state.isDue = true
+            defer { state.isFollowing = true }
+            return !state.isFollowing
+        }
+        if isFirst { Task { await self.followWhileDue() } }
+    }
+    private func followWhileDue() async {
+        while true {
+            let wanted = state.withLock { state -> (isOn: Bool, server: NodeID?, addresses: [NodeID: [Endpoint]])? in
+                guard state.isDue, !state.isStopped else {
+                    state.isFollowing = false
+                    return nil
+                }
+                state.isDue = false
+                return (state.isOn, state.server, state.addresses)
+            }
+            guard let wanted else { return }
+            guard wanted.isOn else {
+                await tools().engine.leave()
+                continue
+            }
+            let role: ChronyEngine.Role =
+                if wanted.server == id {
+                    .serves
+                } else if let address = wanted.server.flatMap({
+                    wanted.addresses[$0]?.first?.address
+                }) { .follows(address) } else { .waits }
             var trouble: String?
             do throws(EngineFailure) {
-                try await tools().engine.use(role, members: members)
+                try await tools().engine.use(role, members: wanted.addresses.values.flatMap { $0.map(\.address) })
             } catch { trouble = "\(error.problem); \(error.remedy)" }
             let isNew = state.withLock { state in
                 defer { state.trouble = trouble }
                 return state.trouble != trouble
             }
-            guard isNew, let trouble else { return }
+            guard isNew, let trouble else { continue }
             await journal.record(
                 EventDraft(type: "failed", subject: "clock", sentence: "this node's clock is not kept: \(trouble)"))
         }
