@@ -8,14 +8,10 @@ name=$1 minutes=$2
 shift 2
 tests=.build/debug/bramblePackageTests.xctest
 log=.build/test-$name.log
-# Inherited by everything the tests start; by it they are found again.
-export BRAMBLE_TEST_RUN="$name.$$"
+# Inherited by everything the tests start, and by nothing of this script; by it they are found again.
+mark="BRAMBLE_TEST_RUN=$name.$$"
 
-left_behind() {
-    # Without the mark itself, so that it does not find itself.
-    env -u BRAMBLE_TEST_RUN grep -lzs "^BRAMBLE_TEST_RUN=$BRAMBLE_TEST_RUN\$" /proc/[0-9]*/environ | cut -d/ -f3 |
-        grep -vx "${reader:-0}" || true
-}
+left_behind() { grep -lzsx "$mark" /proc/[0-9]*/environ | cut -d/ -f3 || true; }
 end_all() {
     for process in $(left_behind); do
         kill -KILL "$process" 2>/dev/null || true
@@ -26,7 +22,7 @@ trap 'end_all; exit 130' INT TERM
 : >"$log"
 # Each line as it comes: what a run printed last is what one wants to read when it hangs. Into a file, because a process left
 # behind would keep a pipe open, and whoever reads it waiting.
-stdbuf -oL "$tests" --testing-library swift-testing "$@" </dev/null >"$log" 2>&1 &
+env "$mark" stdbuf -oL "$tests" --testing-library swift-testing "$@" </dev/null >"$log" 2>&1 &
 run=$!
 tail -n +1 -f --pid="$run" "$log" | grep --line-buffered -v ' Test case passing ' &
 reader=$!
@@ -53,7 +49,6 @@ fi
 status=0
 wait "$run" || status=$?
 wait "$reader" 2>/dev/null || true
-unset reader
 # Some are about to end by themselves, such as a guard that sees its daemon gone.
 for _ in $(seq 50); do
     rest=$(left_behind)
