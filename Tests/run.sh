@@ -19,6 +19,9 @@ end_all() {
 }
 trap 'end_all; exit 130' INT TERM
 
+# One test opens a thousand connections; with the usual limit of 1,024 files others could not start a program meanwhile.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
 : >"$log"
 # Each line as it comes: what a run printed last is what one wants to read when it hangs. Into a file, because a process left
 # behind would keep a pipe open, and whoever reads it waiting.
@@ -40,7 +43,7 @@ if kill -0 "$run" 2>/dev/null; then
             ps -o pid,ppid,stat,etimes,wchan:24,args --no-headers -p "$process" | cut -c-200 || true
         done
         if command -v gdb >/dev/null; then
-            timeout 60 gdb -p "$run" -batch -ex 'set print frame-arguments none' -ex 'thread apply all backtrace 14' 2>/dev/null | grep -E '^(Thread|#)' | tail -n 150
+            timeout 60 gdb -p "$run" -batch -ex 'set print frame-arguments none' -ex 'thread apply all backtrace 14' 2>/dev/null | grep -E '^(Thread|#)' | tail -n 150 || true
         fi
     } >&2
     end_all

@@ -74,15 +74,17 @@ extension MirrorEngine {
             parkedIn: batch.map { ParkedFiles.place(in: $0, of: push.path) })
         let receiver = Receiver(request: push, sender: sender)
         receivers[key] = receiver
+        let failure = Locked<String?>(nil)
         receiver.run = spawner.launch(
             command, in: nil, .action(0), deadline: options.longestRun, talksTo: program
         ) { [weak self] end in
+            if case .notStarted = end.cause { failure.withLock { $0 = RsyncCommand.reason(end) } }
             self?.assumeIsolated { $0.ended(receiver, key, batch, end) }
         }
         close(program)
         guard receiver.run != nil else {
             close(tunnel)
-            return .refuse("rsync cannot be started")
+            return .refuse("rsync cannot be started: \(failure.withLock { $0 } ?? "it ended at once")")
         }
         return .accept(tunnel)
     }
