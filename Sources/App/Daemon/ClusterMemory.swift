@@ -49,15 +49,7 @@ extension Database {
         guard let ticket else { return "" }
         // Before anybody is answered: a token that was just made works, one that was revoked does not.
         tellFacts(edits.map(\.key))
-        expect(ticket)
-        count(writes: 1)
-        let confirmation = await confirmation(of: ticket)
-        guard confirmation.reached != nil else {
-            throw APIError(
-                problem: "the database was replaced or closed before this was confirmed",
-                remedy: "look whether it is there, and repeat it if not", kind: .unavailable)
-        }
-        return sentence(confirmation)
+        return try await confirmed(ticket, "this", remedy: "look whether it is there, and repeat it if not").note
     }
 
     /// The pulse's: it does not wait. What the database does not take now it is given again.

@@ -87,16 +87,26 @@ extension Database {
             scheduleTurn()
             return shown(answer, durability: nil, note: "", token: token)
         }
+        let (reached, note) = try await confirmed(
+            ticket, "this write", remedy: "read whether it is there, and write again if not")
+        return shown(answer, durability: WriteDurability(reached), note: note, token: token)
+    }
+
+    /// A write that was just made: returns when it is as safe as was asked, or cannot become so, with a sentence where that is
+    /// less. `what` it is and the remedy are for an operator, where nothing is known of it any more.
+    func confirmed(
+        _ ticket: UInt64, _ what: String, remedy: String
+    ) async throws(APIError) -> (reached: Durability, note: String) {
         expect(ticket)
         count(writes: 1)
         let confirmation = await confirmation(of: ticket)
         if let error = lost.removeValue(forKey: ticket) { throw explained(error) }
         guard let reached = confirmation.reached else {
             throw APIError(
-                problem: "the database was replaced or closed before this write was confirmed",
-                remedy: "read whether it is there, and write again if not", kind: .unavailable)
+                problem: "the database was replaced or closed before \(what) was confirmed", remedy: remedy,
+                kind: .unavailable)
         }
-        return shown(answer, durability: WriteDurability(reached), note: sentence(confirmation), token: token)
+        return (reached, sentence(confirmation))
     }
 
     func sentence(_ confirmation: WriteConfirmation) -> String {
@@ -368,15 +378,9 @@ extension Database {
             "database-schema",
             "the schema was changed by an apply: \(steps.map(\.sql).joined(separator: "; ").prefix(500))",
             detail: ["statements": .array(steps.map { .string($0.sql) })])
-        expect(ticket)
-        count(writes: 1)
-        let confirmation = await confirmation(of: ticket)
-        guard confirmation.reached != nil else {
-            throw APIError(
-                problem: "the database was replaced or closed before the schema was confirmed",
-                remedy: "apply it again: what is there is left as it is", kind: .unavailable)
-        }
-        return (steps, sentence(confirmation))
+        let note = try await confirmed(ticket, "the schema", remedy: "apply it again: what is there is left as it is")
+            .note
+        return (steps, note)
     }
 
     func conflicts(limit: Int, names: (NodeID) -> String) async throws(APIError) -> [Conflict] {

@@ -270,7 +270,9 @@ final class Member: Sendable {
         state.withLock { state in
             state.tasks = [
                 Task { await self.reportLoad() },
-                Task { await self.knockAtConfigured() },
+                Task { [pulse, configuration, loop, worker] in
+                    await pulse.knock(at: configuration.join, on: loop, lookingUpBy: worker)
+                },
                 Task { await self.settleInMemory() },
             ]
         }
@@ -447,9 +449,7 @@ final class Member: Sendable {
 
     private func networkChanged(_ network: NetworkState) {
         Task { await finder?.use(network) }
-        let port = configuration.port
-        pulse.post(.network(isUp: network.isUp))
-        pulse.post(.addressesChanged(network.addresses.map { Endpoint($0.address, port: port) }))
+        pulse.changed(network, port: configuration.port)
     }
 
     private func reportLoad() async {
@@ -467,17 +467,6 @@ final class Member: Sendable {
 
     /// The addresses given with --join are asked often until somebody is found, and now and then for ever: two halves of
     /// one cluster that cannot hear each other's multicast meet through them.
-    private func knockAtConfigured() async {
-        guard !configuration.join.isEmpty else { return }
-        while !Task.isCancelled {
-            for target in configuration.join {
-                await lookUp(target).forEach { pulse.post(.sighted($0)) }
-            }
-            let isAlone = await pulse.isAlone
-            guard (try? await loop.sleep(for: isAlone ? .seconds(1) : .seconds(30))) != nil else { return }
-        }
-    }
-
     // MARK: /etc/hosts
 
     /// Once for all changes of a moment.
@@ -540,7 +529,7 @@ extension MembershipConfig {
 }
 
 extension SystemRandomNumberGenerator {
-    fileprivate consuming func seed() -> UInt64 {
+    consuming func seed() -> UInt64 {
         var generator = self
         return generator.next()
     }

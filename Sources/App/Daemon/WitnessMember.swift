@@ -74,7 +74,7 @@ final class WitnessMember: Sendable {
         let core = NodeCore(
             id: home.identity.id, version: MemberVersion(generation: home.generation, incarnation: 0), profile: profile,
             members: saved, facts: trust, config: config,
-            chance: SeededGenerator(seed: UInt64.random(in: .min ... .max)), now: SystemClock.now)
+            chance: SeededGenerator(seed: SystemRandomNumberGenerator().seed()), now: SystemClock.now)
         let socket = try DatagramSocket(port: port, addresses: configuration.addresses)
         let sessions = Sessions(
             identity: home.identity, ring: ring,
@@ -141,7 +141,9 @@ final class WitnessMember: Sendable {
         await pulse.start()
         contacts.forEach { pulse.post(.sighted($0)) }
         await finder?.start { [pulse] in await pulse.peerCount }
-        let knocking = Task { await self.knockAtConfigured() }
+        let knocking = Task { [pulse, configuration, loop, worker] in
+            await pulse.knock(at: configuration.join, on: loop, lookingUpBy: worker)
+        }
         state.withLock { $0.knocking = knocking }
         Log.info(
             "\(configuration.name) is a witness of cluster “\(clusterName)” on UDP port \(configuration.port), code "
@@ -158,26 +160,11 @@ final class WitnessMember: Sendable {
         pulseLoop.stop()
     }
 
-    private func knockAtConfigured() async {
-        while !Task.isCancelled, !configuration.join.isEmpty {
-            for target in configuration.join {
-                let found = await worker.run {
-                    NameLookup.endpoints(of: target, defaultPort: Configuration.defaultPort)
-                }
-                found.forEach { pulse.post(.sighted($0)) }
-            }
-            let isAlone = await pulse.isAlone
-            guard (try? await loop.sleep(for: isAlone ? .seconds(1) : .seconds(30))) != nil else { return }
-        }
-    }
-
     // MARK: What others say
 
     private func networkChanged(_ network: NetworkState) {
         Task { await finder?.use(network) }
-        let port = configuration.port
-        pulse.post(.network(isUp: network.isUp))
-        pulse.post(.addressesChanged(network.addresses.map { Endpoint($0.address, port: port) }))
+        pulse.changed(network, port: configuration.port)
     }
 
     private func heldAtTheDoor() {

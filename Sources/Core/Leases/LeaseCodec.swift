@@ -112,7 +112,7 @@ extension ByteWriter {
         case .prepare(let term, let isCarried):
             integer(UInt8(1))
             integer(term)
-            integer(UInt8(isCarried ? 1 : 0))
+            flag(isCarried)
         case .promise(let mark, let running):
             integer(UInt8(2))
             self.mark(mark)
@@ -204,14 +204,6 @@ extension ByteReader {
     }
     fileprivate mutating func ballot() throws(Failure) -> Ballot {
         Ballot(counter: try integer(), generation: try integer(), node: try nodeID())
-    }
-    /// Exactly 0 or 1, so that what is read is what was written.
-    private mutating func flag() throws(Failure) -> Bool {
-        switch try integer(UInt8.self) {
-        case 0: false
-        case 1: true
-        default: throw .malformed
-        }
     }
     private mutating func running() throws(Failure) -> LeaseVote.Running? {
         guard try flag() else { return nil }

@@ -146,7 +146,7 @@ extension ByteWriter {
         integer(figures.centiPhi)
         integer(figures.silence)
         integer(figures.unansweredProbes)
-        integer(UInt8(figures.isOneWay ? 1 : 0))
+        flag(figures.isOneWay)
     }
     fileprivate mutating func updates(_ updates: [Update]) {
         list(updates) { writer, update in writer.update(update) }
@@ -172,7 +172,7 @@ extension ByteWriter {
             integer(UInt16(clamping: verdict.observers))
             integer(UInt16(clamping: verdict.needed))
             integer(UInt16(clamping: verdict.defenders))
-            integer(UInt8(verdict.isConfirmed ? 1 : 0))
+            flag(verdict.isConfirmed)
             list(verdict.accusers.prefix(Verdict.maximumAccusers)) { writer, accuser in
                 writer.nodeID(accuser.observer)
                 writer.figures(Figures(accuser))

@@ -33,7 +33,7 @@ enum NodeMessage: Equatable, Sendable {
         case .membership(let message): return MembershipCodec.encode(message)
         case .facts(let encoded, let wantsReply):
             writer.integer(Kind.facts.rawValue)
-            writer.integer(UInt8(wantsReply ? 1 : 0))
+            writer.flag(wantsReply)
             writer.raw(encoded)
         case .removalNotice(let when):
             writer.integer(Kind.removalNotice.rawValue)

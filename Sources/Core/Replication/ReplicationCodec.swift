@@ -22,7 +22,7 @@ package enum ReplicationCodec {
             writer.epoch(state.epoch)
             writer.integer(state.origin.rawValue)
             writer.integer(state.wall)
-            writer.integer(UInt8(wantsReply ? 1 : 0))
+            writer.flag(wantsReply)
             writer.vector(state.vector)
         case .records(let records, let epoch, let answer, let isAwaited):
             writer.integer(Kind.records.rawValue)
@@ -170,11 +170,6 @@ extension ByteWriter {
 }
 
 extension ByteReader {
-    fileprivate mutating func flag() throws(Failure) -> Bool {
-        let value: UInt8 = try integer()
-        guard value <= 1 else { throw .malformed }
-        return value == 1
-    }
     fileprivate mutating func epoch() throws(Failure) -> DatabaseEpoch {
         DatabaseEpoch(since: HybridTime(rawValue: try integer()), number: try integer())
     }

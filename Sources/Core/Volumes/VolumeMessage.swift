@@ -66,13 +66,6 @@ package enum VolumeMessage: Equatable, Sendable {
         return result
     }
 
-    private static func flag(_ reader: inout ByteReader) throws(ByteReader.Failure) -> Bool {
-        switch try reader.integer(UInt8.self) {
-        case 0: false
-        case 1: true
-        default: throw .malformed
-        }
-    }
     private static func name(_ reader: inout ByteReader) throws(ByteReader.Failure) -> ServiceName {
         guard let name = ServiceName(try reader.text(limit: 48)) else { throw .malformed }
         return name
@@ -94,14 +87,14 @@ package enum VolumeMessage: Equatable, Sendable {
         }
         writer.list(report.mounts.prefix(most)) { writer, mount in
             writer.text(mount.volume.description)
-            writer.integer(UInt8(mount.isMounted ? 1 : 0))
+            writer.flag(mount.isMounted)
             writer.text(plain(mount.trouble))
         }
         writer.list(report.standings.prefix(most)) { writer, standing in
             writer.text(standing.name.description)
             writer.integer(standing.state.rawValue)
             for text in [standing.reason, standing.progress, standing.offer] { writer.text(plain(text)) }
-            writer.integer(UInt8(standing.isStarted ? 1 : 0))
+            writer.flag(standing.isStarted)
             for number in [standing.setSize, standing.arbiters, standing.redundancy] { writer.integer(number) }
             writer.list(standing.bricks.prefix(mostBricks)) { writer, place in
                 writer.text(place.node.description)
@@ -132,7 +125,7 @@ package enum VolumeMessage: Equatable, Sendable {
         }
         report.mounts = try reader.list(limit: most) { reader throws(ByteReader.Failure) in
             let volume = try name(&reader)
-            let isMounted = try flag(&reader)
+            let isMounted = try reader.flag()
             return MountReport(volume: volume, isMounted: isMounted, trouble: try reader.text(limit: longestText))
         }
         report.standings = try reader.list(limit: most) { reader throws(ByteReader.Failure) in
@@ -142,7 +135,7 @@ package enum VolumeMessage: Equatable, Sendable {
             standing.reason = try reader.text(limit: longestText)
             standing.progress = try reader.text(limit: longestText)
             standing.offer = try reader.text(limit: longestText)
-            standing.isStarted = try flag(&reader)
+            standing.isStarted = try reader.flag()
             standing.setSize = try reader.integer()
             standing.arbiters = try reader.integer()
             standing.redundancy = try reader.integer()

@@ -58,6 +58,14 @@ package struct ByteReader: Sendable {
         guard count <= UInt64(remaining) else { throw .truncated }
         return Int(count)
     }
+    /// Exactly 0 or 1, so that what is read is what was written.
+    package mutating func flag() throws(Failure) -> Bool {
+        switch try integer(UInt8.self) {
+        case 0: false
+        case 1: true
+        default: throw .malformed
+        }
+    }
     /// Bytes with a 16-bit length in front, at most `limit` of them.
     package mutating func blob(limit: Int) throws(Failure) -> [UInt8] {
         let count = Int(try integer(UInt16.self))
@@ -106,6 +114,7 @@ package struct ByteWriter: Sendable {
         }
         bytes.append(UInt8(rest))
     }
+    package mutating func flag(_ value: Bool) { integer(UInt8(value ? 1 : 0)) }
     /// At most 65,535 bytes; senders keep to the reader's limit.
     package mutating func blob(_ more: some Collection<UInt8>) {
         integer(UInt16(more.count))

@@ -26,7 +26,7 @@ package struct ClockMessage: Equatable, Sendable {
         for moment in [asked, came, went] { writer.integer(UInt64(bitPattern: moment)) }
         writer.text(String(source.prefix(60)))
         writer.integer(UInt64(bitPattern: error ?? -1))
-        writer.integer(UInt8(isSynchronized ? 1 : 0))
+        writer.flag(isSynchronized)
         return writer.bytes
     }
     package init(decoding bytes: [UInt8]) throws(ByteReader.Failure) {

@@ -75,7 +75,7 @@ extension Scenario {
     /// but somebody who ran all the time badly, though well enough.
     static let awakening = Scenario(
         name: "awakening",
-        summary: "most nodes stand still and wake together, while a quarter of what one of the others says and hears is lost",
+        summary: "most nodes stand still and wake together, while another loses a quarter of what it says and hears",
         length: .seconds(60)
     ) { draft in
         for moment in draft.moments(every: .milliseconds(2500), to: .seconds(4)) {
