@@ -191,7 +191,8 @@ struct VolumeTests {
         #expect(isOffered == true, "\(cluster.report)")
         // Its directory of before is ours and has no files any more, so it is used again.
         let replaced = try cluster["n1"].cli(["volume", "replace-brick", "shared", "n2", "n3"], within: .seconds(70))
-        #expect(replaced.succeeded, "\(replaced)\n\(cluster.report)")
+        let left = try cluster["n3"].host.run("ls", "-la", "/mnt/shared").output
+        try #require(replaced.succeeded, "\(replaced)\n\(left)\n\(cluster.report)")
         #expect(
             cluster.all(["n1", "n3"], within: .seconds(90)) {
                 $0.state == .online && $0.bricks.map(\.node) == ["n1", "n3"]
@@ -218,6 +219,9 @@ struct VolumeTests {
             $0.reason.contains("n3: glusterd does not run") && $0.mountedOn.isEmpty
         }
         #expect(isWaiting, "\(cluster.report)")
+        // What a creation leaves that another node refused.
+        try cluster["n1"].host.require(
+            "setfattr", "-n", "trusted.glusterfs.volume-id", "-v", "0x00112233445566778899aabbccddeeff", "/mnt/shared")
         try cluster["n3"].host.startGlusterd()
         let leader = eventually(within: .seconds(20), every: .milliseconds(2)) {
             cluster.nodes.first { $0.log.contains("gluster volume create") }

@@ -20,6 +20,7 @@ private struct Stage {
         for (number, name) in names.enumerated() {
             var report = VolumeReport()
             report.isServing = true
+            report.reaches = names.filter { $0 != name }.map(Self.name)
             report.bricks = [BrickReport(volume: volume.name, path: volume.path, state: .ready)]
             planner.members.append(
                 VolumeMember(
@@ -101,6 +102,24 @@ struct PlannerTests {
         stage.made(["n1", "n2", "n3"])
         (steps, standing) = stage.plan()
         #expect(steps == [] && standing?.state == .online && standing?.isStarted == true)
+    }
+
+    @Test("a volume is made, and grows, only when each of its nodes reaches all of the others, not this one alone")
+    func meeting() {
+        var stage = Stage("n1", "n2", "n3")
+        stage.edit("n2") { $0.reaches = [Stage.name("n1")] }
+        var (steps, standing) = stage.plan()
+        #expect(steps == [] && standing?.state == .making)
+        #expect(standing?.reason == "waits for GlusterFS on n2 to reach n3")
+
+        stage = Stage("n1", "n2", "n3", layout: .replicate(copies: 3), nodes: ["n1", "n2", "n3"])
+        stage.made(["n1", "n2"], replica: 2)
+        stage.edit("n3") { $0.reaches = [Stage.name("n1")] }
+        (steps, standing) = stage.plan()
+        #expect(steps == [] && standing?.reason == "waits for GlusterFS on n3 to reach n2")
+        stage.edit("n3") { $0.reaches = [Stage.name("n1"), Stage.name("n2")] }
+        #expect(
+            stage.plan().steps == [.addBricks(stage.volume.name, [stage.place("n3")], copies: 3, force: false)])
     }
 
     @Test("a peer that is known by its address alone is taught its name")

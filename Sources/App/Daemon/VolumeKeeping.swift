@@ -251,9 +251,12 @@ final class VolumeKeeping: Sendable {
         let (waits, isBusy) = state.withLock { state in
             (state.busySince != nil, state.busySince.map { SystemClock.now - $0 < Self.busyTime } ?? false)
         }
-        let age = isBusy ? Self.calm : waits ? Self.watchful : Self.patient
+        var age = isBusy ? Self.calm : waits ? Self.watchful : Self.patient
+        // A volume is made as soon as each of its nodes says that it reaches the others.
+        if isBusy, isMeeting(scene) { age = Self.busy }
         var gluster = await glusterSays(noOlderThan: age, able)
         var duties = duties(scene, gluster, able)
+        forgetPreparations(duties)
         let due = duties.all.filter { isDue(.duty($0)) }
         for duty in due {
             await carryOut(duty, gluster.volumes, among: scene)
@@ -290,6 +293,26 @@ final class VolumeKeeping: Sendable {
     /// GlusterFS's pool is somewhere else: a node that is not in it yet would see no volumes, and make them anew.
     private func isOtherPool(_ scene: Scene) -> Bool {
         scene.members.contains { $0.name != scene.me && $0.report?.peers ?? 0 > 0 }
+    }
+
+    /// Once this node has its brick, or is not to have it any more, the directory is made ready anew the next time.
+    private func forgetPreparations(_ duties: VolumeDuties) {
+        state.withLock { state in
+            state.retries = state.retries.filter { key, _ in
+                guard case .duty(.prepareBrick(let volume)) = key else { return true }
+                return duties.desired.contains { $0 == volume } && duties.hasToPrepare(volume)
+            }
+        }
+    }
+
+    /// A node of a volume that is there or is to be is not reached from here yet.
+    private func isMeeting(_ scene: Scene) -> Bool {
+        let names = scene.members.filter(\.isAlive).map(\.name)
+        let own = state.withLock { $0.own }
+        return scene.desired.contains { volume in
+            let nodes = volume.chosenNodes(from: scene.members.map(\.name)).filter(names.contains)
+            return nodes.contains(scene.me) && own.unreached(among: nodes, from: scene.me) != nil
+        }
     }
 
     private func glusterSays(noOlderThan age: Duration, _ able: GlusterEngine.Tools) async -> Gluster {
@@ -358,8 +381,13 @@ final class VolumeKeeping: Sendable {
             switch duty {
             case .startDaemon: try await engine.startDaemon()
             case .prepareBrick(let volume):
-                try await engine.prepareBrick(volume, on: scene.me, among: volumes)
-                // Looked at now and then: the directory may be taken for something else meanwhile.
+                // Looked at now and then: the directory may be taken for something else meanwhile. Made ready only once, for
+                // from then on the volume may be in the making, and the marks in it be those of that.
+                if state.withLock({ $0.retries[.duty(duty)]?.trouble.isEmpty ?? false }) {
+                    if let obstacle = await engine.obstacle(volume, on: scene.me, among: volumes) { throw obstacle }
+                } else {
+                    try await engine.prepareBrick(volume, on: scene.me, among: volumes)
+                }
                 return succeeded(.duty(duty), spacing: .seconds(30))
             case .probeBack(let node): try await engine.perform(.probe(node))
             case .mount(let volume, let servers, let path):
@@ -392,6 +420,9 @@ final class VolumeKeeping: Sendable {
         var report = VolumeReport()
         report.isServing = gluster.isServing
         report.peers = UInt16(clamping: gluster.peers.count)
+        report.reaches = scene.members.filter { member in
+            gluster.peers.contains { $0.isConnected && $0.isInCluster && $0.isOf(member) }
+        }.map(\.name)
         let addresses = Set(scene.members.flatMap { $0.addresses.map(\.description) })
         report.showsAddresses = gluster.peers.contains { peer in peer.names.first.map(addresses.contains) ?? false }
         report.version = able.version

@@ -14,6 +14,7 @@ package enum VolumeMessage: Equatable, Sendable {
     /// As many as there can be volumes.
     package static let most = 200
     private static let mostBricks = 64
+    private static let mostReached = 1_000
     private static let longestPath = 1_000
     package static let longestText = 600
     private static let longestRow = 16_384
@@ -75,6 +76,7 @@ package enum VolumeMessage: Equatable, Sendable {
         writer.integer(
             UInt8((report.isServing ? 1 : 0) | (report.isLeading ? 2 : 0) | (report.showsAddresses ? 4 : 0)))
         writer.integer(report.peers)
+        writer.list(report.reaches.prefix(mostReached)) { writer, node in writer.text(node.description) }
         writer.text(plain(report.version))
         writer.text(plain(report.serverTrouble))
         writer.text(plain(report.clientTrouble))
@@ -109,6 +111,10 @@ package enum VolumeMessage: Equatable, Sendable {
         guard flags < 8 else { throw .malformed }
         (report.isServing, report.isLeading, report.showsAddresses) = (flags & 1 == 1, flags & 2 == 2, flags & 4 == 4)
         report.peers = try reader.integer()
+        report.reaches = try reader.list(limit: mostReached) { reader throws(ByteReader.Failure) in
+            guard let node = NodeName(try reader.text(limit: 63)) else { throw .malformed }
+            return node
+        }
         report.version = try reader.text(limit: longestText)
         report.serverTrouble = try reader.text(limit: longestText)
         report.clientTrouble = try reader.text(limit: longestText)

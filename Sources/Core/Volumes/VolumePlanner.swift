@@ -66,8 +66,7 @@ package struct VolumePlanner: Sendable {
     // MARK: Peers
 
     private func peer(_ member: VolumeMember) -> GlusterPeer? {
-        let known = Set([member.name.description] + member.addresses.map(\.description))
-        return peers.first { !known.isDisjoint(with: $0.names) }
+        peers.first { $0.isOf(member) }
     }
 
     /// Every node whose glusterd answers is a peer, so that every node lists every other.
@@ -197,6 +196,7 @@ package struct VolumePlanner: Sendable {
         for node in nodes {
             if let (state, reason) = obstacle(volume, on: node) { return stands(state, reason) }
         }
+        if let unmet = unmet(nodes) { return stands(.making, unmet) }
         if let waiting { return stands(.making, waiting) }
         var options = Self.options(isDispersed: standing.redundancy > 0)
         options[GlusterVolume.markOption] = VolumeMark.settled.rawValue
@@ -219,6 +219,16 @@ package struct VolumePlanner: Sendable {
         guard node != me else { return nil }
         guard let peer = peer(member) else { return (.making, "\(node) becomes a peer") }
         return peer.isConnected && peer.isInCluster ? nil : (.making, "waits for GlusterFS to reach \(node)")
+    }
+
+    /// Peers of this node learn of each other only after it did; a volume that is made before is refused by those who do
+    /// not reach all of its hosts, when others have marked their bricks as used already.
+    private func unmet(_ nodes: [NodeName]) -> String? {
+        for node in nodes {
+            guard let other = member(node)?.report?.unreached(among: nodes, from: node) else { continue }
+            return "waits for GlusterFS on \(node) to reach \(other)"
+        }
+        return nil
     }
 
     // MARK: How it is
@@ -306,6 +316,9 @@ package struct VolumePlanner: Sendable {
             if let (state, reason) = obstacle(volume, on: node) {
                 return (state == .blocked ? .blocked : .changing, reason, "")
             }
+        }
+        if !come.isEmpty, let unmet = unmet(come + have.filter { member($0)?.isAlive ?? false }) {
+            return (.changing, unmet, "")
         }
         if let waiting { return (.changing, waiting, "") }
         if !leave.isEmpty, leave.count == come.count {

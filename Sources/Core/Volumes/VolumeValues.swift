@@ -25,6 +25,10 @@ package struct GlusterPeer: Equatable, Sendable {
         self.isConnected = isConnected
         self.isInCluster = isInCluster
     }
+    /// By name or by address.
+    package func isOf(_ member: VolumeMember) -> Bool {
+        names.contains(member.name.description) || member.addresses.contains { names.contains($0.description) }
+    }
 }
 
 /// A volume as glusterd knows it; whoever made it.
@@ -166,7 +170,9 @@ package struct VolumeReport: Equatable, Sendable {
     package var isServing = false
     /// How many other nodes its glusterd knows as peers.
     package var peers: UInt16 = 0
-    /// Some of them are shown there by an address.
+    /// The nodes that its glusterd is connected with: a change asks each of these on its own for the others.
+    package var reaches: [NodeName] = []
+    /// Some of the peers are shown there by an address.
     package var showsAddresses = false
     /// Of GlusterFS; empty where it is not installed.
     package var version = ""
@@ -185,6 +191,10 @@ package struct VolumeReport: Equatable, Sendable {
         bricks.first { $0.volume == volume && $0.path == path }
     }
     package func mount(_ volume: ServiceName) -> MountReport? { mounts.first { $0.volume == volume } }
+    /// The first of these nodes that its glusterd does not reach yet; itself does not count.
+    package func unreached(among nodes: [NodeName], from node: NodeName) -> NodeName? {
+        nodes.first { $0 != node && !reaches.contains($0) }
+    }
 }
 
 /// A node as the volumes see it.

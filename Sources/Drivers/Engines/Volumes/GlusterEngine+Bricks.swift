@@ -65,7 +65,7 @@ extension GlusterEngine {
             guard place.count > 1, let slash = place.lastIndex(of: "/") else { break }
             place = slash == place.startIndex ? "/" : String(place[..<slash])
         }
-        if existing == path, let name = firstEntry(path) {
+        if existing == path, let name = isRecorded(volume) ? firstFile(path) : firstEntry(path) {
             return EngineFailure(
                 problem: "\(path) is not empty (there is \(name) in it)",
                 remedy: "name an empty directory, or one that does not exist yet, such as \(path)/brick")
@@ -97,6 +97,13 @@ extension GlusterEngine {
             ["-rf", "--one-file-system", "--", "\(volume.path)/.glusterfs"]
                 + hidden(volume.path).map { "\(volume.path)/\($0)" },
             on: spawner, within: .seconds(30))
+        // Directories are on every brick, pointers on some: a brick that was emptied keeps both.
+        let finder = EngineProgram(
+            "find", package: "findutils", purpose: "what GlusterFS left of a volume is removed with it")
+        _ = try await finder.run(
+            [volume.path, "-xdev", "-mindepth", "1", "(", "-type", "d", "-o", "-type", "f", "-empty", "-perm", "1000"]
+                + [")", "-delete"],
+            on: spawner, within: .seconds(30))
     }
 
     // MARK: Ours
@@ -105,9 +112,8 @@ extension GlusterEngine {
     private func record(_ volume: ServiceName) -> String { "\(records)/\(volume)" }
 
     /// We made this directory for a volume of that name, which is gone or was never finished, and no file is in it.
-    private func isOurLeftover(_ volume: Volume) -> Bool {
-        EngineFile.read(record(volume.name)) == volume.path && firstEntry(volume.path) == nil
-    }
+    private func isOurLeftover(_ volume: Volume) -> Bool { isRecorded(volume) && firstFile(volume.path) == nil }
+    private func isRecorded(_ volume: Volume) -> Bool { EngineFile.read(record(volume.name)) == volume.path }
 
     /// GlusterFS's own; they begin with a dot and are no files of people.
     private static func isGlusters(_ name: String) -> Bool {
@@ -115,6 +121,33 @@ extension GlusterEngine {
     }
     private func hidden(_ path: String) -> [String] { entries(path).filter { Self.isGlusters($0) } }
     private func firstEntry(_ path: String) -> String? { entries(path).first { !Self.isGlusters($0) } }
+
+    /// The first thing below a brick that is not GlusterFS's own: empty directories are not, nor the pointers that say on
+    /// which other brick a file is. Where there are too many to look at, the last one that was looked at.
+    private func firstFile(_ path: String) -> String? {
+        var waiting = [""]
+        var seen = 0
+        while let folder = waiting.popLast() {
+            for name in entries(path + folder, atMost: Self.mostLookedAt) where !(folder == "" && Self.isGlusters(name))
+            {
+                let place = "\(path)\(folder)/\(name)"
+                var status = stat()
+                guard lstat(place, &status) == 0 else { continue }
+                seen += 1
+                if seen < Self.mostLookedAt, status.st_mode & S_IFMT == S_IFDIR {
+                    waiting.append("\(folder)/\(name)")
+                } else if seen >= Self.mostLookedAt || !isPointer(place, status) {
+                    return "\(folder)/\(name)".trimmingPrefix("/").description
+                }
+            }
+        }
+        return nil
+    }
+    private func isPointer(_ place: String, _ status: stat) -> Bool {
+        status.st_mode == S_IFREG | S_ISVTX && status.st_size == 0
+            && clinux_has_attribute(place, "trusted.glusterfs.dht.linkto") == 1
+    }
+    private static let mostLookedAt = 10_000
 
     /// The first few; enough to know whether there is any.
     private func entries(_ path: String, atMost limit: Int = 16) -> [String] {

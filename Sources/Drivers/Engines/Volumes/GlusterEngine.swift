@@ -77,7 +77,14 @@ package actor GlusterEngine {
     package func perform(_ step: VolumeStep) async throws(EngineFailure) {
         guard let words = step.words else { return }
         let start = SystemClock.now
-        _ = try await ask(words, within: Self.changeLimit)
+        do throws(EngineFailure) {
+            _ = try await ask(words, within: Self.changeLimit)
+        } catch {
+            // Left by a creation that another node refused, or that was cut short: each node has looked that its directory is
+            // empty and of no other volume, which is all that `force` takes off.
+            guard case .create = step, error.problem.contains("is already part of a volume") else { throw error }
+            _ = try await ask(words.last == "force" ? words : words + ["force"], within: Self.changeLimit)
+        }
         let took = (SystemClock.now - start).milliseconds.rounded()
         Log.info("gluster \(words.joined(separator: " ")) took \(Int(took)) ms")
     }
