@@ -15,7 +15,13 @@ import Wire
         .records([], epoch: epoch, answer: PullAnswer(number: 8, isBelowFloor: true)),
         .pull(number: 8, wants: [Want(Origin(rawValue: 7), 0)], budget: 1000),
         .synced(epoch: .first, [Want(Origin(rawValue: 7), 12)]),
-        .standings([Standing(node: NodeID(high: 1, low: 2), roster: 3, synced: vector)], epoch: epoch, wall: 77),
+        .standings(
+            [
+                Standing(
+                    node: NodeID(high: 1, low: 2),
+                    life: WriterLife(origin: Origin(rawValue: 9), since: HybridTime(rawValue: 8)), number: 7, roster: 3,
+                    lives: 4, synced: vector)
+            ], epoch: epoch, wall: 77),
         .wantSnapshot(vector: vector, epoch: epoch, resuming: 3),
         .offer(SnapshotOffer(number: 4, epoch: epoch, vector: vector, size: 1 << 30, checksum: 6)), .noSnapshot,
         .wantChunk(snapshot: 4, offset: 1 << 33, count: 12), .chunk(snapshot: 4, offset: 0, bytes: [9, 9]),

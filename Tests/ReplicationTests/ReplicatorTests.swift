@@ -159,10 +159,67 @@ import Testing
         two.dropsRecords = .max
         two.inject(
             .standings(
-                [Standing(node: two.nodes[1].id, roster: two.nodes[0].replicator.roster, synced: ahead)], epoch: .first,
-                wall: 0), from: 1, to: 0)
+                [two.standing(of: 1) { $0.synced = ahead }], epoch: .first, wall: 0), from: 1, to: 0)
         two.write("b", at: 0)
         #expect(two.nodes[0].replicator.stable[two.nodes[0].origin] == 1)
+    }
+
+    @Test("what a node sent and lost with its power is not taken from where it waited for what came before it")
+    func earlyOfPastLife() {
+        let two = TinyReplicas(2)
+        two.dropsRecords = 1
+        two.write("kept", at: 0)
+        two.write("lost", at: 0)
+        #expect(two.nodes[1].state.isEmpty)
+        two.restart(0, losing: 1)
+        two.pass(.seconds(2))
+        #expect(two.nodes[1].state == ["kept"] && two.areEqual)
+        // Nor what of it was on its way all the time.
+        let past = two.nodes[0].origin.rawValue - 1
+        let late = LogRecord(
+            origin: Origin(rawValue: past), sequence: 2, time: HybridTime(milliseconds: two.nodes[0].wall),
+            body: Array("late".utf8))
+        two.inject(.records([late], epoch: .first, answer: nil), from: 0, to: 1)
+        #expect(two.nodes[1].state == ["kept"])
+    }
+
+    @Test("what was lost with the power of its writer comes back from whoever has it in its database")
+    func keptElsewhere() {
+        let three = TinyReplicas(3)
+        three.write("a", at: 0)
+        three.restart(0, losing: 1)
+        three.pass(.seconds(2))
+        #expect(three.areEqual && three.nodes[0].state == ["a"])
+    }
+
+    @Test("nothing is forgotten until every member has heard that one of them began another life")
+    func livesAgree() {
+        let three = TinyReplicas(3)
+        three.write("a", at: 0)
+        three.pass(.seconds(3))
+        #expect(three.nodes.allSatisfy { $0.replicator.stable == $0.vector })
+        three.cut(0, 2)
+        three.cut(1, 2)
+        three.restart(0)
+        three.cut(0, 2)
+        three.pass(.seconds(5))
+        #expect(three.nodes[0].replicator.stable.isEmpty && three.nodes[1].replicator.stable.isEmpty)
+        three.heal()
+        three.pass(.seconds(3))
+        #expect(three.nodes.allSatisfy { $0.replicator.stable == $0.vector })
+    }
+
+    @Test("a node that lost its clock with its database is told how far it was, and is believed again")
+    func lostClock() {
+        let two = TinyReplicas(2)
+        two.write("a", at: 0)
+        two.restart(0)
+        two.pass(.seconds(3))
+        two.nodes[0].wall = 0
+        two.restart(0)
+        two.pass(.seconds(12))
+        #expect(two.nodes[1].replicator.stable == two.nodes[1].vector)
+        #expect(two.nodes[1].replicator.standings[two.nodes[0].id]?.life.origin == two.nodes[0].origin)
     }
 
     @Test("a new node whose first questions were lost is complete all the same, also when nobody writes any more")

@@ -61,6 +61,28 @@ final class TinyReplicas {
 
     func add() { nodes.append(Node(UInt64(nodes.count + 1), now: now, config: config)) }
 
+    /// Its power goes, and comes back: of its own records the last ones are lost, and it goes on under another origin.
+    func restart(_ index: Int, losing count: Int = 0) {
+        let node = nodes[index]
+        let kept = node.log[node.origin, default: []].dropLast(count)
+        node.log[node.origin] = Array(kept)
+        var heads = node.vector.heads
+        heads[node.origin] = kept.last?.sequence
+        node.vector = VersionVector(heads)
+        node.state = Set(node.log.values.joined().map { String(decoding: $0.body, as: UTF8.self) })
+        node.origin = Origin(rawValue: node.origin.rawValue + 1)
+        node.answers = [:]
+        node.replicator = Replicator(
+            id: node.id, origin: node.origin, epoch: node.epoch, vector: node.vector,
+            newest: HybridTime(milliseconds: node.wall), isFresh: false, config: config,
+            chance: SeededGenerator(seed: node.origin.rawValue), now: now, wall: node.wall)
+        queue.removeAll { $0.from == index || $0.to == index }
+        for other in nodes.indices where other != index { cuts.insert([min(index, other), max(index, other)]) }
+        meet()
+        cuts = cuts.filter { !$0.contains(index) }
+        meet()
+    }
+
     func isCut(_ a: Int, _ b: Int) -> Bool { cuts.contains([min(a, b), max(a, b)]) }
     func cut(_ a: Int, _ b: Int) {
         cuts.insert([min(a, b), max(a, b)])
@@ -130,6 +152,14 @@ final class TinyReplicas {
             }
             settle()
         }
+    }
+
+    /// What a node would tell next of how far it is, changed.
+    func standing(of index: Int, _ change: (inout Standing) -> Void) -> Standing {
+        var standing = nodes[index].replicator.standings[nodes[index].id]!
+        standing.number += 1
+        change(&standing)
+        return standing
     }
 
     /// The heartbeats' hash says that two differ.

@@ -1,31 +1,14 @@
 import Simulator
 import Testing
 
-/// A fault of ours that is known and not yet mended: after several losses of power, in one to three of a hundred runs, two
-/// copies that know the same have different rows. `make sim SCENARIO=database-crash NODES=2 SECONDS=20`, seeds 248114713 and
-/// 580464098. Everything else that a run of these scenarios shows fails the test.
-private let divergesAfterPowerLoss: Set = ["database-crash", "database-everything"]
-
-private func expectClean(_ outcome: Outcome, _ replay: String) {
-    let isKnown =
-        divergesAfterPowerLoss.contains(outcome.scenario)
-        && outcome.violations.allSatisfy { $0.claim.hasPrefix("all copies become equal") }
-    guard isKnown, !outcome.isClean else {
-        #expect(outcome.isClean, "\(replay)\n\(outcome.complaint)")
-        return
-    }
-    withKnownIssue("copies differ after losses of power", isIntermittent: true) {
-        #expect(outcome.isClean, "\(replay)\n\(outcome.complaint)")
-    }
-}
-
 @Suite("a cluster under faults", .tags(.simulation))
 struct ClaimTests {
     @Test(
         "stays safe under faults, finds what died, and agrees with the truth when all has healed",
         arguments: Seeds.selected)
     func claims(run: Run) {
-        expectClean(run.outcome(seconds: 20), "\(run.replay) SECONDS=20")
+        let outcome = run.outcome(seconds: 20)
+        #expect(outcome.isClean, "\(run.replay) SECONDS=20\n\(outcome.complaint)")
     }
 
     @Test("has none of the faults again that a seed once showed")
@@ -86,7 +69,7 @@ struct PlantedBugTests {
         for seed in Seeds.fresh(hunt.patience) {
             var run = Run(scenario: scenario, nodes: hunt.nodes, seed: seed)
             let clean = run.outcome(seconds: hunt.seconds)
-            expectClean(clean, "\(run.replay) SECONDS=\(hunt.seconds)")
+            #expect(clean.isClean, "\(run.replay) SECONDS=\(hunt.seconds)\n\(clean.complaint)")
             run.bug = hunt.bug
             if !run.outcome(seconds: hunt.seconds).isClean { return }
         }

@@ -739,6 +739,31 @@ struct StoreTests {
         }
     }
 
+    @Test("a write at a time that the disk does not know to be used yet goes to nobody before it does")
+    func heldBack() throws {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        let pair = Pair([one, two])
+        pair.meet()
+        try pair.write("CREATE TABLE t (k INTEGER PRIMARY KEY)", at: 0, .local)
+        pair.syncAll()
+        // The other one's clock is further ahead than what is reserved here.
+        let far = noon + 30_000
+        _ = try pair.replicas[1].execute(
+            [SQLStatement("INSERT INTO t VALUES (1)")], durability: .local, now: pair.time, wall: far)
+        pair.sync(1)
+        #expect(one.latestTime.milliseconds == far)
+        try pair.write("INSERT INTO t VALUES (2)", at: 0, .local)
+        #expect(pair.replicas[0].isHeldBack)
+        #expect(try two.ask("SELECT k FROM t") == [[.integer(1)]])
+        // Asking for it does not help.
+        pair.replicas[1].differs(pair.ids[0], now: pair.time + .seconds(1), wall: noon)
+        pair.carry()
+        #expect(try two.ask("SELECT k FROM t") == [[.integer(1)]])
+        pair.sync(0)
+        #expect(!pair.replicas[0].isHeldBack)
+        #expect(try two.ask("SELECT k FROM t") == [[.integer(1)], [.integer(2)]])
+    }
+
     @Test(
         "what somebody waits for is to be synced at once, everything else within a while, and nothing is acknowledged before"
     )

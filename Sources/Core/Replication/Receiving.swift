@@ -62,8 +62,11 @@ extension Replicator {
         var accepted: [LogRecord] = []
         var heads = vector
         var isBroken = false
+        let isAnswer =
+            answer.map { answer in pull.map { $0.number == answer.number && $0.peer == peer } ?? false } ?? false
         for record in records {
             counters.recordsReceived += 1
+            if !isAnswer, isOfPastLife(record, from: peer) { continue }
             let known = max(heads[record.origin], forgotten[record.origin] ?? 0)
             peers[peer]?.vector.advance(record.origin, to: record.sequence)
             guard record.sequence > known else {

@@ -45,7 +45,11 @@ package enum ReplicationCodec {
             writer.integer(wall)
             writer.list(standings) { writer, standing in
                 writer.nodeID(standing.node)
+                writer.integer(standing.life.origin.rawValue)
+                writer.integer(standing.life.since.rawValue)
+                writer.integer(standing.number)
                 writer.integer(standing.roster)
+                writer.integer(standing.lives)
                 writer.vector(standing.synced)
             }
         case .wantSnapshot(let vector, let epoch, let resuming):
@@ -116,7 +120,13 @@ package enum ReplicationCodec {
             let wall: Int64 = try reader.integer()
             let standings = try reader.list(limit: maximumMembers) {
                 (reader: inout ByteReader) throws(ByteReader.Failure) in
-                Standing(node: try reader.nodeID(), roster: try reader.integer(), synced: try reader.vector())
+                let node = try reader.nodeID()
+                let (origin, since): (UInt64, UInt64) = (try reader.integer(), try reader.integer())
+                return Standing(
+                    node: node,
+                    life: WriterLife(origin: Origin(rawValue: origin), since: HybridTime(rawValue: since)),
+                    number: try reader.integer(), roster: try reader.integer(), lives: try reader.integer(),
+                    synced: try reader.vector())
             }
             message = .standings(standings, epoch: epoch, wall: wall)
         case .wantSnapshot:

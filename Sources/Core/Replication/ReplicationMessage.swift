@@ -22,6 +22,14 @@ package enum ReplicationMessage: Equatable, Sendable {
     case chunk(snapshot: UInt64, offset: UInt64, bytes: [UInt8])
     /// The snapshot is not there any more.
     case gone(snapshot: UInt64)
+
+    /// The answer has what is in the log or in the database.
+    package var asksForRecords: Bool {
+        switch self {
+        case .pull, .wantSnapshot, .wantChunk: true
+        default: false
+        }
+    }
 }
 
 package struct ReplicaState: Equatable, Sendable {
@@ -64,13 +72,37 @@ package struct PullAnswer: Equatable, Sendable {
 /// collected on the strength of it.
 package struct Standing: Equatable, Sendable {
     package var node: NodeID
+    package var life: WriterLife
+    /// Grows with each that it tells in this life.
+    package var number: UInt64
     /// A hash of the members it counted then.
     package var roster: UInt64
+    /// A hash of the members' lives that it knew of before it synced.
+    package var lives: UInt64
     package var synced: VersionVector
-    package init(node: NodeID, roster: UInt64, synced: VersionVector) {
+    package init(
+        node: NodeID, life: WriterLife, number: UInt64, roster: UInt64, lives: UInt64, synced: VersionVector
+    ) {
         self.node = node
+        self.life = life
+        self.number = number
         self.roster = roster
+        self.lives = lives
         self.synced = synced
+    }
+    /// Whether it was told after the other one of the same node.
+    func follows(_ other: Standing) -> Bool { (life.since, number) > (other.life.since, other.number) }
+}
+
+/// From one start of a node, or one change of its origin, to the next.
+package struct WriterLife: Equatable, Sendable {
+    /// Under which it writes.
+    package var origin: Origin
+    /// Later than that of each earlier life.
+    package var since: HybridTime
+    package init(origin: Origin, since: HybridTime) {
+        self.origin = origin
+        self.since = since
     }
 }
 

@@ -56,6 +56,12 @@ package struct Replicator: Sendable {
     package internal(set) var standings: [NodeID: Standing] = [:]
     /// The newest of those that our vector covers.
     var coveredStandings: [NodeID: Standing] = [:]
+    var life: WriterLife
+    /// A hash of all members' lives, as far as we know of them, and what we had when we last heard of another one: once that is
+    /// synced, our standing says that we know.
+    var lives: UInt64 = 0
+    var heldAtLives = VersionVector()
+    var settledLives: UInt64 = 0
     /// Of our own origin, as said directly.
     var confirmed: [NodeID: UInt64] = [:]
     var newsOfStandings: Set<NodeID> = []
@@ -133,11 +139,13 @@ package struct Replicator: Sendable {
         self.now = now
         self.wall = wall
         startedAt = now
+        life = WriterLife(origin: origin, since: newest)
         nextStandings = now
         nextHousekeeping = now
         for durability in Durability.allCases { waits[durability] = WaitLine() }
         owners[own] = id
         renewRoster()
+        livesChanged(of: id)
         noteOwnStanding()
     }
 
@@ -171,6 +179,7 @@ package struct Replicator: Sendable {
             standings = standings.filter { all.contains($0.key) }
             coveredStandings = coveredStandings.filter { all.contains($0.key) }
             confirmed = confirmed.filter { all.contains($0.key) }
+            livesChanged(of: id)
             noteOwnStanding()
         }
         isFlooding = all.count > config.fullMesh
@@ -352,6 +361,9 @@ package struct Replicator: Sendable {
         let old = own
         own = origin
         owners[own] = id
+        life = WriterLife(origin: origin, since: life.since.successor)
+        livesChanged(of: id)
+        noteOwnStanding()
         confirmed = [:]
         effects.append(.notify(.originRenewed(old: old, new: own)))
         settleForNewOrigin()

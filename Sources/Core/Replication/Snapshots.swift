@@ -171,6 +171,7 @@ extension Replicator {
         self.newest = max(newest, self.newest)
         // Until the next sync says so, nothing of it counts as safe.
         synced = VersionVector()
+        heldAtLives = vector
         take(origin)
         noteOwnStanding()
         noteCovered()

@@ -23,12 +23,17 @@ extension Replicator {
     }
 
     mutating func noteOwnStanding() {
-        let standing = Standing(node: id, roster: roster, synced: synced)
-        guard standings[id] != standing else { return }
+        if !isSettled(in: lives), synced.covers(heldAtLives) { settledLives = lives }
+        let before = standings[id]
+        var standing = Standing(
+            node: id, life: life, number: before?.number ?? 0, roster: roster, lives: settledLives, synced: synced)
+        guard standing != before else { return }
+        standing.number = standing.life == before?.life ? standing.number + 1 : 1
         standings[id] = standing
         coveredStandings[id] = standing
         hasNews(of: id)
     }
+    private func isSettled(in lives: UInt64) -> Bool { settledLives == lives }
 
     private mutating func hasNews(of node: NodeID) {
         newsOfStandings.insert(node)
@@ -47,25 +52,61 @@ extension Replicator {
 
     mutating func hear(_ all: [Standing], wall: Int64, from peer: NodeID) {
         noteWall(wall, of: peer)
-        for told in all where told.node != id && members.contains(told.node) {
+        for told in all where members.contains(told.node) {
+            guard told.node != id else {
+                outlive(told.life)
+                continue
+            }
             var standing = told
             standing.synced.forget(forgotten)
             if standing.node == peer { peers[peer]?.vector.formMaximum(standing.synced) }
-            var merged = standing
             if let before = standings[standing.node] {
-                // Whole vectors of one node, each above the one before: the maximum is the later one.
-                merged.synced.formMaximum(before.synced)
-                guard merged.synced != before.synced || before.roster != standing.roster else { continue }
-                if before.synced.covers(standing.synced), before.synced != standing.synced { continue }
+                // Whoever lost its clock with its database hears that it was further, and goes on from there.
+                if standing.node == peer, standing.life.since < before.life.since {
+                    send(.standings([before], epoch: epoch, wall: self.wall), to: peer)
+                }
+                guard standing.follows(before) else { continue }
             }
-            standings[standing.node] = merged
+            let isNewLife = standings[standing.node]?.life.origin != standing.life.origin
+            standings[standing.node] = standing
+            if isNewLife { livesChanged(of: standing.node) }
             hasNews(of: standing.node)
             confirmed[standing.node] = max(
-                confirmed[standing.node] ?? 0, min(merged.synced[own], vector[own]))
+                confirmed[standing.node] ?? 0, min(standing.synced[own], vector[own]))
         }
+        noteOwnStanding()
         noteCovered()
         settleWaits()
         pullIfNeeded()
+    }
+
+    // MARK: Lives
+
+    /// Another life of ours is remembered that was later than this one: our clock was lost with an earlier database.
+    private mutating func outlive(_ other: WriterLife) {
+        guard other.since >= life.since, other != life else { return }
+        life.since = other.since.successor
+        noteOwnStanding()
+    }
+
+    /// A node writes under another origin. What it wrote under the one before, and lost when its power went, may be on its
+    /// way still, or wait here for what comes before it: whoever had not seen it may have forgotten a delete that it would undo.
+    /// So it comes from those who have it in their database, or not at all, and all members say so before more is forgotten.
+    mutating func livesChanged(of node: NodeID) {
+        early = EarlyRecords()
+        if pull?.peer == node { pull = nil }
+        lives = members.reduce(0) { sum, member in
+            guard let origin = member == id ? life.origin : standings[member]?.life.origin else { return sum }
+            var mixed = SeededGenerator(seed: (member.high ^ member.low) &+ origin.rawValue &* 0x9E37_79B9_7F4A_7C15)
+            return sum ^ mixed.next()
+        }
+        heldAtLives = vector
+    }
+
+    /// A push of a life that is over.
+    func isOfPastLife(_ record: LogRecord, from peer: NodeID) -> Bool {
+        guard owners[record.origin] == peer, let life = standings[peer]?.life else { return false }
+        return life.origin != record.origin
     }
 
     /// A standing counts once we have all that its node had then.
@@ -153,11 +194,13 @@ extension Replicator {
 
     // MARK: Forgetting
 
-    /// What every member has synced, as far as we know and have it ourselves; nothing while they count other members than we.
+    /// What every member has synced, as far as we know and have it ourselves; nothing while they count other members than we,
+    /// or have not heard yet that one of them began another life.
     package var stable: VersionVector {
         var result: VersionVector?
         for member in members {
-            guard let standing = coveredStandings[member], standing.roster == roster else { return VersionVector() }
+            guard let standing = coveredStandings[member], standing.roster == roster, standing.lives == lives
+            else { return VersionVector() }
             result = result?.minimum(standing.synced) ?? standing.synced
         }
         return result ?? VersionVector()
@@ -238,6 +281,7 @@ extension Replicator {
             for peer in peers.keys { peers[peer]?.vector.forget(all) }
             for node in standings.keys { standings[node]?.synced.forget(all) }
             for node in coveredStandings.keys { coveredStandings[node]?.synced.forget(all) }
+            heldAtLives.forget(all)
             lastTrimmed.forget(all)
             lastCollected.forget(all)
             for index in marks.indices { marks[index].vector.forget(all) }

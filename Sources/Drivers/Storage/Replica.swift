@@ -41,6 +41,13 @@ package final class Replica {
     private var syncBy: Instant?
     /// Somebody waits for what is being received.
     private var isAwaited = true
+    /// Times up to here the disk knows to be used, and will once the sync that is under way has ended.
+    private var (safeTime, nextSafeTime): (HybridTime, HybridTime)
+    /// The latest that a write of ours has.
+    private var usedTime = HybridTime.zero
+    /// What is written above the reserved times goes to nobody before the disk has it: after a loss of power this node would
+    /// write at earlier times than others have of it. It happens where a peer's clock is far ahead of ours.
+    package var isHeldBack: Bool { usedTime > safeTime }
     private var lastDigest: (vector: VersionVector, digest: UInt64)?
     /// Made, and not committed yet.
     private var group: [(record: LogRecord, number: UInt64, durability: Durability)] = []
@@ -68,6 +75,7 @@ package final class Replica {
             isFresh: store.vector.isEmpty, forgotten: store.forgotten, config: config, chance: chance, now: now,
             wall: wall)
         nextForgetting = now
+        (safeTime, nextSafeTime) = (store.reservedTime, store.reservedTime)
         syncBy = store.vector.isEmpty ? nil : now
     }
 
@@ -148,6 +156,7 @@ package final class Replica {
             carryOut(replicator.originTaken(record.origin, now: now, wall: wall), now, wall)
         }
         replicator.committed(record)
+        usedTime = max(usedTime, record.time)
         outputs.append(.changed)
         let ticket = WriteTicket(number: number, sequence: record.sequence, durability: durability)
         carryOut(replicator.wait(for: ticket, now: now, wall: wall), now, wall)
@@ -223,6 +232,8 @@ package final class Replica {
         guard let message = try? ReplicationCodec.decode(bytes) else { return replicator.receivedNonsense() }
         // What others have synced says nothing about what is not committed here yet; it may go on being collected.
         if case .synced = message {} else { endGroup(now, wall) }
+        // They ask again; it takes one sync.
+        if isHeldBack, message.asksForRecords { return }
         if case .records(_, _, _, let isAwaited) = message { self.isAwaited = isAwaited }
         carryOut(replicator.received(message, from: peer, now: now, wall: wall), now, wall)
         isAwaited = true
@@ -257,7 +268,7 @@ package final class Replica {
     /// - Parameter isCollecting: true to commit with a later turn, when a sync is under way that has to end before anyway.
     package func flush(isCollecting: Bool = false, now: Instant, wall: Int64) {
         if !isCollecting { endGroup(now, wall) }
-        carryOut(replicator.flush(), now, wall)
+        if !isHeldBack { carryOut(replicator.flush(), now, wall) }
     }
 
     // MARK: Syncs
@@ -265,9 +276,11 @@ package final class Replica {
     /// What a sync that begins now will make safe.
     package func beginSync() -> VersionVector {
         syncBy = nil
+        nextSafeTime = store.reservedTime
         return replicator.vector
     }
     package func syncEnded(_ reached: VersionVector, now: Instant, wall: Int64) {
+        safeTime = max(safeTime, nextSafeTime)
         // The database may have been replaced since.
         let known = VersionVector(reached.heads.filter { $0.value <= replicator.vector[$0.key] })
         carryOut(replicator.syncedHere(known, now: now, wall: wall), now, wall)

@@ -48,6 +48,8 @@ package final class Store {
     package var forgotten: [Origin: UInt64] { knowledge.forgotten }
     /// The highest time given out or seen.
     package var latestTime: HybridTime { knowledge.clock.latest }
+    /// Times up to here may be used after the next sync: a start after it begins above them.
+    package var reservedTime: HybridTime { knowledge.reserved }
     /// How many bytes of bodies the log holds.
     package var logBytes: Int { knowledge.logBytes }
 

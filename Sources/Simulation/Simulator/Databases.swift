@@ -139,6 +139,7 @@ extension SimulatedCluster {
         // As the daemon does: what is written while the disk is busy shares a commit.
         let isCollecting = database.isSyncing && replica.collected < 8
         replica.flush(isCollecting: isCollecting, now: instant(of: machine), wall: wall(of: machine))
+        if !replica.isHeldBack, replica.collected == 0 { ledger?.letOut(machine.number) }
         for output in replica.takeOutputs() {
             switch output {
             case .send(let bytes, let peer):

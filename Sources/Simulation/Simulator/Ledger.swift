@@ -46,7 +46,9 @@ struct Ledger {
 
     private(set) var entries: [Origin: [UInt64: Entry]] = [:]
     private(set) var promises: [Promise] = []
+    /// Of each machine, the latest time of its writes that it let out, and of the others.
     private(set) var lastTime: [Int: HybridTime] = [:]
+    private var unsentTime: [Int: HybridTime] = [:]
     /// Machines whose disk did not keep what it had said it keeps.
     var unreliable: Set<Int> = []
     private var byNumber: [Int: Entry] = [:]
@@ -65,7 +67,8 @@ struct Ledger {
     mutating func wrote(
         _ record: LogRecord, _ deed: Deed, number: Int, by machine: Int, seen: VersionVector, epoch: DatabaseEpoch
     ) -> String? {
-        defer { lastTime[machine] = max(lastTime[machine] ?? .zero, record.time) }
+        let last = max(lastTime[machine] ?? .zero, unsentTime[machine] ?? .zero)
+        defer { unsentTime[machine] = max(last, record.time) }
         if let other = entries[record.origin]?[record.sequence] {
             return
                 "n\(machine) gave write \(number) the name \(record.origin):\(record.sequence), which n\(other.machine) "
@@ -75,7 +78,7 @@ struct Ledger {
             number: number, record: record, machine: machine, deed: deed, seen: seen, epoch: epoch)
         entries[record.origin, default: [:]][record.sequence] = entry
         if number > 0 { byNumber[number] = entry }
-        if let last = lastTime[machine], record.time <= last {
+        if record.time <= last {
             return "n\(machine) wrote at \(record.time), after it had written at \(last)"
         }
         return nil
@@ -89,8 +92,16 @@ struct Ledger {
         guard let entry = byNumber[number] else { return }
         promises.append(Promise(number: number, machine: machine, reached: reached, at: now, entry: entry))
     }
+    /// Others may have seen all that it wrote until now.
+    mutating func letOut(_ machine: Int) {
+        if let time = unsentTime.removeValue(forKey: machine) {
+            lastTime[machine] = max(lastTime[machine] ?? .zero, time)
+        }
+    }
+    /// What it had not let out nobody ever sees.
+    mutating func lostPower(_ machine: Int) { unsentTime[machine] = nil }
     /// A database that was lost for good starts its clock again.
-    mutating func forgetTime(of machine: Int) { lastTime[machine] = nil }
+    mutating func forgetTime(of machine: Int) { (lastTime[machine], unsentTime[machine]) = (nil, nil) }
 
     /// In no order.
     func entries(in vector: VersionVector) -> [Entry] {

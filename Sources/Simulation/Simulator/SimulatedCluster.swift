@@ -538,7 +538,10 @@ package final class SimulatedCluster {
     func halt(_ machine: SimulatedMachine, as end: SimulatedMachine.State, losingUnsynced: Bool) {
         guard machine.isUp else { return }
         machine.stop(as: end, losingUnsynced: losingUnsynced)
-        if losingUnsynced { forgetRemovals(at: machine) }
+        if losingUnsynced {
+            forgetRemovals(at: machine)
+            ledger?.lostPower(machine.number)
+        }
         machine.clock.setRate(1, at: now)
         history.end(.paused(machine.number), at: now)
         history.begin(.off(machine.number), at: now)

@@ -11,7 +11,12 @@ private let messages: [ReplicationMessage] = [
         epoch: .first, answer: nil),
     .records([], epoch: .first, answer: PullAnswer(number: 1, isBelowFloor: true)),
     .pull(number: 1, wants: [Want(origin, 0)], budget: 100), .synced(epoch: .first, [Want(origin, 1)]),
-    .standings([Standing(node: peer, roster: 3, synced: vector)], epoch: .first, wall: 5),
+    .standings(
+        [
+            Standing(
+                node: peer, life: WriterLife(origin: Origin(rawValue: 9), since: HybridTime(rawValue: 8)), number: 7,
+                roster: 3, lives: 4, synced: vector)
+        ], epoch: .first, wall: 5),
     .wantSnapshot(vector: vector, epoch: .first, resuming: 0),
     .offer(SnapshotOffer(number: 1, epoch: .first, vector: vector, size: 100, checksum: 5)), .noSnapshot,
     .wantChunk(snapshot: 1, offset: 0, count: 10), .chunk(snapshot: 1, offset: 0, bytes: [1, 2]), .gone(snapshot: 1),
