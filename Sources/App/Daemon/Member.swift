@@ -230,6 +230,8 @@ final class Member: Sendable {
                 },
                 heldAtTheDoor: { reached.withLock { $0 }?.heldAtTheDoor() },
                 databasePeers: {
+                    // First: what they send to those who have come back is to get there at once.
+                    reached.withLock { $0 }?.streams.hears($1.map(\.0))
                     database.peersChanged(members: $0, reachable: $1)
                     mirrors.peersChanged($1)
                     clocks.peersChanged($1)

@@ -27,6 +27,7 @@ package actor StreamTransport {
     private var door = DoorKeeper()
     private var connections: [UInt64: StreamConnection] = [:]
     private var peers: [NodeID: Peer] = [:]
+    private var heard: Set<NodeID> = []
     private var invitations: [UInt64: OpenInvitation] = [:]
     private var lastNumber: UInt64 = 0
     private var timer: EventLoop.Registration?
@@ -101,6 +102,30 @@ package actor StreamTransport {
     /// Ends every connection with a peer and drops what waits for it: it was removed.
     package nonisolated func disconnect(_ peer: NodeID) {
         loop.perform { self.assumeIsolated { $0.end(peer) } }
+    }
+
+    /// Whom membership hears now; call it with each change. TCP waits twice as long after each attempt to reach somebody: after a
+    /// minute of silence, that is half a minute more before a connection goes on that could go on at once.
+    package nonisolated func hears(_ peers: some Sequence<NodeID>) {
+        let all = Set(peers)
+        loop.perform { self.assumeIsolated { $0.heardChanged(all) } }
+    }
+    private func heardChanged(_ all: Set<NodeID>) {
+        let come = all.subtracting(heard)
+        heard = all
+        for peer in come.sorted() { reachAnew(peer) }
+    }
+    private func reachAnew(_ id: NodeID) {
+        let now = SystemClock.now
+        let hopeless = connections.values.filter { connection in
+            let isOurs = connection.peer == id || connection.number == peers[id]?.connection
+            let isSlow = connection.stage != .open && now - connection.since > limits.firstBackoff
+            return isOurs && !isInvitation(connection) && (isSlow || connection.isStalled)
+        }
+        for number in hopeless.map(\.number).sorted() { end(number, because: .ended) }
+        guard peers[id] != nil else { return }
+        (peers[id]!.dials, peers[id]!.nextDial) = (0, now)
+        pump(id)
     }
 
     package var counters: StreamCounters {
