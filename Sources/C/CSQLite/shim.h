@@ -15,6 +15,8 @@ static inline int csqlite_bind_text(sqlite3_stmt *statement, int place, const ch
 static inline int csqlite_bind_blob(sqlite3_stmt *statement, int place, const void *bytes, int count) {
     return sqlite3_bind_blob(statement, place, bytes, count, SQLITE_TRANSIENT);
 }
+/// Before the first connection: SQLite does not count the bytes it uses, which would take a lock with each of them.
+static inline int csqlite_configure(void) { return sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); }
 /// Statements of people cannot reach SQLite's own pages and settings.
 static inline void csqlite_defend(sqlite3 *database) {
     csqlite_set(database, SQLITE_DBCONFIG_DEFENSIVE, 1);

@@ -7,6 +7,7 @@ struct Connection: ~Copyable {
     let handle: OpaquePointer
 
     init(opening path: String, flags: Int32) throws(StoreError) {
+        _ = Self.isConfigured
         var raw: OpaquePointer?
         let code = sqlite3_open_v2(path, &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nil)
         guard code == SQLITE_OK, let raw else {
@@ -18,6 +19,7 @@ struct Connection: ~Copyable {
         handle = raw
     }
     deinit { sqlite3_close_v2(handle) }
+    private static let isConfigured = csqlite_configure() == SQLITE_OK
 
     /// Statements of our own, without parameters and results.
     func run(_ sql: String) throws(StoreError) {
