@@ -50,7 +50,8 @@ package struct Violation: Sendable {
 /// A verdict “s is down” is justified when s did not run through the whole window before it, or when those who really could
 /// not talk to s are at least 60 % of all who could have an opinion, and more than those who could. An observer's own
 /// pause is never a reason, nor is loss of up to a quarter. Who could talk to s only counts if the decider could hear him,
-/// too. Only the first verdict on each version of s is judged:
+/// too. The window is one of the decider's own clock: a machine that stands still with its clock has seen what it saw before.
+/// Only the first verdict on each version of s is judged:
 /// later ones pass it on.
 struct NobodyReachableIsDeclaredDown: Checker {
     private struct Story: Hashable {
@@ -74,7 +75,7 @@ struct NobodyReachableIsDeclaredDown: Checker {
             judged.insert(Story(subject: id, version: version)).inserted,
             subject.state == .running, subject.claimedGeneration == version.generation
         else { return [] }
-        let start = cluster.now - window
+        let start = observer.time(ago: window, from: cluster.now)
         let window = cluster.history.window(from: start, to: cluster.now)
         guard window.ranThroughout(subject.number), subject.bootedAt <= start else { return [] }
         let judgement = judge(subject, by: observer, verdict, window: window, in: cluster)

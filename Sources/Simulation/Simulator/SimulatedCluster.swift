@@ -543,6 +543,7 @@ package final class SimulatedCluster {
             ledger?.lostPower(machine.number)
         }
         machine.clock.setRate(1, at: now)
+        machine.thaw(at: now)
         history.end(.paused(machine.number), at: now)
         history.begin(.off(machine.number), at: now)
         timeline.add(.stopped(machine.number, end), at: now)
@@ -554,7 +555,10 @@ package final class SimulatedCluster {
         machine.state = .paused
         machine.pulse += 1
         machine.isOffline = kind != .stopped
-        if kind == .frozen { machine.clock.setRate(0, at: now) }
+        if kind == .frozen {
+            machine.clock.setRate(0, at: now)
+            machine.freeze(at: now)
+        }
         history.begin(.paused(machine.number), at: now)
         queue.schedule(.resume(machine: machine.number, boot: machine.boot), at: now + duration)
     }
@@ -564,6 +568,7 @@ package final class SimulatedCluster {
         machine.state = .running
         machine.pulse += 1
         machine.clock.setRate(1, at: now)
+        machine.thaw(at: now)
         history.end(.paused(machine.number), at: now)
         let arrivals = machine.inbox
         machine.inbox = []

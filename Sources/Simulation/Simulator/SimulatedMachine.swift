@@ -68,6 +68,9 @@ final class SimulatedMachine {
     var isLeaving = false
     /// Paused together with its network card.
     var isOffline = false
+    /// When it stood still together with its clock, which nothing in it can notice.
+    private(set) var freezes: [(from: TrueTime, to: TrueTime)] = []
+    private var frozenSince: TrueTime?
     /// Counts processes, so that events meant for an earlier one are dropped.
     var boot = 0
     /// Counts pulse loops: a pause ends one, its end begins another.
@@ -147,6 +150,22 @@ final class SimulatedMachine {
                 introduction: MemberRecord(id: id, version: version, rank: .alive, profile: profile),
                 keys: keys(in: disk.facts)),
             chance: SeededGenerator(seed: chance.next()), now: clock.instant(at: now))
+    }
+
+    func freeze(at now: TrueTime) { frozenSince = now }
+    func thaw(at now: TrueTime) {
+        if let since = frozenSince { freezes.append((since, now)) }
+        frozenSince = nil
+    }
+    /// When its own clock showed so much less than now.
+    func time(ago duration: Duration, from now: TrueTime) -> TrueTime {
+        var (time, left) = (now, duration)
+        for freeze in freezes.reversed() {
+            guard time - freeze.to < left else { break }
+            left -= time - freeze.to
+            time = freeze.from
+        }
+        return time - left
     }
 
     /// The process is gone; `losingUnsynced` when the machine is, too.
