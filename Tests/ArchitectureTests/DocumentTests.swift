@@ -28,6 +28,41 @@ struct DocumentTests {
             try Self.read("README.md").contains("    make demo ") && Self.read("README.md").contains("    make test "))
     }
 
+    @Test("packages that are missing are named before they are installed, those of other purposes are not")
+    func packages() throws {
+        let folder = FileManager.default.temporaryDirectory.path + "/setup-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        // Nothing is installed but “there”; what installs only notes what it was told, after what was said.
+        for (name, text) in [
+            ("dpkg-query", #"[ "$3" = there ] && printf "install ok installed""#),
+            ("apt-get", #"echo "$*" >&2"#), ("sudo", #"exec "$@""#),
+        ] {
+            try "#!/bin/sh\n\(text)\n".write(toFile: "\(folder)/\(name)", atomically: true, encoding: .utf8)
+            try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: "\(folder)/\(name)")
+        }
+        try "# a list\nthere build # why\nmissing build\nother test\n".write(
+            toFile: "\(folder)/list", atomically: true, encoding: .utf8)
+        let process = Process()
+        let output = Pipe()
+        process.executableURL = URL(filePath: "/bin/sh")
+        process.arguments = [Self.root + "deploy/setup.sh", "\(folder)/list", "build"]
+        process.environment = ["PATH": "\(folder):/usr/bin:/bin"]
+        process.standardOutput = output
+        process.standardError = output
+        try process.run()
+        let said = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        #expect(
+            said == """
+                These Debian packages are missing and will be installed: missing
+                update -qq
+                install -y -qq --no-install-recommends missing
+
+                """)
+    }
+
     static let pages: [String] = {
         let all = FileManager.default.enumerator(atPath: root + "docs")?.compactMap { $0 as? String } ?? []
         return ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
