@@ -106,7 +106,7 @@ struct FacesTests {
     }
 
     @Test(
-        "the first password is printed once; nothing secret is in a log, an event, a metric or, but for the key, a file"
+        "the first password is printed once; nothing secret is in a log or, but for the key, in a file"
     )
     func secrets() throws {
         let cluster = try Cluster("n1", "n2", keyed: false)
