@@ -83,6 +83,12 @@ deb: build ## Pack dist/bramble_VERSION_ARCH.deb
 install: ## Put Bramble on this machine as a service
 	@$(AS_ROOT) deploy/install.sh
 
+docs: build ## Write the manual page into dist/docs, as man and browsers read it
+	@deploy/setup.sh packages.txt docs
+	@mkdir -p dist/docs
+	bin/bramble man >dist/docs/bramble.1
+	mandoc -T html dist/docs/bramble.1 >dist/docs/bramble.html
+
 fmt: ## Format the code
 	$(SWIFT) format -i -r $(FORMATTED)
 

@@ -25,6 +25,18 @@ struct PackageTests {
         #expect(
             try host.require("dpkg-query", "-W", "-f=${Conffiles}", "bramble").contains("/etc/bramble/bramble.yaml"))
 
+        let held = try host.require("dpkg", "-L", "bramble").split(separator: "\n")
+        for file in [
+            "/usr/bin/bramble", "/usr/lib/systemd/system/bramble.service",
+            "/usr/lib/systemd/system/bramble-witness.service",
+            "/etc/bramble/bramble.yaml", "/usr/share/man/man1/bramble.1.gz", "/usr/share/doc/bramble/copyright",
+            "/usr/share/doc/bramble/changelog.gz", "/usr/share/bash-completion/completions/bramble",
+            "/usr/share/zsh/vendor-completions/_bramble", "/usr/share/fish/vendor_completions.d/bramble.fish",
+        ] { #expect(held.contains(Substring(file)), "the package lacks \(file)") }
+        let pages = entries(of: "\(Self.source)/docs/operating").filter { $0.hasSuffix(".md") }
+        #expect(pages.count > 10)
+        for page in pages { #expect(held.contains("/usr/share/doc/bramble/operating/\(page)"), "\(page)") }
+
         let unit = "/usr/lib/systemd/system/bramble.service"
         let verified = try host.run("systemd-analyze", "verify", unit)
         #expect(verified.succeeded && !verified.errors.contains("bramble"), "\(verified.errors)")
@@ -93,6 +105,7 @@ struct PackageTests {
             return String(try #require(line, "the unit has no \(key)").dropFirst(key.count + 1))
         }
         #expect(try value("Type") == "notify")
+        #expect(try value("Restart") == "always" && Int(value("WatchdogSec")) ?? 0 > 0)
         #expect(try value("Delegate") == "yes")
         #expect(try value("KillMode") == "mixed")
         // What the unit shuts out is shut out of every service below it.

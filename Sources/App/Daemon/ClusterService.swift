@@ -92,7 +92,7 @@ final class ClusterService: BrambleService {
             return status(
                 .joining, node: machine.name, id: machine.id,
                 notes: [
-                    "this machine has no cluster key and waits to be added. Its code is \(machine.id.code). On a member: "
+                    "this machine has no cluster key that it can use, and waits to be added. Its code is \(machine.id.code). On a member: "
                         + "bramble node add \(machine.name). Or copy cluster.key from a member into the data directory. "
                         + "Or make a new cluster: bramble init --cluster NAME"
                 ])
@@ -350,7 +350,8 @@ final class ClusterService: BrambleService {
         case .member(let member): return await member.doctor()
         case .waiting(let machine):
             let waits = DoctorCheck(
-                check: "cluster", state: .warn, text: "this machine has no cluster key and waits to be added",
+                check: "cluster", state: .warn,
+                text: "this machine has no cluster key that it can use, and waits to be added",
                 remedy: "on a member: bramble node add \(machine.name); or copy cluster.key here; or: bramble init")
             return await [waits] + worker.run { machine.examine() }
         case .starting: return []

@@ -124,10 +124,11 @@ actor Stages {
         self.worker = worker
     }
 
-    /// A key that is there and cannot be read ends the start; a key that is not there is waited for.
+    /// A key that is not there, or cannot be used, is waited for: a daemon that ended would be started again five times a
+    /// second, and each start writes to the disk.
     func begin() async throws {
-        if let text = try home.keyFile.read() {
-            try await join(with: try ClusterKey(text: text), meeting: [])
+        if let key = home.clusterKey() {
+            try await join(with: key, meeting: [])
         } else {
             try await wait()
         }

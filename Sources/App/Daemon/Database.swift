@@ -109,6 +109,8 @@ actor Database {
         /// The latest change that a reader sees, or one before it; nil when there is nothing to read yet.
         var token: UInt64?
         var reads: UInt64 = 0
+        /// Counts openings of the file: a reader's error may be of one that is gone.
+        var opening = 0
     }
     private struct Inbox {
         var bytes = 0
@@ -142,6 +144,7 @@ actor Database {
             isSyncing = false
             forgetTold()
             reader.isStale.withLock { $0 = true }
+            readable.withLock { $0.opening += 1 }
             for note in store.notes {
                 tell("database", note)
                 Log.warning(note)
@@ -221,6 +224,7 @@ actor Database {
         forgetTold()
         isSyncing = false
         reader.isStale.withLock { $0 = true }
+        readable.withLock { $0.opening += 1 }
         do throws(StoreError) { logSync = try LogSync(path: path) } catch { reopen(because: error) }
     }
 

@@ -38,15 +38,23 @@ extension Database {
         guard request.isReadOnly || Store.onlyReads(statements) else { return try await write(statements, request) }
         if readable.withLock({ $0.token }) == nil { try await waitUntilComplete() }
         // Of before: what happens while it is read is seen again by a watch, never missed.
-        let before = readable.withLock { readable in
+        let (before, opening) = readable.withLock { readable in
             readable.reads += 1
-            return readable.token ?? 0
+            return (readable.token ?? 0, readable.opening)
         }
         let token = String(before, radix: 36)
         switch await read(statements, rowLimit: request.rowLimit) {
         case .success(let answer): return shown(answer, durability: nil, note: "", token: token)
-        case .failure(let error): throw explained(error)
+        case .failure(let error):
+            if error.kind == .damaged { await readerFound(error, in: opening) }
+            throw explained(error)
         }
+    }
+
+    /// Who only reads may be the first to meet a damaged page: the file is checked, and fetched anew when the check agrees.
+    private func readerFound(_ error: StoreError, in opening: Int) {
+        guard replica != nil, readable.withLock({ $0.opening }) == opening else { return }
+        troubled(error)
     }
 
     /// Over a connection that only reads, on a thread of its own: a long question holds up nobody who writes. It begins
@@ -274,7 +282,7 @@ extension Database {
             own.snapshot = .init(
                 direction: .receiving, bytes: Int64(fetch.received), totalBytes: Int64(fetch.offer.size))
         }
-        let others = countedMembers.filter { $0 != id }.map { status(of: $0, in: replicator, names: names) }
+        let others = countedMembers.filter { $0 != id }.map { status(of: $0, in: replica, names: names) }
         let ahead = others.map(\.ahead).max() ?? 0
         if ahead > 0, own.state == .equal {
             own.state = .behind
@@ -339,7 +347,8 @@ extension Database {
                 + (note.isEmpty ? "" : "; \(note)"))
     }
 
-    private func status(of peer: NodeID, in replicator: Replicator, names: (NodeID) -> String) -> ReplicaStatus {
+    private func status(of peer: NodeID, in replica: Replica, names: (NodeID) -> String) -> ReplicaStatus {
+        let replicator = replica.replicator
         let known = replicator.peers[peer]?.vector ?? replicator.standings[peer]?.synced ?? VersionVector()
         let vector = replicator.vector
         let missing = vector.heads.reduce(0) {
@@ -355,10 +364,14 @@ extension Database {
             isHeld || isUnreadable
             ? .quarantined : !isReachable ? .unreachable : missing == 0 && ahead == 0 ? .equal : .behind
         let equal = lastEqual[peer]
+        let given = state == .behind ? replica.given(to: peer, now: now) : nil
         return ReplicaStatus(
-            node: names(peer), isSelf: false, state: state, missing: missing, ahead: ahead,
+            node: names(peer), isSelf: false, state: given == nil ? state : .snapshot, missing: missing, ahead: ahead,
             behindSeconds: missing == 0 ? 0 : equal.map { (now - $0).seconds } ?? 0,
             lastSync: equal.map(Timestamp.of),
+            snapshot: given.map {
+                .init(direction: .sending, bytes: Int64(clamping: $0.sent), totalBytes: Int64(clamping: $0.size))
+            },
             note: isHeld ? "its clock is far ahead" : isUnreadable ? "its writes cannot be read by this version" : "")
     }
 

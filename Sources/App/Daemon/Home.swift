@@ -37,6 +37,18 @@ struct Home: Sendable {
 
     var keyFile: ClusterKeyFile { ClusterKeyFile(in: directory.path) }
 
+    /// The cluster key; nil when there is none, or none that can be used, which is told.
+    func clusterKey() -> ClusterKey? {
+        do {
+            return try keyFile.read().map { text in try ClusterKey(text: text) }
+        } catch let error as any OperatorError {
+            Log.warning("\(error.problem). \(error.remedy)")
+        } catch {
+            Log.warning("the cluster key cannot be used: \(error)")
+        }
+        return nil
+    }
+
     /// The newest key, in place of the one in the file. Blocking.
     func replaceKey(with key: ClusterKey) {
         do throws(DataDirectoryError) {

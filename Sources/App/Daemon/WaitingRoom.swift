@@ -64,7 +64,7 @@ final class WaitingRoom: Sendable {
     func start() async {
         await discovery?.start()
         Log.warning(
-            "this machine has no cluster key (\(home.keyFile.path)): it waits to be added. Its code is "
+            "this machine has no cluster key that it can use (\(home.keyFile.path)): it waits to be added. Its code is "
                 + "\(home.identity.id.code). On a member: bramble node add \(configuration.name). Or copy cluster.key from a "
                 + "member into \(home.directory.path). Or make a new cluster: bramble init --cluster NAME")
     }
@@ -77,7 +77,9 @@ final class WaitingRoom: Sendable {
 
     private static func store(_ key: ClusterKey, _ home: Home) -> Bool {
         do throws(DataDirectoryError) {
-            try home.keyFile.create(key.text)
+            // One that cannot be used opens nothing: whoever adds this machine has decided which it should have.
+            let isBroken = home.keyFile.exists && home.clusterKey() == nil
+            if isBroken { try home.keyFile.replace(with: key.text) } else { try home.keyFile.create(key.text) }
             return true
         } catch {
             Log.error("the cluster key of an invitation could not be stored: \(error.problem). \(error.remedy)")

@@ -32,8 +32,8 @@ extension Daemon {
 
         var member: WitnessMember?
         var room: WaitingRoom?
-        if let text = try home.keyFile.read() {
-            member = try await join(try ClusterKey(text: text), meeting: [])
+        if let key = home.clusterKey() {
+            member = try await join(key, meeting: [])
         } else {
             let waiting = try WaitingRoom(home: home, configuration: configuration, loop: loop, worker: worker) {
                 tell.yield(.key($0, $1))

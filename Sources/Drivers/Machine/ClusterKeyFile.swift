@@ -59,6 +59,7 @@ package struct ClusterKeyFile: Sendable {
         }
     }
 
+    package var exists: Bool { access(path, F_OK) == 0 }
     /// When this node was removed from its cluster.
     package func remove() { unlink(path) }
 

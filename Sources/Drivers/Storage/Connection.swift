@@ -154,7 +154,8 @@ extension StoreError {
         case SQLITE_CORRUPT, SQLITE_NOTADB:
             self.init(
                 .damaged, "the database file is damaged (\(message))",
-                remedy: "restart Bramble: it sets the file aside and takes the content from another node")
+                remedy: "ask again in a moment: the file is checked, set aside, and its content taken from another node"
+            )
         case SQLITE_FULL:
             self.init(.disk, "the disk is full", remedy: "free some space: `df -h` shows what is full")
         case SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY, SQLITE_PERM:

@@ -63,6 +63,13 @@ package final class Replica {
     private static let snapshotLife = Duration.seconds(60)
     private static let snapshotRest = Duration.seconds(10)
 
+    private struct Giving {
+        var sent: UInt64
+        var lastReadAt: Instant
+    }
+    /// Who takes the copy that is offered, at most all peers.
+    private var givings: [NodeID: Giving] = [:]
+
     /// - Parameter lastTicket: numbers of writes go on from here, so that one of an earlier replica is not taken for one of this.
     package init(
         id: NodeID, store: Store, config: ReplicatorConfig = ReplicatorConfig(), lastTicket: UInt64 = 0,
@@ -384,12 +391,23 @@ package final class Replica {
 
     // MARK: Snapshots
 
+    /// How many bytes of a whole copy this peer has been sent, and of how many; nil when it takes none from here.
+    package func given(to peer: NodeID, now: Instant) -> (sent: UInt64, size: UInt64)? {
+        guard let offered, let giving = givings[peer], now - giving.lastReadAt <= Self.snapshotRest else { return nil }
+        return (giving.sent, offered.offer.size)
+    }
+
+    private func tell(_ offer: SnapshotOffer, to peer: NodeID, _ now: Instant) {
+        givings[peer] = Giving(sent: 0, lastReadAt: now)
+        send(.offer(offer), to: peer)
+    }
+
     private func offer(_ resuming: UInt64, to peer: NodeID, _ now: Instant) {
         if var current = offered {
             if current.offer.number == resuming || now - current.madeAt < Self.snapshotLife / 4 {
                 current.lastReadAt = now
                 offered = current
-                return send(.offer(current.offer), to: peer)
+                return tell(current.offer, to: peer, now)
             }
             guard now - current.lastReadAt > Self.snapshotRest else { return send(.noSnapshot, to: peer) }
         }
@@ -426,7 +444,7 @@ package final class Replica {
                 number: header.checksum == 0 ? 1 : header.checksum, epoch: header.epoch, vector: header.vector,
                 size: UInt64(header.size), checksum: header.checksum)
             offered = Offered(offer: offer, madeAt: now, lastReadAt: now)
-            for peer in waiting { send(.offer(offer), to: peer) }
+            for peer in waiting { tell(offer, to: peer, now) }
         case .failure(let error):
             if !isStale { outputs.append(.trouble(error)) }
             for peer in waiting { send(.noSnapshot, to: peer) }
@@ -437,6 +455,7 @@ package final class Replica {
         if copying != nil { isCopyStale = true }
         store.discardSnapshot()
         offered = nil
+        givings = [:]
     }
 
     private func readChunk(_ snapshot: UInt64, offset: UInt64, count: Int, to peer: NodeID, _ now: Instant) {
@@ -447,6 +466,7 @@ package final class Replica {
         do throws(StoreError) {
             let bytes = try store.snapshotBytes(from: Int(offset), count: count)
             send(.chunk(snapshot: snapshot, offset: offset, bytes: bytes), to: peer)
+            givings[peer] = Giving(sent: offset + UInt64(bytes.count), lastReadAt: now)
         } catch {
             outputs.append(.trouble(error))
             send(.gone(snapshot: snapshot), to: peer)
