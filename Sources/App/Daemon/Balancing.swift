@@ -33,10 +33,12 @@ final class Balancing: Sendable {
         let nginx: NginxEngine
         let kernel: KernelBalancer
     }
-    /// Between two rounds of questions, and how long an answer may take: a backend that is dead gets nothing more within a
-    /// second.
+    /// From one round of questions to the next, and how long an answer may take: a backend that is dead, or that hangs, gets
+    /// nothing more within a second.
     private static let every = Duration.milliseconds(500)
     private static let patience = Duration.milliseconds(400)
+    /// A packet may be lost: whoever has not answered by then is asked once more before it is called silent.
+    private static let second = Duration.milliseconds(150)
 
     private let directory: String
     private let journal: EventJournal
@@ -73,6 +75,7 @@ final class Balancing: Sendable {
     // MARK: Rounds
 
     private func round() async -> Rounds.Next {
+        let begin = SystemClock.now
         guard let pulse = pulse.withLock({ $0 }), let house = await pulse.house else { return .whenChanged }
         let balancers = house.desired.balancers
         let wereThere = state.withLock { !$0.views.isEmpty }
@@ -98,20 +101,46 @@ final class Balancing: Sendable {
             for (key, endpoint) in questions {
                 let path = checks[key.balancer] ?? nil
                 group.addTask {
-                    let cause =
-                        if let path {
-                            await CheckProbe.http(
-                                endpoint, host: endpoint.address.description, path: path, within: Self.patience,
-                                on: engines.loop)
-                        } else { await CheckProbe.tcp(endpoint, within: Self.patience, on: engines.loop) }
-                    self.state.withLock {
-                        $0.keeper.answered(key, cause: cause, isRefusal: cause?.hasPrefix("nothing listens") ?? false)
-                    }
+                    let answer = await Self.ask(endpoint, path, on: engines.loop)
+                    self.state.withLock { $0.keeper.answered(key, answer) }
                 }
             }
         }
         await apply(engines)
-        return balancers.isEmpty ? .whenChanged : .within(Self.every, on: engines.loop)
+        return balancers.isEmpty
+            ? .whenChanged : .within(max(Self.every - (SystemClock.now - begin), .zero), on: engines.loop)
+    }
+
+    /// Two questions, the second only where the first is not answered soon; it is silent where neither is answered.
+    private static func ask(_ endpoint: Endpoint, _ path: String?, on loop: EventLoop) async -> BackendKeeper.Answer {
+        func probe(_ limit: Duration) async -> BackendKeeper.Answer {
+            let host = endpoint.address.description
+            guard let cause = await CheckProbe.ask(endpoint, host: host, path: path, within: limit, on: loop) else {
+                return .good
+            }
+            return switch cause.kind {
+            case .refused: .refused(cause.text)
+            case .silent: .silent(cause.text)
+            case .wrong: .wrong(cause.text)
+            }
+        }
+        return await withTaskGroup(of: BackendKeeper.Answer?.self) { group in
+            group.addTask { await probe(patience) }
+            group.addTask {
+                guard (try? await loop.sleep(for: second)) != nil else { return nil }
+                return await probe(patience - second)
+            }
+            var silence = BackendKeeper.Answer.silent("")
+            for await answer in group {
+                guard let answer else { continue }
+                guard case .silent = answer else {
+                    group.cancelAll()
+                    return answer
+                }
+                silence = answer
+            }
+            return silence
+        }
     }
 
     /// A former life may have left nginx, rules and switches, for balancers that were removed meanwhile.
