@@ -16,6 +16,8 @@ import Wire
 final class Clocks: Sendable {
     private struct State {
         var isOn = false
+        /// Whether it is known what the cluster was told.
+        var isKnown = false
         var isStopped = false
         var keeping: Task<Void, Never>?
         var addresses: [NodeID: [Endpoint]] = [:]
@@ -25,6 +27,8 @@ final class Clocks: Sendable {
         /// Whether chrony was told to follow us.
         var isTold = false
         var trouble: String?
+        /// Other programs that set this machine's clock.
+        var rivals: [String] = []
         var tools: (loop: EventLoop, engine: ChronyEngine)?
         /// What chrony said last, and since when it is not asked again.
         var reading: ChronyEngine.Reading?
@@ -211,10 +215,11 @@ final class Clocks: Sendable {
     /// What the cluster was told. From any thread.
     func use(isOn: Bool) {
         let change = state.withLock { state -> (start: Bool, stop: Task<Void, Never>?) in
-            guard !state.isStopped, state.isOn != isOn else { return (false, nil) }
-            state.isOn = isOn
-            defer { if !isOn { state.keeping = nil } }
-            return (isOn, isOn ? nil : state.keeping)
+            guard !state.isStopped, state.isOn != isOn || !state.isKnown else { return (false, nil) }
+            // A former life may have ended before it could take away what it had written.
+            if !isOn, !state.isKnown, ChronyEngine.isThere() { state.isTold = true }
+            (state.isOn, state.isKnown) = (isOn, true)
+            return (isOn, isOn ? nil : state.keeping.take() ?? (state.isTold ? Task {} : nil))
         }
         if change.start {
             let task = Task { await self.keep() }
@@ -227,6 +232,18 @@ final class Clocks: Sendable {
                 self.telling.changed()
             }
         }
+    }
+
+    /// This node was removed from the cluster: what was written for chrony is taken away.
+    func leave() async {
+        let keeping = state.withLock { state in
+            (state.isStopped, state.isOn) = (true, false)
+            return state.keeping.take()
+        }
+        keeping?.cancel()
+        await keeping?.value
+        await telling.stop()
+        if ChronyEngine.isThere() { await tools().engine.leave() }
     }
 
     /// Wants the role for as long as the clocks are kept.
@@ -276,9 +293,17 @@ final class Clocks: Sendable {
             defer { state.trouble = trouble }
             return state.trouble != trouble
         }
-        guard isNew, let trouble else { return }
-        await journal.record(
-            EventDraft(type: "failed", subject: "clock", sentence: "this node's clock is not kept: \(trouble)"))
+        if isNew, let trouble { await tell("this node's clock is not kept: \(trouble)") }
+        guard trouble == nil else { return }
+        let rivals = await loop.run { ChronyEngine.rivals() }
+        let isNewRival = state.withLock { state in
+            defer { state.rivals = rivals }
+            return state.rivals != rivals
+        }
+        if isNewRival, let words = ChronyEngine.warning(of: rivals) { await tell("\(words.problem): \(words.remedy)") }
+    }
+    private func tell(_ sentence: String) async {
+        await journal.record(EventDraft(type: "failed", subject: "clock", sentence: sentence))
     }
 
     var trouble: String? { state.withLock { $0.isOn ? $0.trouble : nil } }
