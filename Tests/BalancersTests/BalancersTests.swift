@@ -34,16 +34,16 @@ struct BackendKeeperTests {
         var keeper = keeper([member("n1"), member("n2")])
         #expect(states(keeper) == ["n1 unchecked", "n2 unchecked"])
         let n1 = key(keeper, "n1")
-        keeper.answered(n1, cause: nil)
-        keeper.answered(key(keeper, "n2"), cause: "nothing listens")
+        keeper.answered(n1, .good)
+        keeper.answered(key(keeper, "n2"), .wrong("it answers 500"))
         #expect(states(keeper) == ["n1 up", "n2 failing"])
-        keeper.answered(n1, cause: "no answer")
+        keeper.answered(n1, .wrong("it answers 500"))
         #expect(states(keeper)[0] == "n1 up")
-        keeper.answered(n1, cause: "no answer")
+        keeper.answered(n1, .wrong("it answers 500"))
         #expect(states(keeper)[0] == "n1 failing")
-        keeper.answered(n1, cause: nil)
+        keeper.answered(n1, .good)
         #expect(states(keeper)[0] == "n1 failing")
-        keeper.answered(n1, cause: nil)
+        keeper.answered(n1, .good)
         #expect(states(keeper)[0] == "n1 up")
     }
 
@@ -51,15 +51,28 @@ struct BackendKeeperTests {
     func refusal() {
         var keeper = keeper([member("n1")])
         let n1 = key(keeper, "n1")
-        keeper.answered(n1, cause: nil)
-        keeper.answered(n1, cause: "nothing listens", isRefusal: true)
+        keeper.answered(n1, .good)
+        keeper.answered(n1, .refused("nothing listens"))
         #expect(states(keeper) == ["n1 failing"])
+    }
+
+    @Test("silence counts at once, for there were two questions; where all are silent they get requests all the same")
+    func silent() {
+        var keeper = keeper([member("n1"), member("n2"), member("n3", .down)])
+        let (n1, n2) = (key(keeper, "n1"), key(keeper, "n2"))
+        for one in [n1, n2] { keeper.answered(one, .good) }
+        keeper.answered(n1, .silent("no answer"))
+        #expect(states(keeper) == ["n1 failing", "n2 up", "n3 down"])
+        keeper.answered(n2, .silent("no answer"))
+        #expect(states(keeper) == ["n1 up", "n2 up", "n3 down"], "too much to do is no reason to serve nobody")
+        keeper.answered(n1, .refused("nothing listens"))
+        #expect(states(keeper) == ["n1 failing", "n2 up", "n3 down"])
     }
 
     @Test("a node that is down is out and is not asked; after its return the first answer decides again")
     func down() {
         var keeper = keeper([member("n1")])
-        keeper.answered(key(keeper, "n1"), cause: nil)
+        keeper.answered(key(keeper, "n1"), .good)
         keeper.use([member("n1", .down)])
         #expect(states(keeper) == ["n1 down"])
         #expect(keeper.questions.isEmpty)
@@ -70,7 +83,7 @@ struct BackendKeeperTests {
     @Test("a suspicion moves nobody")
     func suspect() {
         var keeper = keeper([member("n1")])
-        keeper.answered(key(keeper, "n1"), cause: nil)
+        keeper.answered(key(keeper, "n1"), .good)
         keeper.use([member("n1", .suspect)])
         #expect(states(keeper) == ["n1 up"])
     }
@@ -78,7 +91,7 @@ struct BackendKeeperTests {
     @Test("a drained node gets nothing new, whatever it answers")
     func draining() {
         var keeper = keeper([member("n1", leaving: true)])
-        keeper.answered(key(keeper, "n1"), cause: nil)
+        keeper.answered(key(keeper, "n1"), .good)
         #expect(states(keeper) == ["n1 draining"])
     }
 

@@ -233,7 +233,7 @@ private final class Balanced {
     let client: Host
     private(set) var backends: [String: LabProcess] = [:]
 
-    init(_ names: [String], sources: Int, document: String = "", service: String? = nil) throws {
+    init(_ names: [String], sources: Int, document: String = "", service: String? = nil, check: String? = nil) throws {
         cluster = try Cluster(names: names, others: ["client"])
         client = cluster.lab["client"]
         try client.require(
@@ -244,11 +244,12 @@ private final class Balanced {
             try serve(node)
         }
         let at = service.map { ", service: \($0)" } ?? ""
+        let asked = check.map { ", check: \($0)" } ?? ""
         try cluster.nodes[0].apply(
             document + """
 
                 balancers:
-                  - {name: web, listen: ":\(Self.http)", protocol: http, to: \(Self.backendPorts.http), sticky: source\(at)}
+                  - {name: web, listen: ":\(Self.http)", protocol: http, to: \(Self.backendPorts.http), sticky: source\(at)\(asked)}
                   - {name: line, listen: ":\(Self.tcp)", protocol: tcp, to: \(Self.backendPorts.tcp), sticky: source\(at)}
                   - {name: lora, listen: ":\(Self.udp)", protocol: udp, to: \(Self.backendPorts.udp), sticky: source\(at)}
                 """)
@@ -417,6 +418,33 @@ struct BalancerLoadTests {
             let count = try Load.end(load)
             #expect(count.lost == 0 && count.byBackend["n3"] == nil, "\(count)")
         }
+    }
+
+    @Test("a backend of HTTP that hangs gets no request any more a second later, and its own again when it goes on")
+    func hangs() throws {
+        let balanced = try Balanced(["n1", "n2", "n3"], sources: 24, check: "/health")
+        let node = balanced.cluster["n1"]
+        func load() throws -> Load.Count {
+            let load = try balanced.load(Load.http(node.host.address, port: Balanced.http, connections: 8))
+            pause(.seconds(1))
+            return try Load.end(load)
+        }
+        let before = try load()
+        #expect(before.byBackend["n2"] ?? 0 > 0 && before.lost == 0, "\(before)")
+        // It still accepts connections: the kernel does that for it.
+        balanced.backends["n2"]?.freeze()
+        pause(.seconds(1))
+        #expect(balanced.states(on: node)["web"]?["n2"] == .failing, "\(balanced.cluster.logs)")
+        let during = try load()
+        #expect(during.byBackend.keys.sorted() == ["n1", "n3"] && during.lost == 0, "\(during)")
+        balanced.backends["n2"]?.thaw()
+        #expect(eventually(within: .seconds(10)) { balanced.isUp(["n1", "n2", "n3"], on: node) })
+        let after = try load()
+        #expect(Set(after.byBackend.keys) == Set(before.byBackend.keys) && after.lost == 0, "\(after)")
+        // With all of them late nobody would be served otherwise.
+        for node in balanced.cluster.nodes { balanced.backends[node.name]?.freeze() }
+        pause(.seconds(2))
+        #expect(Set(balanced.states(on: node)["web"]?.values.map(\.self) ?? []) == [.up])
     }
 
     @Test(

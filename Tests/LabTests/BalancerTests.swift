@@ -126,22 +126,35 @@ struct BalancerTests {
         #expect(isGone == true, "nginx still listens")
     }
 
-    @Test("a port that somebody else has is said, and theirs goes on")
+    @Test("a port of the user's own nginx is said and left to it; a balancer on another port runs beside it")
     func portInUse() throws {
         let cluster = try Cluster("n1")
-        let theirs = try cluster["n1"].host.spawn(Traffic.web("theirs", port: 80))
-        let listens = eventually(within: .seconds(10)) {
-            (try? cluster["n1"].host.connect(to: "127.0.0.1", port: 80, limit: .milliseconds(300))) == nil ? nil : true
-        }
-        #expect(listens == true)
+        let host = cluster["n1"].host
+        try host.write(
+            """
+            pid /run/theirs.pid; error_log /dev/null; events {}
+            http { access_log off; server { listen 80; return 200 "theirs"; } }
+
+            """, to: "/run/theirs.conf")
+        let theirs = try host.spawn(["nginx", "-c", "/run/theirs.conf", "-g", "daemon off;"])
+        _ = try host.spawn(Traffic.web("ours", port: 8000))
+        func answer(_ port: Int) throws -> String { try host.run("curl", "-s", "http://127.0.0.1:\(port)/").output }
+        #expect(try eventually(within: .seconds(10)) { try answer(80) == "theirs" && answer(8000) == "ours" })
         #expect(try cluster["n1"].cli("balance", "add", "web", "--listen", ":80", "--to", "8000").succeeded)
+        #expect(try cluster["n1"].cli("balance", "add", "beside", "--listen", ":81", "--to", "8000").succeeded)
         let said = eventually(within: .seconds(10)) {
             ((try? cluster["n1"].cli("balance", "list"))?.output).flatMap {
-                $0.contains("in use by another") ? $0 : nil
+                $0.contains("port 80 is in use by another program") ? $0 : nil
             }
         }
         #expect(said != nil, "\(cluster.logs)")
-        #expect(theirs.isRunning)
+        #expect(try eventually(within: .seconds(10)) { try answer(81) == "ours" }, "\(cluster.logs)")
+        #expect(try answer(80) == "theirs" && theirs.isRunning)
+        for name in ["web", "beside"] {
+            #expect(try cluster["n1"].cli("balance", "remove", name, "--yes").succeeded)
+        }
+        #expect(try eventually(within: .seconds(10)) { try answer(81) == "" })
+        #expect(try answer(80) == "theirs" && theirs.isRunning)
     }
 
     @Test("UDP: a source stays on its backend, also through another node; of a dead backend only its own sources move")

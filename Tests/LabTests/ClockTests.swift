@@ -88,4 +88,50 @@ struct ClockTests {
         #expect(said != nil, "\(cluster.logs)")
         #expect(cluster["n1"].host.read("/etc/chrony/conf.d/bramble.conf") == "# mine\n")
     }
+
+    @Test(
+        "a node that is removed takes away what was written for chrony; so does one that was killed when it was to do so"
+    )
+    func left() throws {
+        let cluster = try Cluster("n1", "n2")
+        let access = "/etc/chrony/conf.d/bramble.conf"
+        func isGone(_ node: BrambleNode) -> Bool {
+            eventually(within: .seconds(15)) {
+                !node.host.exists(access) && !node.host.exists("/etc/chrony/sources.d/bramble.sources")
+            }
+        }
+        for node in cluster.nodes { try startChrony(node) }
+        #expect(try cluster["n1"].cli("clock", "on").succeeded)
+        for node in cluster.nodes {
+            #expect(eventually(within: .seconds(20)) { node.host.exists(access) }, "\(cluster.logs)")
+        }
+        #expect(try cluster["n1"].cli("node", "remove", "n2", "--yes").succeeded)
+        #expect(isGone(cluster["n2"]), "\(cluster.logs)")
+        #expect(cluster["n1"].host.exists(access))
+        let written = try #require(cluster["n1"].host.read(access))
+        #expect(try cluster["n1"].cli("clock", "off").succeeded)
+        #expect(isGone(cluster["n1"]), "\(cluster.logs)")
+        cluster["n1"].kill()
+        try cluster["n1"].host.write(written, to: access)
+        try cluster["n1"].restart()
+        #expect(isGone(cluster["n1"]), "\(cluster.logs)")
+    }
+
+    @Test("another program that sets the clock is said, in the events and by doctor, and left alone")
+    func rival() throws {
+        let cluster = try Cluster("n1")
+        let node = cluster["n1"]
+        try node.host.require("cp", "/bin/sleep", "/run/ntpd")
+        let theirs = try node.host.spawn(["/run/ntpd", "600"])
+        try startChrony(node)
+        #expect(try node.cli("clock", "on").succeeded)
+        let said = eventually(within: .seconds(15)) { node.event("failed", "clock") }
+        #expect(
+            said?.text == "ntpd sets this machine's clock, too, against chrony: systemctl disable --now ntpd",
+            "\(cluster.logs)")
+        let checks = try node.get("/v1/doctor", as: [DoctorCheck].self)
+        let check = try #require(checks.first { $0.check == "timekeepers" })
+        #expect(check.state == .warn && check.remedy == "systemctl disable --now ntpd")
+        #expect(theirs.isRunning)
+    }
 }

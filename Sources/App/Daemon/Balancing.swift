@@ -21,9 +21,6 @@ final class Balancing: Sendable {
         var keeper = BackendKeeper()
         var views: [BalancerView] = []
         var troubles: [ServiceName: String] = [:]
-        var loop: Task<Void, Never>?
-        var isStopped = false
-        var isDue = false
         /// What a former life left was looked for.
         var isTidied = false
         /// Nil until it was looked what a former life told.
@@ -36,17 +33,19 @@ final class Balancing: Sendable {
         let nginx: NginxEngine
         let kernel: KernelBalancer
     }
-    /// Between two rounds of questions, and how long an answer may take: a backend that is dead gets nothing more within a
-    /// second.
+    /// From one round of questions to the next, and how long an answer may take: a backend that is dead, or that hangs, gets
+    /// nothing more within a second.
     private static let every = Duration.milliseconds(500)
     private static let patience = Duration.milliseconds(400)
+    /// A packet may be lost: whoever has not answered by then is asked once more before it is called silent.
+    private static let second = Duration.milliseconds(150)
 
     private let directory: String
     private let journal: EventJournal
     private let pulse = Locked<Pulse?>(nil)
     private let remember = Locked<(@Sendable (FactEdit) async -> Void)?>(nil)
     private let state = Locked(State())
-    private let bell = Bell()
+    private let rounds = Rounds()
 
     init(directory: String, journal: EventJournal) {
         self.directory = directory
@@ -57,58 +56,32 @@ final class Balancing: Sendable {
     func start(_ pulse: Pulse, remember: @escaping @Sendable (FactEdit) async -> Void) {
         self.remember.withLock { $0 = remember }
         self.pulse.withLock { $0 = pulse }
-        refresh()
+        rounds.begin { await self.round() }
     }
 
     /// A member, an order or what should be may have changed. From any thread, as often as anybody likes.
-    func refresh() {
-        state.withLock { state in
-            guard !state.isStopped else { return }
-            state.isDue = true
-            if state.loop == nil { state.loop = Task { await self.run() } }
-        }
-        bell.ring()
-    }
+    func refresh() { rounds.changed() }
 
     /// Requests that are under way may end; nothing of ours stays.
     func stop() async {
-        let task = state.withLock { state in
-            state.isStopped = true
-            return state.loop
-        }
-        bell.close()
-        await task?.value
+        await rounds.stop()
+        pulse.withLock { $0 = nil }
         guard let engines = state.withLock({ $0.engines.take() }) else { return }
         await engines.nginx.stop()
         await engines.kernel.stop()
         engines.loop.stop()
-        pulse.withLock { $0 = nil }
     }
 
     // MARK: Rounds
 
-    private func run() async {
-        while !state.withLock({ $0.isStopped }) {
-            state.withLock { $0.isDue = false }
-            let isNeeded = await look()
-            let isOver = state.withLock { state -> Bool in
-                guard !isNeeded, !state.isDue else { return false }
-                state.loop = nil
-                return true
-            }
-            if isOver { return }
-            if let engines = state.withLock({ $0.engines }) { await bell.wait(atMost: Self.every, on: engines.loop) }
-        }
-    }
-
-    /// One round; false when there is no balancer.
-    private func look() async -> Bool {
-        guard let pulse = pulse.withLock({ $0 }), let house = await pulse.house else { return false }
+    private func round() async -> Rounds.Next {
+        let begin = SystemClock.now
+        guard let pulse = pulse.withLock({ $0 }), let house = await pulse.house else { return .whenChanged }
         let balancers = house.desired.balancers
         let wereThere = state.withLock { !$0.views.isEmpty }
         guard !balancers.isEmpty || wereThere else {
             await tidy()
-            return false
+            return .whenChanged
         }
         let snapshot = await pulse.snapshot
         let facts = await pulse.facts
@@ -128,20 +101,46 @@ final class Balancing: Sendable {
             for (key, endpoint) in questions {
                 let path = checks[key.balancer] ?? nil
                 group.addTask {
-                    let cause =
-                        if let path {
-                            await CheckProbe.http(
-                                endpoint, host: endpoint.address.description, path: path, within: Self.patience,
-                                on: engines.loop)
-                        } else { await CheckProbe.tcp(endpoint, within: Self.patience, on: engines.loop) }
-                    self.state.withLock {
-                        $0.keeper.answered(key, cause: cause, isRefusal: cause?.hasPrefix("nothing listens") ?? false)
-                    }
+                    let answer = await Self.ask(endpoint, path, on: engines.loop)
+                    self.state.withLock { $0.keeper.answered(key, answer) }
                 }
             }
         }
         await apply(engines)
-        return !balancers.isEmpty
+        return balancers.isEmpty
+            ? .whenChanged : .within(max(Self.every - (SystemClock.now - begin), .zero), on: engines.loop)
+    }
+
+    /// Two questions, the second only where the first is not answered soon; it is silent where neither is answered.
+    private static func ask(_ endpoint: Endpoint, _ path: String?, on loop: EventLoop) async -> BackendKeeper.Answer {
+        func probe(_ limit: Duration) async -> BackendKeeper.Answer {
+            let host = endpoint.address.description
+            guard let cause = await CheckProbe.ask(endpoint, host: host, path: path, within: limit, on: loop) else {
+                return .good
+            }
+            return switch cause.kind {
+            case .refused: .refused(cause.text)
+            case .silent: .silent(cause.text)
+            case .wrong: .wrong(cause.text)
+            }
+        }
+        return await withTaskGroup(of: BackendKeeper.Answer?.self) { group in
+            group.addTask { await probe(patience) }
+            group.addTask {
+                guard (try? await loop.sleep(for: second)) != nil else { return nil }
+                return await probe(patience - second)
+            }
+            var silence = BackendKeeper.Answer.silent("")
+            for await answer in group {
+                guard let answer else { continue }
+                guard case .silent = answer else {
+                    group.cancelAll()
+                    return answer
+                }
+                silence = answer
+            }
+            return silence
+        }
     }
 
     /// A former life may have left nginx, rules and switches, for balancers that were removed meanwhile.
@@ -155,7 +154,7 @@ final class Balancing: Sendable {
         let engines = made()
         // What should be may not be known yet in the first moment.
         guard (try? await engines.loop.sleep(for: .seconds(2))) != nil, let house = await pulse.withLock({ $0 })?.house,
-            house.desired.balancers.isEmpty, !state.withLock({ $0.isStopped })
+            house.desired.balancers.isEmpty
         else { return }
         Log.info("what balancers of a former life left is taken away")
         await engines.nginx.stop()

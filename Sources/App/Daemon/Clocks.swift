@@ -16,16 +16,19 @@ import Wire
 final class Clocks: Sendable {
     private struct State {
         var isOn = false
+        /// Whether it is known what the cluster was told.
+        var isKnown = false
         var isStopped = false
         var keeping: Task<Void, Never>?
         var addresses: [NodeID: [Endpoint]] = [:]
         var waiting: [Int64: (peer: NodeID, resume: CheckedContinuation<ClockMessage?, Never>)] = [:]
         var lastAsked: Int64 = 0
         var server: NodeID?
-        /// What chrony was told may not be what counts any more; somebody sees to it.
-        var isDue = false
-        var isFollowing = false
+        /// Whether chrony was told to follow us.
+        var isTold = false
         var trouble: String?
+        /// Other programs that set this machine's clock.
+        var rivals: [String] = []
         var tools: (loop: EventLoop, engine: ChronyEngine)?
         /// What chrony said last, and since when it is not asked again.
         var reading: ChronyEngine.Reading?
@@ -42,6 +45,9 @@ final class Clocks: Sendable {
     private let leases: NamedLeases
     private let send: @Sendable (Frame, NodeID, [Endpoint]) -> Void
     private let journal: EventJournal
+    /// chrony is told what counts by now, one thing at a time: two that overlapped would reach it in any order, and the older
+    /// one could stay.
+    private let telling = Rounds()
     private let state = Locked(State())
 
     init(
@@ -53,6 +59,10 @@ final class Clocks: Sendable {
         self.leases = leases
         self.journal = journal
         self.send = send
+        telling.begin { [weak self] in
+            await self?.tellChrony()
+            return .whenChanged
+        }
     }
 
     // MARK: Asking
@@ -62,7 +72,7 @@ final class Clocks: Sendable {
             state.addresses = Dictionary(reachable) { first, _ in first }
             return state.keeping != nil
         }
-        if isKeeping { follow() }
+        if isKeeping { telling.changed() }
     }
 
     func received(_ bytes: [UInt8], from peer: NodeID) {
@@ -205,10 +215,11 @@ final class Clocks: Sendable {
     /// What the cluster was told. From any thread.
     func use(isOn: Bool) {
         let change = state.withLock { state -> (start: Bool, stop: Task<Void, Never>?) in
-            guard !state.isStopped, state.isOn != isOn else { return (false, nil) }
-            state.isOn = isOn
-            defer { if !isOn { state.keeping = nil } }
-            return (isOn, isOn ? nil : state.keeping)
+            guard !state.isStopped, state.isOn != isOn || !state.isKnown else { return (false, nil) }
+            // A former life may have ended before it could take away what it had written.
+            if !isOn, !state.isKnown, ChronyEngine.isThere() { state.isTold = true }
+            (state.isOn, state.isKnown) = (isOn, true)
+            return (isOn, isOn ? nil : state.keeping.take() ?? (state.isTold ? Task {} : nil))
         }
         if change.start {
             let task = Task { await self.keep() }
@@ -218,9 +229,21 @@ final class Clocks: Sendable {
             task.cancel()
             Task {
                 await task.value
-                self.follow()
+                self.telling.changed()
             }
         }
+    }
+
+    /// This node was removed from the cluster: what was written for chrony is taken away.
+    func leave() async {
+        let keeping = state.withLock { state in
+            (state.isStopped, state.isOn) = (true, false)
+            return state.keeping.take()
+        }
+        keeping?.cancel()
+        await keeping?.value
+        await telling.stop()
+        if ChronyEngine.isThere() { await tools().engine.leave() }
     }
 
     /// Wants the role for as long as the clocks are kept.
@@ -244,52 +267,43 @@ final class Clocks: Sendable {
             defer { state.server = server }
             return state.server != server
         }
-        if isNew { follow() }
+        if isNew { telling.changed() }
     }
 
-    /// chrony is told what counts by now, one thing at a time: two that overlapped would reach it in any order, and the
-    /// older one could stay.
-    private func follow() {
-        let isFirst = state.withLock { state in
-            state.isDue = true
-            defer { state.isFollowing = true }
-            return !state.isFollowing
+    private func tellChrony() async {
+        let (isOn, wasOn, server, addresses) = state.withLock { state in
+            defer { state.isTold = state.isOn }
+            return (state.isOn, state.isTold, state.server, state.addresses)
         }
-        if isFirst { Task { await self.followWhileDue() } }
+        guard isOn else {
+            if wasOn { await tools().engine.leave() }
+            return
+        }
+        let role: ChronyEngine.Role =
+            if server == id {
+                .serves
+            } else if let address = server.flatMap({ addresses[$0]?.first?.address }) { .follows(address) } else {
+                .waits
+            }
+        var trouble: String?
+        do throws(EngineFailure) {
+            try await tools().engine.use(role, members: addresses.values.flatMap { $0.map(\.address) })
+        } catch { trouble = "\(error.problem); \(error.remedy)" }
+        let isNew = state.withLock { state in
+            defer { state.trouble = trouble }
+            return state.trouble != trouble
+        }
+        if isNew, let trouble { await tell("this node's clock is not kept: \(trouble)") }
+        guard trouble == nil else { return }
+        let rivals = await loop.run { ChronyEngine.rivals() }
+        let isNewRival = state.withLock { state in
+            defer { state.rivals = rivals }
+            return state.rivals != rivals
+        }
+        if isNewRival, let words = ChronyEngine.warning(of: rivals) { await tell("\(words.problem): \(words.remedy)") }
     }
-    private func followWhileDue() async {
-        while true {
-            let wanted = state.withLock { state -> (isOn: Bool, server: NodeID?, addresses: [NodeID: [Endpoint]])? in
-                guard state.isDue, !state.isStopped else {
-                    state.isFollowing = false
-                    return nil
-                }
-                state.isDue = false
-                return (state.isOn, state.server, state.addresses)
-            }
-            guard let wanted else { return }
-            guard wanted.isOn else {
-                await tools().engine.leave()
-                continue
-            }
-            let role: ChronyEngine.Role =
-                if wanted.server == id {
-                    .serves
-                } else if let address = wanted.server.flatMap({
-                    wanted.addresses[$0]?.first?.address
-                }) { .follows(address) } else { .waits }
-            var trouble: String?
-            do throws(EngineFailure) {
-                try await tools().engine.use(role, members: wanted.addresses.values.flatMap { $0.map(\.address) })
-            } catch { trouble = "\(error.problem); \(error.remedy)" }
-            let isNew = state.withLock { state in
-                defer { state.trouble = trouble }
-                return state.trouble != trouble
-            }
-            guard isNew, let trouble else { continue }
-            await journal.record(
-                EventDraft(type: "failed", subject: "clock", sentence: "this node's clock is not kept: \(trouble)"))
-        }
+    private func tell(_ sentence: String) async {
+        await journal.record(EventDraft(type: "failed", subject: "clock", sentence: sentence))
     }
 
     var trouble: String? { state.withLock { $0.isOn ? $0.trouble : nil } }
@@ -297,13 +311,14 @@ final class Clocks: Sendable {
 
     /// chrony goes on as it is: the others do, and this node comes back.
     func stop() async {
-        let (task, waiting, tools) = state.withLock { state in
+        let (task, waiting) = state.withLock { state in
             state.isStopped = true
-            defer { (state.waiting, state.tools) = ([:], nil) }
-            return (state.keeping, Array(state.waiting.values), state.tools)
+            defer { state.waiting = [:] }
+            return (state.keeping, Array(state.waiting.values))
         }
         task?.cancel()
         for one in waiting { one.resume.resume(returning: nil) }
-        tools?.loop.stop()
+        await telling.stop()
+        state.withLock { $0.tools.take() }?.loop.stop()
     }
 }

@@ -39,12 +39,9 @@ extension Member {
                     remedy: ""))
         }
         let rivals = clocks.isOn ? await worker.run { ChronyEngine.rivals() } : []
-        if let first = rivals.first {
+        if let warning = ChronyEngine.warning(of: rivals) {
             checks.append(
-                DoctorCheck(
-                    check: "timekeepers", state: .warn,
-                    text: "\(rivals.joined(separator: " and ")) set this machine's clock, too, against chrony",
-                    remedy: "systemctl disable --now \(first)"))
+                DoctorCheck(check: "timekeepers", state: .warn, text: warning.problem, remedy: warning.remedy))
         }
         return checks
     }

@@ -145,7 +145,7 @@ final class Member: Sendable {
                     member.mirrors.refresh()
                     member.balancing.refresh()
                     member.volumes.refresh()
-                    member.clockChanged(facts)
+                    member.clockChanged(facts, isWhole: isWhole)
                 },
                 trust: { encoded in reached.withLock { $0 }?.pulse.post(.trustStored(encoded)) },
                 tookOver: { reached.withLock { $0 }?.tookOver() }))
@@ -374,9 +374,10 @@ final class Member: Sendable {
     // MARK: What the pulse says
 
     /// What the database says of facts, as far as it is about the clocks.
-    private func clockChanged(_ facts: [StoredFact]) {
-        guard let fact = facts.last(where: { $0.key == FactKey.clock }) else { return }
-        clocks.use(isOn: fact.value.elementsEqual("on".utf8))
+    private func clockChanged(_ facts: [StoredFact], isWhole: Bool) {
+        let fact = facts.last { $0.key == FactKey.clock }
+        guard fact != nil || isWhole else { return }
+        clocks.use(isOn: fact?.value.elementsEqual("on".utf8) ?? false)
     }
 
     private func noticed(_ notice: ClusterNotice, _ storyteller: Storyteller) {
@@ -508,6 +509,7 @@ final class Member: Sendable {
     private func wipe(by remover: String?, then done: @escaping @Sendable (String?) -> Void) {
         Task {
             await volumes.leave()
+            await clocks.leave()
             await database.wipe()
             await worker.run { [self] in
                 keeper.close()

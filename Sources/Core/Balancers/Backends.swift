@@ -85,11 +85,21 @@ package struct BackendKeeper: Equatable, Sendable {
         var isUp: Bool?
         var goodInARow = 0
         var badInARow = 0
+        var isSilent = false
         var reason = ""
     }
 
-    /// So many good answers bring a backend back; so many missing ones put it out. A refusal does at once: who refuses is
-    /// there and says that nobody listens.
+    package enum Answer: Equatable, Sendable {
+        case good
+        /// The machine answered that nobody is there.
+        case refused(String)
+        /// Two questions were not answered in time.
+        case silent(String)
+        case wrong(String)
+    }
+
+    /// So many good answers bring a backend back; so many wrong ones put it out. A refusal does at once, for who refuses is
+    /// there and says that nobody listens; silence too, for there were two questions.
     package static let rise = 2
     package static let fall = 2
 
@@ -120,23 +130,29 @@ package struct BackendKeeper: Equatable, Sendable {
         }
     }
 
-    /// - Parameter cause: nil where it answered.
-    /// - Parameter isRefusal: the machine answered that nobody is there.
-    package mutating func answered(_ key: Key, cause: String?, isRefusal: Bool = false) {
+    package mutating func answered(_ key: Key, _ answer: Answer) {
         guard balancers.contains(where: { $0.name == key.balancer }) else { return }
         var known = health[key] ?? Health()
-        if let cause {
+        func bad(_ cause: String, isCertain: Bool) {
             known.goodInARow = 0
             known.badInARow += 1
             known.reason = cause
-            if isRefusal || known.badInARow >= Self.fall || known.isUp == nil { known.isUp = false }
-        } else {
+            if isCertain || known.badInARow >= Self.fall || known.isUp == nil { known.isUp = false }
+        }
+        known.isSilent = false
+        switch answer {
+        case .good:
             known.badInARow = 0
             known.goodInARow += 1
             if known.goodInARow >= Self.rise || known.isUp == nil {
                 known.isUp = true
                 known.reason = ""
             }
+        case .refused(let cause): bad(cause, isCertain: true)
+        case .silent(let cause):
+            known.isSilent = true
+            bad(cause, isCertain: true)
+        case .wrong(let cause): bad(cause, isCertain: false)
         }
         health[key] = known
     }
@@ -147,11 +163,25 @@ package struct BackendKeeper: Equatable, Sendable {
                 services.first { $0.name == name }?.addresses.map(\.address)
             }
             return BalancerView(
-                balancer, backends: nodes(of: balancer).map { backend($0, balancer) },
+                balancer, backends: backends(of: balancer),
                 addresses: balancer.listenAddress.map { [$0] } ?? addresses ?? [])
         }
     }
 
+    /// Where nobody answers in time any more, all of them have too much to do: late answers are better than none.
+    private func backends(of balancer: Balancer) -> [Backend] {
+        let backends = nodes(of: balancer).map { backend($0, balancer) }
+        guard !backends.contains(where: { $0.state == .up || $0.state == .unchecked }) else { return backends }
+        return backends.map { backend in
+            guard backend.state == .failing,
+                health[Key(balancer: balancer.name, node: backend.node)]?.isSilent ?? false
+            else { return backend }
+            var tried = backend
+            tried.state = .up
+            tried.reason += ", nor does any other"
+            return tried
+        }
+    }
     private func nodes(of balancer: Balancer) -> [BalancerMember] {
         balancer.nodes.isEmpty ? members : members.filter { balancer.nodes.contains($0.name) }
     }

@@ -71,6 +71,11 @@ package actor ChronyEngine {
         applied = (role, members)
     }
 
+    /// Something of ours is on this machine.
+    package static func isThere(at root: String = "/etc/chrony") -> Bool {
+        ["conf.d/bramble.conf", "sources.d/bramble.sources"].contains { Glibc.access("\(root)/\($0)", F_OK) == 0 }
+    }
+
     /// As it was before; a chronyd that runs reads its own configuration again.
     package func leave() async {
         applied = nil
@@ -109,6 +114,17 @@ package actor ChronyEngine {
             found.insert(rival)
         }
         return found.sorted()
+    }
+
+    /// Nil for none.
+    package static func warning(of rivals: [String]) -> EngineFailure? {
+        rivals.first.map { first in
+            EngineFailure(
+                problem:
+                    "\(rivals.joined(separator: " and ")) \(rivals.count == 1 ? "sets" : "set") this machine's clock, too, "
+                    + "against chrony",
+                remedy: "systemctl disable --now \(first)")
+        }
     }
 
     /// Nil where chrony is not there or does not answer.
