@@ -21,7 +21,7 @@ struct ServicesTests {
             let files = try await browser.text(".service[data-key=files]")
             for part in [
                 "running", "on apple", "epoch 7", "192.168.1.50/24", "majority", "more than half of the nodes",
-                "412 ms without an answer when its node failed",
+                "412 ms from the last sign of the node that failed until another ran it",
             ] {
                 #expect(files.contains(part), "\(part) in \(files)")
             }
