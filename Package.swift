@@ -135,7 +135,8 @@ let package = Package(
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
         tests("ReactorTests", ["Reactor", "Primitives"]),
         tests(
-            "DaemonTests", ["Daemon", "BrambleAPI", "Crypto", "Leases", "Membership", "Node", "Primitives", "Services"]),
+            "DaemonTests",
+            ["Daemon", "BrambleAPI", "Crypto", "Leases", "Machine", "Membership", "Node", "Primitives", "Services"]),
         tests("LeasesTests", ["Leases", "Simulator", "Primitives", "Wire"], resources: [.copy("seeds.txt")]),
         tests("MirrorsTests", ["Mirrors", "Primitives"]),
         tests(

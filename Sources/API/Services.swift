@@ -25,8 +25,9 @@ public struct ServiceInfo: Codable, Equatable, Sendable {
     public var isWanted: Bool
     /// One sentence: why it is not running, or what is wrong; empty when all is well.
     public var reason: String
-    /// How long a client saw nothing when it last went to another node, milliseconds; null before the first time. After an
-    /// order it is measured by asking; after a failure it is the time from the last sign of life of the node that had it.
+    /// How long it was away when it last went to another node, milliseconds; null before the first time. After `move` and
+    /// `drill` it is measured by asking. Else it is worked out: from the last sign of life of the node that had it, or its
+    /// word that it stopped, until the other ran it, which is when its check first succeeded if it has one.
     public var lastGapMs: Double?
     /// When that was, ISO 8601.
     public var lastGapAt: String?

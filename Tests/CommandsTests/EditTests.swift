@@ -1,5 +1,7 @@
 import BrambleAPI
 import FoundationEssentials
+import Glibc
+import TestSupport
 import Testing
 
 @testable import Commands
@@ -49,5 +51,31 @@ struct EditTests {
         #expect(result.code == 0)
         #expect(requests == [ApplyRequest(document: "{}\n", name: "the command line", remove: ["services/files"])])
         #expect(try await applied(["mirror", "remove", "samba"]).requests == [])
+    }
+
+    @Test("import names scripts by their whole path, takes links that lead nowhere, and prints no keys")
+    func importing() async throws {
+        let files = TemporaryDirectory()
+        try files.write("MAIN_IPADDR=10.0.0.1\n", to: "cluster.d/serv1.conf")
+        try files.write("", to: "cluster.d/serv1/K80smb")
+        symlink("/etc/init.d/no-such-script", files.file("cluster.d/serv1/S20smb"))
+        let relative = "/../../.." + files.path + "/cluster.d/../cluster.d/"
+        let shell = Shell()
+        let clusterd = await shell.run(["import", "clusterd", relative])
+        #expect(
+            clusterd.code == 0 && clusterd.out.contains("run: script:\(files.path)/cluster.d/serv1/\n"), "\(clusterd)")
+        #expect(clusterd.err.contains("leads to /etc/init.d/no-such-script, which is not on this machine"))
+        symlink("/nowhere/serv2.conf", files.file("cluster.d/serv2.conf"))
+        let broken = await shell.run(["import", "clusterd", files.file("cluster.d")])
+        #expect(
+            broken.code == 1 && broken.out.isEmpty && broken.err.contains("leads to /nowhere/serv2.conf"), "\(broken)")
+
+        try files.write("serv1 10.0.0.50/24 apache2\n", to: "ha.d/haresources")
+        try files.write("auth 1\n1 sha1 a-secret\n", to: "ha.d/authkeys", mode: 0)
+        // More than is ever read.
+        try files.write(String(repeating: "x", count: 300_000), to: "ha.d/resource.d/large")
+        let heartbeat = await shell.run(["import", "haresources", files.file("ha.d")])
+        #expect(heartbeat.code == 0 && heartbeat.out.contains("- name: apache2"), "\(heartbeat)")
+        #expect(!(heartbeat.out + heartbeat.err).contains("a-secret"))
     }
 }

@@ -1,5 +1,6 @@
 import BrambleAPI
 import Leases
+import Machine
 import Membership
 import Node
 import Primitives
@@ -34,6 +35,33 @@ struct StoryTests {
             draft.sentence.contains("serv2 is down") && draft.sentence.contains("412 ms")
                 && draft.sentence.contains("8.3"))
         #expect(draft.detail["silenceMs"] == .number(412) && draft.detail["confirmed"] == .bool(false))
+    }
+
+    @Test("what is wrong with a reach list is found before it is needed")
+    func reachList() {
+        func host(_ text: String) -> IPAddress { IPAddress(text)! }
+        let nodes = [host("10.0.0.2"): "serv2"]
+        func checks(_ found: [(host: IPAddress, standing: ReachProber.Standing)]) -> [String] {
+            Member.reachChecks(found, ofNodes: nodes).map { "\($0.state): \($0.text)" }
+        }
+        #expect(
+            checks([(host("10.0.0.254"), .answers)]) == [
+                "ok: the host of the reach list answers, and tells who is cut off"
+            ])
+        let bad = checks([(host("10.0.0.1"), .own), (host("10.0.0.2"), .answers), (host("10.0.0.9"), .silent)])
+        #expect(
+            bad == [
+                "warn: 10.0.0.1 of the reach list is this node's own address, and tells it nothing",
+                "warn: 10.0.0.2 of the reach list is an address of serv2: when serv2 is lost it is silent, too",
+                "warn: 10.0.0.9 of the reach list does not answer this node",
+                "fail: no host of the reach list that could tell who is cut off answers: if the other node were lost, this one "
+                    + "would not take over",
+            ])
+        let one = checks([(host("10.0.0.254"), .answers), (host("10.0.0.9"), .silent)])
+        #expect(one == ["warn: 10.0.0.9 of the reach list does not answer this node"])
+        for check in Member.reachChecks([(host("10.0.0.9"), .silent)], ofNodes: nodes) {
+            #expect(!check.remedy.isEmpty)
+        }
     }
 
     @Test("why answers in one sentence and lists what it rests on")

@@ -209,6 +209,32 @@ struct MirrorTests {
             Places.problemAsSource(files.file("way/x/"), own: own)?.contains("keys") ?? false, "also through a link")
     }
 
+    @Test("a file that rsync may not read is named, the others are copied, and nothing is lost", .enabled(if: isRoot))
+    func unreadable() async throws {
+        let files = TemporaryDirectory()
+        // As in a confined unit: root, and not above everybody's permissions.
+        try files.writeProgram(
+            "#!/bin/sh\nexec setpriv --bounding-set=-dac_override,-dac_read_search /usr/bin/rsync \"$@\"\n", to: "rsync"
+        )
+        let confined = files.file("rsync")
+        let nodes = try await makeNodes { $0.rsync = confined }
+        let (a, b) = (nodes[0], nodes[1])
+        try a.write("page", "www/page")
+        try a.write("secret", "www/secret")
+        try b.write("what was there", "www/secret")
+        chmod(a.path("www/secret"), 0)
+        await a.engine.feed([web], epoch: Epoch(1))
+        #expect(
+            await a.wait { a.says("www/secret") && a.says("Permission denied") },
+            "\(a.news.withLock { $0 })")
+        #expect(b.text("www/secret") == "what was there")
+        #expect(await b.engine.ownStatus()[0].whole == .none, "it is not taken for whole")
+        chmod(a.path("www/secret"), 0o600)
+        #expect(await b.wait { await b.isSynced(1) })
+        #expect(b.text("www/secret") == "secret" && b.text("www/page") == "page")
+        await stop(nodes)
+    }
+
     @Test("a full disk on the other side is told in words, and what was there stays", .enabled(if: isRoot))
     func fullDisk() async throws {
         let nodes = try await makeNodes()

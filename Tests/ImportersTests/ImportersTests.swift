@@ -203,10 +203,58 @@ struct ImportersTests {
         }
     }
 
+    @Test("heartbeat: nodes that go by a whole domain name keep its first label, and their groups")
+    func domainNames() throws {
+        let imported = try Imported.read(
+            .haresources,
+            [
+                OldFile(
+                    path: "haresources",
+                    text: "node1.example.com 10.0.0.50/24/eth0 apache2\nnode2.example.com IPaddr::10.0.0.51/24 mysql\n"),
+                OldFile(path: "ha.cf", text: "node node1.example.com\nnode node2.example.com\nlogfacility local0\n"),
+            ], at: "/etc/ha.d")
+        #expect(imported.services.map { $0.value.name.description } == ["apache2", "mysql"])
+        #expect(imported.services[1].value.prefer.map(\.description) == ["node2", "node1"])
+        #expect(imported.remarks.count { $0.contains("node1.example.com is called node1") } == 1)
+        #expect(imported.remarks.contains { $0.contains("not needed: logfacility") })
+    }
+
+    @Test("clusterd: a folder that is being edited gives what is whole in it, and names the rest")
+    func halfEdited() throws {
+        let imported = try Imported.read(
+            .clusterd,
+            [
+                OldFile(path: "serv1.conf", text: "MAIN_IPADDR=10.0.0.1\n"),
+                OldFile(path: "serv1.conf~", text: "MAIN_IPADDR=10.9.9.9\n"),
+                OldFile(path: "serv1/S20smb", text: "", linksTo: "/etc/init.d/smb", isThere: false),
+                OldFile(path: "serv1/S20smb.dpkg-old", text: ""), OldFile(path: "serv1/S30new~", text: ""),
+                OldFile(path: "serv1/Fsmbd", text: "/home/samba/\n/etc/sam"),
+                OldFile(path: "serv1/Fsmbd.swp", text: "/etc/shadow\n"),
+                // The line breaks off.
+                OldFile(path: "serv2.conf", text: "MAIN_INTERFACE=eth0\nMAIN_IPADDR=10.0."),
+                OldFile(path: "serv2/S10named", text: ""), OldFile(path: "serv3/S10web", text: ""),
+                OldFile(path: "reachlist~", text: "10.0.0.7\n"), OldFile(path: "reachlist", text: "10.0.0.8\n10.0"),
+            ], at: "/etc/cluster.d")
+        #expect(imported.services.map { $0.value.name.description } == ["serv1", "serv2"])
+        #expect(imported.services[0].value.run == .script(path: "/etc/cluster.d/serv1/"))
+        #expect(imported.services[1].value.addresses == [])
+        #expect(imported.mirrors.map(\.value.paths) == [["/home/samba/", "/etc/sam"]])
+        #expect(imported.reach.map(\.description) == ["10.0.0.8"])
+        for text in [
+            "serv1.conf~ was not read", "serv1/S20smb.dpkg-old was not read", "serv1/S30new~ was not read",
+            "serv1/Fsmbd.swp was not read", "reachlist~ was not read", "“10.0” was left out", "no serv3.conf",
+            "serv1/S20smb leads to /etc/init.d/smb, which is not on this machine", "MAIN_IPADDR was left out",
+        ] {
+            #expect(imported.allRemarks.contains { $0.contains(text) }, "\(text): \(imported.allRemarks)")
+        }
+        #expect(!imported.text.contains("/etc/shadow") && !imported.text.contains("10.9.9.9"))
+    }
+
     @Test("a folder without the files, or half a file, is refused with what to name")
     func refused() {
         for (setup, files) in [
             (OldSetup.clusterd, [OldFile(path: "x", text: "")]), (.haresources, []), (.keepalived, []),
+            (.keepalived, [OldFile(path: "crontab", text: ""), OldFile(path: "hosts", text: "")]),
             (.keepalived, [OldFile(path: "keepalived.conf", text: "vrrp_instance A {\n")]),
             (.keepalived, [OldFile(path: "keepalived.conf", text: "}\n")]),
             (.keepalived, [OldFile(path: "keepalived.conf", text: String(repeating: "a {", count: 100))]),

@@ -403,4 +403,116 @@ struct ServiceTests {
         #expect(stopped.status == 200, "\(stopped.text)")
         #expect(house.cluster["n1"].service("web")?.isWanted == false)
     }
+
+    @Test("a reach list that can tell nothing is found by doctor; then nobody takes over, and why says so")
+    func badReach() throws {
+        let house = try ServiceCluster("n1", "n2")
+        let (n1, n2) = (house.cluster["n1"], house.cluster["n2"])
+        // One that is not there, one of each node's own, and one of a bridge that every host has for itself.
+        for node in house.cluster.nodes {
+            try node.host.require(
+                "sh", "-c",
+                "ip link add docker0 type bridge && ip link set docker0 up && ip address add 172.17.0.1/16 dev docker0")
+        }
+        let list = "reach: [10.77.0.99, \(n1.host.address), \(n2.host.address), 172.17.0.1]\n"
+        try house.apply(list + ServiceCluster.document("    prefer: [n1]", reach: false))
+        #expect(house.holder()?.name == "n1", "\(house.report)")
+        func checks(_ node: BrambleNode) -> [DoctorCheck] {
+            ((try? node.get("/v1/doctor", as: [DoctorCheck].self)) ?? []).filter { $0.check == "reach" }
+        }
+        let found = checks(n2)
+        for text in [
+            "10.77.0.99 of the reach list does not answer", "\(n2.host.address) of the reach list is this node's own",
+            "172.17.0.1 of the reach list is this node's own",
+            "\(n1.host.address) of the reach list is an address of n1",
+        ] {
+            #expect(found.contains { $0.state == .warn && $0.text.contains(text) }, "\(text): \(found)")
+        }
+        #expect(found.contains { $0.state == .fail && $0.text.contains("would not take over") }, "\(found)")
+        try house.watchAddress()
+        #expect(house.serves(n1, since: 0), "\(house.report)")
+        try house.cluster.lab.powerOff(n1.host)
+        let told = eventually(within: .seconds(20)) {
+            (try? n2.why("web")).map { why in ([why.answer] + why.because.map(\.text)).joined(separator: "\n") }
+                .flatMap { $0.contains("reach list answers") ? $0 : nil }
+        }
+        #expect(told != nil, "\(String(describing: try? n2.why("web")))\n\(house.report)")
+        pause(.seconds(2))
+        #expect(house.endWatch().holders == ["n1"], "\(house.report)")
+    }
+
+    @Test(
+        "mirrored paths that cannot be copied are named by why of the service that needs them, which runs all the same")
+    func badMirrorPaths() throws {
+        let house = try ServiceCluster("n1", "n2")
+        let paths = ["/srv/device", "/srv/loop", "/srv/full/", "/srv/locked/"]
+        for node in house.cluster.nodes {
+            try node.host.require(
+                "sh", "-c", "mkdir -p /srv/full /srv/locked && mknod /srv/device c 1 5 && ln -s loop /srv/loop")
+        }
+        try house.cluster["n1"].host.write("page", to: "/srv/full/page")
+        try house.cluster["n2"].host.require("mount", "-t", "tmpfs", "-o", "size=4m", "none", "/srv/full")
+        let mirrors = paths.enumerated().map { "  - {name: m\($0), paths: [\($1)], every: 1h}" }.joined(separator: "\n")
+        try house.apply(
+            ServiceCluster.document("    prefer: [n1]\n    mirrors: [m0, m1, m2, m3]\nmirrors:\n" + mirrors))
+        #expect(house.holder()?.name == "n1", "\(house.report)")
+        let sentences = [
+            "m0 is not copied: n2: /srv/device is no file and no directory",
+            "m1 is not copied: n2: /srv/loop cannot be looked at",
+            "m2 is not copied: n2: the other node refuses: the disk of /srv/full/ is full here",
+        ]
+        let told = eventually(within: .seconds(40)) { () -> String? in
+            let text = (try? house.cluster["n1"].why("web"))?.because.map(\.text).joined(separator: "\n") ?? ""
+            return sentences.allSatisfy(text.contains) ? text : nil
+        }
+        #expect(
+            told != nil,
+            "\(String(describing: try? house.cluster["n1"].why("web").because.map(\.text)))\n\(house.report)")
+        #expect(told?.contains("m3") == false, "\(told ?? "")")
+        #expect(house.cluster["n1"].service("web")?.state == .running)
+    }
+
+    @Test(
+        "an agent that refuses to start is left, or tried elsewhere, by what its exit code means, and why has its own words"
+    )
+    func agentCodes() throws {
+        let house = try ServiceCluster("n1", "n2")
+        let agent = """
+            #!/bin/sh
+            case "$1" in
+            meta-data) echo '<resource-agent name="moody"><shortdesc>x</shortdesc><parameters><parameter name="code"><content default="0"/></parameter></parameters><actions><action name="start" timeout="5s"/></actions></resource-agent>';;
+            monitor) exit 7;;
+            start) echo "ocf-exit-reason:the moon is full" >&2; exit "$OCF_RESKEY_code";;
+            esac
+
+            """
+        for node in house.cluster.nodes {
+            try node.host.require("mkdir", "-p", "/usr/lib/ocf/resource.d/lab")
+            try node.host.write(agent, to: "/usr/lib/ocf/resource.d/lab/moody")
+            try node.host.require("chmod", "755", "/usr/lib/ocf/resource.d/lab/moody")
+        }
+        let names = (1...6).map { "code\($0)" }
+        let services = (1...6).map { code in
+            "  - {name: code\(code), run: ocf:lab:moody, parameters: {code: \"\(code)\"}, restarts: 0, startWithin: 5s}"
+        }
+        try house.apply("reach: [10.77.0.9]\nservices:\n" + services.joined(separator: "\n") + "\n")
+        let sentences = [
+            "start failed", "a parameter makes no sense here", "does not know “start”", "it lacks permission",
+            "what it needs is not installed", "its parameters are wrong",
+        ]
+        for (name, sentence) in zip(names, sentences) {
+            let told = eventually(within: .seconds(40)) { () -> String? in
+                let texts = house.cluster.nodes.compactMap { try? $0.why(name) }
+                    .map { ([$0.answer] + $0.because.map(\.text)).joined(separator: "\n") }
+                return texts.first { $0.contains(sentence) && $0.contains("the moon is full") }
+            }
+            #expect(told != nil, "\(name): \(String(describing: try? house.cluster["n1"].why(name)))\n\(house.report)")
+            #expect(house.cluster.nodes.allSatisfy { $0.service(name)?.state != .running })
+        }
+        // What is wrong everywhere is tried once; what may be well elsewhere is tried on both.
+        let starts = house.cluster.nodes.map { node in
+            (try? node.events())?.filter { $0.type == "failed" && $0.subject == "code6" }.count ?? 0
+        }
+        #expect(starts.max() == 1, "\(starts)")
+    }
 }

@@ -62,7 +62,7 @@ struct ReachProberTests {
     // MARK: Real hosts
 
     /// Two hosts on one cable; the first asks.
-    private func pair() throws -> (OwnNamespace, OwnNamespace) {
+    private static func pair() throws -> (OwnNamespace, OwnNamespace) {
         let (one, two) = (try OwnNamespace(network: true), try OwnNamespace(network: true))
         try one.shell("ip link add eth0 type veth peer name eth0 netns \(two.threadID)")
         for (host, number) in [(one, 1), (two, 2)] {
@@ -77,10 +77,10 @@ struct ReachProberTests {
 
     /// Asks again and again, as membership does, until it is so: on a busy machine one answer may be late.
     private func asked(
-        _ prober: ReachProber, _ host: OwnNamespace, except own: [IPAddress] = [], until isSo: @escaping () -> Bool
+        _ prober: ReachProber, _ host: OwnNamespace, until isSo: @escaping () -> Bool
     ) async throws -> Bool {
         for _ in 0..<50 {
-            prober.probe(except: own)
+            prober.probe()
             if try await host.wait(seconds: 0.35, until: isSo) { return true }
         }
         return false
@@ -91,7 +91,7 @@ struct ReachProberTests {
 
     @Test("a host that is there answers over IPv4 and IPv6, one that is not does not", .enabled(if: isRoot))
     func answering() async throws {
-        let (one, two) = try pair()
+        let (one, two) = try Self.pair()
         let answers = Locked<[ReachProber.Answer]>([])
         let missing = IPAddress("10.8.0.77")!
         let list = [peer, peer6, missing, IPAddress("10.8.0.1")!]
@@ -99,11 +99,10 @@ struct ReachProberTests {
             ReachProber(on: one.loop, hosts: list) { answer in answers.withLock { $0.append(answer) } }
         }
         defer { prober.close() }
-        let own = [IPAddress("10.8.0.1")!]
-        #expect(try await asked(prober, one, except: own) { hosts(answers) == [peer, peer6] })
+        #expect(try await asked(prober, one) { hosts(answers) == [peer, peer6] })
         try await one.loop.sleep(for: .milliseconds(400))
         answers.withLock { $0 = [] }
-        prober.probe(except: own)
+        prober.probe()
         try await one.loop.sleep(for: .milliseconds(400))
         #expect(hosts(answers).isSubset(of: [peer, peer6]), "ourselves and who is not there do not count")
         #expect(answers.withLock { $0.count } <= 2, "each host answers a probe once")
@@ -112,23 +111,46 @@ struct ReachProberTests {
         try two.shell("ip link set eth0 down")
         answers.withLock { $0 = [] }
         for _ in 0..<4 {
-            prober.probe(except: own)
+            prober.probe()
             try await one.loop.sleep(for: .milliseconds(100))
         }
         try await one.loop.sleep(for: .milliseconds(400))
         #expect(hosts(answers).isEmpty)
     }
 
+    @Test("an address of this machine never counts, on whichever interface it is", .enabled(if: isRoot))
+    func own() async throws {
+        let (one, two) = try Self.pair()
+        defer { withExtendedLifetime(two) {} }
+        // As a bridge of containers has it, which is no way to this node.
+        try one.shell(
+            "ip link add docker0 type bridge && ip link set docker0 up && ip addr add 172.17.0.1/16 dev docker0")
+        let own = ["172.17.0.1", "10.8.0.1", "fd08::1", "127.0.0.1"].map { IPAddress($0)! }
+        let answers = Locked<[ReachProber.Answer]>([])
+        let list = own + [peer]
+        let prober = try one.run {
+            ReachProber(on: one.loop, hosts: list) { answer in answers.withLock { $0.append(answer) } }
+        }
+        defer { prober.close() }
+        #expect(try await asked(prober, one) { hosts(answers) == [peer] })
+        let missing = IPAddress("10.8.0.77")!
+        prober.use(list + [missing])
+        let found = await prober.examine()
+        #expect(found.map(\.standing) == [.own, .own, .own, .own, .answers, .silent])
+        #expect(hosts(answers) == [peer])
+    }
+
     @Test("without the right to ping a refused port is an answer", .enabled(if: isRoot))
     func unprivileged() async {
         await #expect(processExitsWith: .success) {
-            guard clinux_unshare(Int32(CLINUX_NEWNET | CLINUX_NEWNS)) == 0 else { exit(2) }
-            try Shell.run("ip link set lo up && ip addr add 10.8.0.5/24 dev lo")
-            guard setuid(65534) == 0, socket(AF_INET, Int32(SOCK_DGRAM.rawValue), Int32(IPPROTO_ICMP)) < 0 else {
-                exit(3)
+            let (one, two) = try Self.pair()
+            guard setuid(65534) == 0 else { exit(2) }
+            let mayPing = try one.run { socket(AF_INET, Int32(SOCK_DGRAM.rawValue), Int32(IPPROTO_ICMP)) >= 0 }
+            guard !mayPing else { exit(3) }
+            let prober = try one.run {
+                ReachProber(on: one.loop, hosts: [IPAddress("10.8.0.2")!]) { _ in exit(0) }
             }
-            let loop = EventLoop(name: "reach")
-            let prober = ReachProber(on: loop, hosts: [IPAddress("10.8.0.5")!]) { _ in exit(0) }
+            defer { withExtendedLifetime(two) {} }
             for _ in 0..<50 {
                 prober.probe()
                 usleep(100_000)
@@ -139,7 +161,7 @@ struct ReachProberTests {
 
     @Test("where pings are swallowed a refused port is an answer", .enabled(if: isRoot))
     func refusing() async throws {
-        let (one, two) = try pair()
+        let (one, two) = try Self.pair()
         try two.shell(
             "echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all; echo 1 > /proc/sys/net/ipv6/icmp/echo_ignore_all")
         let answers = Locked<[ReachProber.Answer]>([])
@@ -153,7 +175,7 @@ struct ReachProberTests {
 
     @Test("an answer that comes too late is none", .enabled(if: isRoot))
     func late() async throws {
-        let (one, two) = try pair()
+        let (one, two) = try Self.pair()
         defer { withExtendedLifetime(two) {} }
         let answers = Locked<[ReachProber.Answer]>([])
         let list = [peer]
@@ -177,7 +199,7 @@ struct ReachProberTests {
 
     @Test("however often it is asked, sockets do not pile up", .enabled(if: isRoot))
     func bounded() async throws {
-        let (one, two) = try pair()
+        let (one, two) = try Self.pair()
         defer { withExtendedLifetime(two) {} }
         let list = (10..<60).map { IPAddress("10.8.0.\($0)")! }
         let prober = try one.run { ReachProber(on: one.loop, hosts: list) { _ in } }

@@ -11,6 +11,7 @@ enum Stage {
     static func main() -> Never {
         signal(SIGPIPE, SIG_IGN)
         let arguments = Array(CommandLine.arguments.dropFirst())
+        if arguments.first == "keep" { exit(KeptCommand.run(Array(arguments.dropFirst()), environment: [:])) }
         if arguments.first == "guard" { exit(GuardProcess.run(Array(arguments.dropFirst()))) }
         Task.detached { exit(await play(arguments)) }
         while true { pause() }

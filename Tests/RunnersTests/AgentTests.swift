@@ -106,6 +106,25 @@ struct AgentTests {
         #expect(outcome("stop") == stop[Int(code)])
     }
 
+    @Test(
+        "each failure of a start says what it means, and the agent's own reason",
+        arguments: [
+            (1, "start failed"), (2, "start: a parameter makes no sense here"),
+            (3, "the agent does not know “start”"), (4, "start: it lacks permission"),
+            (5, "start: what it needs is not installed"), (6, "start: its parameters are wrong"),
+        ])
+    func sentences(code: Int32, sentence: String) async throws {
+        let bench = try Bench(.marks)
+        let place = try logging(
+            bench, "[ $1 = start ] && { echo 'ocf-exit-reason:the moon is full' >&2; exit \(code); }")
+        try await bench.run {
+            let runner = agent(bench, place)
+            let result = await runner.start(.first, within: .ample)
+            #expect(result.reason == "\(sentence): the moon is full")
+            #expect(await runner.stop(within: .ample).outcome == .succeeded, "nothing is left half-started")
+        }
+    }
+
     @Test("190 and 191 serve, but not well; what no code means is a failure that may pass")
     func otherCodes() {
         for code: Int32 in [190, 191] {
@@ -201,10 +220,10 @@ struct AgentTests {
             )
             let missing = await agent(bench, place, []).validate(within: .ample)
             #expect(missing.reason == "ocf:test:Logging needs the parameter “color” (Its color)")
-            let told = await agent(bench, place).metadata()
-            #expect(told?.timeout(of: "start") == .seconds(25))
-            #expect(told?.timeout(of: "monitor") == .seconds(120))
-            #expect(told?.description == "Writes <all> down")
+            let told = try await agent(bench, place).metadata(within: .ample).get()
+            #expect(told.timeout(of: "start") == .seconds(25))
+            #expect(told.timeout(of: "monitor") == .seconds(120))
+            #expect(told.description == "Writes <all> down")
             let absent = AgentRunner(provider: "heartbeat", type: "NoSuch", parameters: [], bench.processes())
             #expect(await absent.validate(within: .ample).reason.contains("there is no agent ocf:heartbeat:NoSuch"))
             #expect(await absent.monitor(.probe, within: .ample).outcome == .notRunning)
@@ -225,10 +244,32 @@ struct AgentTests {
                 let place = AgentRunner.Place(standIns: standIns)
                 let runner = AgentRunner(
                     provider: "heartbeat", type: name, parameters: [], place: place, bench.processes())
-                let told = await runner.metadata(within: .ample)
-                #expect(told?.timeout(of: "start") != nil, "\(name)")
-                #expect(told?.name.isEmpty == false && told?.description.isEmpty == false, "\(name)")
+                do {
+                    let told = try await runner.metadata(within: .ample).get()
+                    #expect(told.timeout(of: "start") != nil, "\(name)")
+                    #expect(!told.name.isEmpty && !told.description.isEmpty, "\(name)")
+                } catch {
+                    Issue.record("\(name): \(error)")
+                }
             }
+        }
+    }
+
+    @Test("an agent that tells nothing about itself says why, and one that was only slow is asked again")
+    func silent() async throws {
+        let bench = try Bench(.marks)
+        try await bench.run {
+            func result(_ body: String, within limit: Duration = .ample) async throws -> RunResult {
+                _ = try bench.script("resource.d/test/Logging", body)
+                return await agent(bench, AgentRunner.Place(root: bench.files.path)).validate(within: limit)
+            }
+            let slow = try await result("exec sleep 100", within: .milliseconds(300))
+            #expect(slow.outcome == .failed(.passing))
+            #expect(slow.reason == "meta-data: it was not done within 0.3 s and was ended")
+            let broken = try await result("echo 'no such helper' >&2; exit 5")
+            #expect(broken == RunResult(.failed(.here), "meta-data: what it needs is not installed: no such helper"))
+            let babbling = try await result("echo hello")
+            #expect(babbling.reason.contains("prints no readable meta-data"))
         }
     }
 

@@ -31,6 +31,24 @@ struct SpawnerTests {
         #expect(signals.output == ["SigBlk: 0000000000000000", "SigIgn: 0000000000000000"])
     }
 
+    @Test("a program starts also where more than a thousand files are open, and has the usual limit of them itself")
+    func manyFiles() async {
+        await #expect(processExitsWith: .success) {
+            var limit = rlimit()
+            let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+            getrlimit(resource, &limit)
+            limit.rlim_cur = limit.rlim_max
+            // Where nobody may have so many there is nothing to see.
+            guard limit.rlim_max > 1200 else { exit(0) }
+            setrlimit(resource, &limit)
+            while open("/dev/null", O_RDONLY | O_CLOEXEC) < 1100 {}
+            let spawner = Spawner(on: EventLoop(name: "crowded"))
+            let end = await spawner.run(Command("/bin/sh", ["-c", "ulimit -n"]), deadline: .ample)
+            print(end)
+            exit(end.output == ["1024"] ? 0 : 1)
+        }
+    }
+
     @Test("what cannot be started says why, and whether another node may do better")
     func refusals() async throws {
         let bench = try Bench(.marks)

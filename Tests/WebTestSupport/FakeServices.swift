@@ -169,6 +169,7 @@ extension FakeCluster {
                 state.services.services[index].node = node ?? others.first
                 state.services.services[index].epoch += 1
                 state.services.services[index].lastGapMs = 48
+                state.services.services[index].lastGapCause = .move
             }
             let now = state.services.services[index].node
             let isMove = action == .move || action == .drill

@@ -150,10 +150,12 @@ final class ClusterService: BrambleService {
     func why(_ name: String) async throws(APIError) -> Explanation {
         let asked = try needMember()
         let snapshot = await asked.pulse.snapshot
-        if snapshot.names.id(of: name) == nil, let service = ServiceName(name),
-            let answer = try await asked.presentation().explain(service, history: await journal.events(about: name))
-        {
-            return answer
+        if snapshot.names.id(of: name) == nil, let service = ServiceName(name) {
+            let shown = try await asked.presentation()
+            let mirrors = await asked.mirrors.infos(shown.storyteller)
+            if let answer = shown.explain(service, history: await journal.events(about: name), mirrors: mirrors) {
+                return answer
+            }
         }
         if snapshot.names.id(of: name) == nil,
             let volume = await asked.volumes.infos().first(where: { $0.name == name })

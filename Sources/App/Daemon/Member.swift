@@ -177,11 +177,9 @@ final class Member: Sendable {
                 on: loop, id: home.identity.id, ring: ring, port: port, network: network.current,
                 sighted: { endpoint in reached.withLock { $0 }?.pulse.post(.sighted(endpoint)) },
                 foreign: { tag, endpoint in reached.withLock { $0 }?.foreignCluster(tag, at: endpoint) }) : nil
-        let network = network
         let services = ServiceDriver(
             home: home, node: configuration.name.description, watchdog: configuration.watchdog, reach: reachHosts,
             mirrors: mirrors,
-            ownAddresses: { network.current.addresses.map(\.address) },
             post: { event in reached.withLock { $0 }?.pulse.post(event) })
         self.services = services
         let leases = NamedLeases(

@@ -199,12 +199,19 @@ extension Member {
         if isTwo, witness?.votes != true, !isFenced {
             // The cluster's own list counts where there is one.
             let reach = house?.reach ?? configuration.reach
-            add(
-                "reach", reach.isEmpty ? .warn : .ok,
-                reach.isEmpty
-                    ? "two nodes and no reach list: when they lose each other, neither can tell which of them is cut off"
-                    : "\(reach.count) hosts of the reach list tell who is cut off",
-                reach.isEmpty ? "reach: [ADDRESS OF YOUR ROUTER] in the document for bramble apply, or a witness" : "")
+            if reach.isEmpty {
+                add(
+                    "reach", .warn,
+                    "two nodes and no reach list: when they lose each other, neither can tell which of them is cut off",
+                    "reach: [ADDRESS OF YOUR ROUTER] in the document for bramble apply, or a witness")
+            } else {
+                let others = snapshot.members.filter { $0.id != snapshot.id && $0.rank != .removed }
+                let theirs = others.flatMap { member in
+                    member.record.profile.addresses.map { ($0.address, presentation.storyteller.name(member.id)) }
+                }
+                checks += Self.reachChecks(
+                    await services.examineReach(), ofNodes: Dictionary(theirs) { first, _ in first })
+            }
         }
 
         switch configuration.tls {
@@ -281,6 +288,44 @@ extension Member {
             "pulse", late < 100 ? .ok : .warn,
             "the heartbeat thread was late by \(Int(late.rounded())) ms at worst lately",
             late < 100 ? "" : "this machine is short of processor time: move load away, or use --profile calm")
+        return checks
+    }
+
+    /// What is wrong with a reach list shows only in a failure, so it is looked for before.
+    static func reachChecks(
+        _ found: [(host: IPAddress, standing: ReachProber.Standing)], ofNodes nodes: [IPAddress: String]
+    ) -> [DoctorCheck] {
+        var checks: [DoctorCheck] = []
+        func add(_ state: DoctorCheck.State, _ text: String, _ remedy: String) {
+            checks.append(DoctorCheck(check: "reach", state: state, text: text, remedy: remedy))
+        }
+        let remedy =
+            "name hosts of others that are always on, such as the router: reach in the document for bramble apply"
+        var good = 0
+        for (host, standing) in found {
+            switch (standing, nodes[host]) {
+            case (.own, _):
+                add(.warn, "\(host) of the reach list is this node's own address, and tells it nothing", remedy)
+            case (_, .some(let node)):
+                add(
+                    .warn, "\(host) of the reach list is an address of \(node): when \(node) is lost it is silent, too",
+                    remedy)
+            case (.answers, nil): good += 1
+            case (.silent, nil): add(.warn, "\(host) of the reach list does not answer this node", remedy)
+            }
+        }
+        if good == 0 {
+            add(
+                .fail,
+                "no host of the reach list that could tell who is cut off answers: if the other node were lost, this one "
+                    + "would not take over", remedy)
+        } else if checks.isEmpty {
+            add(
+                .ok,
+                good == 1
+                    ? "the host of the reach list answers, and tells who is cut off"
+                    : "\(good) hosts of the reach list answer, and tell who is cut off", "")
+        }
         return checks
     }
 

@@ -72,19 +72,17 @@ final class ServiceDriver: Sendable {
     private let disk: LeaseDisk
     private let mirrors: any MirrorEngine
     private let reach: ReachProber
-    private let ownAddresses: @Sendable () -> [IPAddress]
     private let post: @Sendable (NodeEvent) -> Void
     private let state = Locked(State())
 
     init(
         home: Home, node: String, watchdog: String?, reach hosts: [IPAddress], mirrors: any MirrorEngine = NoMirrors(),
-        ownAddresses: @escaping @Sendable () -> [IPAddress], post: @escaping @Sendable (NodeEvent) -> Void
+        post: @escaping @Sendable (NodeEvent) -> Void
     ) {
         self.home = home
         self.node = node
         self.watchdog = watchdog
         self.mirrors = mirrors
-        self.ownAddresses = ownAddresses
         self.post = post
         disk = LeaseDisk(home: home, post: post)
         reach = ReachProber(on: loop, hosts: hosts) { _ in post(.reachAnswered) }
@@ -99,7 +97,7 @@ final class ServiceDriver: Sendable {
         case .machine(let order): carryOut(order)
         case .persist(let memory, let ticket): disk.persist(memory, ticket)
         case .probeReach(let ticket):
-            reach.probe(except: ownAddresses()) { [post] count in
+            reach.probe { [post] count in
                 post(.lease(.reach(ticket: ticket, answered: count)))
             }
         case .finishedStopping:
@@ -112,7 +110,9 @@ final class ServiceDriver: Sendable {
     }
 
     /// Membership's question to the reach list.
-    func probeReach() { reach.probe(except: ownAddresses()) }
+    func probeReach() { reach.probe() }
+    /// How each host of the reach list stands now, for the doctor.
+    func examineReach() async -> [(host: IPAddress, standing: ReachProber.Standing)] { await reach.examine() }
     func use(reach hosts: [IPAddress]) { reach.use(hosts) }
 
     private func carryOut(_ order: MachineEffect) {

@@ -56,7 +56,7 @@ struct ServicePresentation: Sendable {
 
     // MARK: Why
 
-    func explain(_ name: ServiceName, history: [Event]) -> Explanation? {
+    func explain(_ name: ServiceName, history: [Event], mirrors: [MirrorInfo] = []) -> Explanation? {
         guard let report = house.reports.first(where: { $0.service == name }) else { return nil }
         let since = Timestamp.of(report.since)
         let holder = report.node.map(storyteller.name)
@@ -80,6 +80,13 @@ struct ServicePresentation: Sendable {
                 at: Timestamp.of(reason.at), text: storyteller.placed(reason.text), figures: place == 0 ? figures : [:])
         }
         if because.isEmpty { because = [.init(at: since, text: "it is so since then", figures: figures)] }
+        let own = house.desired.service(name)?.mirrors.map(\.description) ?? []
+        for mirror in mirrors where own.contains(mirror.name) && mirror.state == .failed {
+            because.append(
+                .init(
+                    at: Timestamp.of(house.at), text: "its mirror \(mirror.name) is not copied: \(mirror.reason)",
+                    figures: ["behindSeconds": .number(mirror.behindSeconds.rounded())]))
+        }
         if let ranked = house.ranking[name], !ranked.isEmpty {
             because.append(
                 .init(

@@ -33,7 +33,15 @@ enum ClusterdImport {
         for lock in locks {
             imported.remarks.append("\(lock.path) is a standby lock: to keep a node on hold, bramble node hold NAME")
         }
-        for file in files where isForeign(file, nodes.map(\.name), locks) {
+        let folders = Set(files.filter { $0.path.contains("/") }.map { String($0.path.prefix { $0 != "/" }) })
+        let homeless = folders.subtracting(nodes.map(\.name)).sorted()
+        for folder in homeless {
+            imported.remarks.append(
+                "\(folder)/ was left out: there is no \(folder).conf, so what is in it has no address")
+        }
+        for file in files
+        where !homeless.contains(where: { file.path.hasPrefix($0 + "/") }) && isForeign(file, nodes.map(\.name), locks)
+        {
             imported.remarks.append("\(file.path) is not known to this import and was left out")
         }
         return imported
@@ -85,8 +93,12 @@ enum ClusterdImport {
             let folder = place.hasSuffix("/") ? place : place + "/"
             do throws(Refusal) {
                 service.run = try Run(text: "script:\(folder)\(name)/")
+                remarks.append("its scripts have to be in \(folder)\(name)/ on every node")
             } catch {
                 remarks.append("its scripts were left out: \(error.problem); \(error.remedy)")
+            }
+            for script in own where isScript(lastPart(script), "S") && !script.isThere {
+                remarks.append("\(script.path) leads to \(script.linksTo ?? "nothing"), which is not on this machine")
             }
             if own.allSatisfy({ !isScript(lastPart($0), "K") }) {
                 remarks.append("there are no K?? scripts: the S?? scripts are called with stop, last first")

@@ -29,10 +29,11 @@ enum HaresourcesImport {
     private static func settings(_ text: String, _ imported: inout Imported) -> ([NodeName], Bool) {
         var nodes: [NodeName] = []
         var failback = false
+        var unneeded: [String] = []
         for (number, line) in OldText.lines(text) {
             let words = OldText.words(line)
             switch words[0] {
-            case "node": nodes += words.dropFirst().compactMap { NodeName($0) }
+            case "node": nodes += words.dropFirst().compactMap { node($0, &imported) }
             case "ping":
                 for word in words.dropFirst() { reach(word, &imported) }
             case "ping_group":
@@ -52,11 +53,23 @@ enum HaresourcesImport {
             case "logfile", "logfacility", "debugfile", "debug", "use_logd", "watchdog", "hopfudge", "deadping",
                 "compression",
                 "apiauth", "respawn", "uuidfrom", "traditional_compression", "conn_logd_time":
-                continue
+                unneeded.append(words[0])
             default: imported.remarks.append("ha.cf, line \(number): “\(words[0])” is not known to this import")
             }
         }
+        if !unneeded.isEmpty {
+            imported.remarks.append("of ha.cf these are not needed: \(unneeded.joined(separator: ", "))")
+        }
         return (nodes, failback)
+    }
+
+    /// heartbeat goes by `uname -n`, which may be a whole domain name; Bramble's nodes have one label.
+    private static func node(_ text: String, _ imported: inout Imported) -> NodeName? {
+        if let name = NodeName(text) { return name }
+        guard text.contains("."), let name = NodeName(text.split(separator: ".").first ?? "") else { return nil }
+        let remark = "the node \(text) is called \(name) in Bramble"
+        if !imported.remarks.contains(remark) { imported.remarks.append(remark) }
+        return name
     }
 
     private static func reach(_ word: String, _ imported: inout Imported) {
@@ -70,7 +83,7 @@ enum HaresourcesImport {
     private static func group(
         _ number: Int, _ words: [String], _ nodes: [NodeName], _ failback: Bool, _ imported: inout Imported
     ) {
-        guard let node = NodeName(words[0]) else {
+        guard let node = node(words[0], &imported) else {
             imported.remarks.append("haresources, line \(number) was left out: “\(words[0])” is not a node's name")
             return
         }

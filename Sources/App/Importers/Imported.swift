@@ -8,10 +8,24 @@ package struct OldFile: Equatable, Sendable {
     package var text: String
     /// Where a symbolic link leads.
     package var linksTo: String?
-    package init(path: String, text: String, linksTo: String? = nil) {
+    /// False for a link that leads nowhere on this machine.
+    package var isThere: Bool
+    package init(path: String, text: String, linksTo: String? = nil, isThere: Bool = true) {
         self.path = path
         self.text = text
         self.linksTo = linksTo
+        self.isThere = isThere
+    }
+
+    /// What editors and package managers leave beside a file, half-written or old.
+    var isLeftover: Bool {
+        let name = path.split(separator: "/").last ?? ""
+        return name.hasSuffix("~") || name.hasPrefix("#")
+            || [
+                ".bak", ".dpkg-dist", ".dpkg-new", ".dpkg-old", ".dpkg-tmp", ".new", ".old", ".orig", ".rpmnew",
+                ".rpmsave",
+                ".save", ".swo", ".swp", ".tmp",
+            ].contains { name.hasSuffix($0) }
     }
 }
 
@@ -37,17 +51,22 @@ package struct Imported: Equatable, Sendable {
 
     package static func read(_ setup: OldSetup, _ files: [OldFile], at place: String) throws(Refusal) -> Imported {
         // Control characters mean nothing in any of these files, and would be refused in names, paths and values.
-        let files = files.map { file in
+        let clean = files.map { file in
             var clean = file
             clean.text = file.text.split(separator: "\n", omittingEmptySubsequences: false).map { oneLine(String($0)) }
                 .joined(separator: "\n")
             return clean
         }
+        let leftovers = clean.filter(\.isLeftover)
+        let files = clean.filter { !$0.isLeftover }
         var result: Imported
         switch setup {
         case .clusterd: result = try ClusterdImport.read(files, at: place)
         case .haresources: result = try HaresourcesImport.read(files, at: place)
         case .keepalived: result = try KeepalivedImport.read(files, at: place)
+        }
+        for file in leftovers {
+            result.remarks.append("\(file.path) was not read: an editor or a package left it")
         }
         // A document that apply would refuse says so here already.
         for problem in result.state.problems() {

@@ -19,7 +19,7 @@ enum KeepalivedImport {
 
     static func read(_ files: [OldFile], at place: String) throws(Refusal) -> Imported {
         var imported = Imported(origin: "keepalived's \(place)")
-        guard let main = files.named("keepalived.conf") ?? files.first else {
+        guard let main = files.named("keepalived.conf") ?? (files.count == 1 ? files.first : nil) else {
             throw Refusal(
                 "\(place) has no keepalived.conf in it", remedy: "name the file: /etc/keepalived/keepalived.conf")
         }
@@ -45,9 +45,9 @@ enum KeepalivedImport {
                 "the sync group of \(members.joined(separator: ", ")): Bramble moves each service by itself; "
                     + "put addresses that belong together into one service")
         }
-        for key in ["notification_email", "smtp_server", "router_id"] where root.first("global_defs")?.first(key) != nil
-        {
-            imported.remarks.append("\(key) is not needed")
+        let general = root.all("global_defs").flatMap(\.children).map(\.key)
+        if !general.isEmpty {
+            imported.remarks.append("of global_defs nothing is carried over: \(general.joined(separator: ", "))")
         }
         if imported.services.isEmpty { imported.remarks.append("there is no vrrp_instance in it") }
         imported.remarks.append(
@@ -97,14 +97,17 @@ enum KeepalivedImport {
             let list = ways.children.map(\.key).joined(separator: ", ")
             remarks.append("track_interface \(list): Bramble watches the interface of the addresses by itself")
         }
-        let known: Set<String> = [
-            "interface", "virtual_ipaddress", "virtual_ipaddress_excluded", "use_vmac", "vmac_xmit_base",
-            "track_script", "priority",
-            "nopreempt", "preempt", "state", "advert_int", "track_interface", "virtual_router_id", "authentication",
-            "unicast_peer", "unicast_src_ip", "mcast_src_ip", "garp_master_delay", "garp_master_refresh",
-            "garp_master_repeat",
-            "garp_lower_prio_delay", "smtp_alert", "debug", "version", "dont_track_primary", "strict_mode", "accept",
+        let unneeded: Set<String> = [
+            "vmac_xmit_base", "preempt", "virtual_router_id", "authentication", "unicast_peer", "unicast_src_ip",
+            "mcast_src_ip", "garp_master_delay", "garp_master_refresh", "garp_master_repeat", "garp_lower_prio_delay",
+            "debug", "version", "dont_track_primary", "strict_mode", "accept",
         ]
+        let useless = block.children.map(\.key).filter(unneeded.contains)
+        if !useless.isEmpty { remarks.append("not needed: \(useless.joined(separator: ", "))") }
+        let known: Set<String> = unneeded.union([
+            "interface", "virtual_ipaddress", "virtual_ipaddress_excluded", "use_vmac", "track_script", "priority",
+            "nopreempt", "state", "advert_int", "track_interface", "smtp_alert",
+        ])
         for child in block.children where !known.contains(child.key) && !child.key.hasPrefix("notify") {
             remarks.append("\(child.words.joined(separator: " ")) was left out")
         }
@@ -172,6 +175,9 @@ enum KeepalivedImport {
             service.limits.checkWithin = .seconds(min(timeout, 600))
         }
         if let fall = script.value("fall").flatMap({ Int($0) }), fall > 0 { service.limits.failures = min(fall, 100) }
+        let others = script.children.map(\.key)
+            .filter { !["script", "interval", "timeout", "fall", "weight"].contains($0) }
+        if !others.isEmpty { remarks.append("of vrrp_script \(name) were left out: \(others.joined(separator: ", "))") }
         if let weight = script.value("weight"), weight != "0" {
             remarks.append(
                 "weight \(weight) of \(name): in Bramble a failed check moves the service, it does not weigh")
@@ -199,7 +205,15 @@ enum KeepalivedImport {
         }
         balancer.listenAddress = address
         balancer.transport = block.value("protocol")?.uppercased() == "UDP" ? .udp : .tcp
-        var remarks = ["keepalived spreads packets in the kernel (LVS); Bramble spreads connections with nginx"]
+        var remarks = [
+            "keepalived sends packets to the servers that are named (LVS); Bramble shares connections out to nodes"
+        ]
+        let others = (block.children.map(\.key) + real.flatMap(\.children).map(\.key))
+            .filter { !["protocol", "persistence_timeout", "real_server"].contains($0) }
+        if !others.isEmpty {
+            let list = Set(others).sorted().joined(separator: ", ")
+            remarks.append("left out: \(list). How a backend is asked whether it is well is for check to say")
+        }
         if block.first("persistence_timeout") != nil { balancer.sticky = .source }
         if ports.count > 1 {
             remarks.append(

@@ -69,15 +69,39 @@ package final class ReachProber: @unchecked Sendable {
         }
     }
 
-    /// Asks every host now. `own` are this machine's addresses: their answer would prove nothing. From any thread.
-    package func probe(except own: [IPAddress] = []) {
-        loop.perform { [weak self] in self?.ask(except: own) }
+    /// Asks every host now. From any thread.
+    package func probe() {
+        loop.perform { [weak self] in self?.ask() }
     }
 
     /// Asks every host now, also where others were asked a moment ago, and tells how many have answered: at each answer
     /// anew, on the loop. For leases, whose terms count from when they asked.
-    package func probe(except own: [IPAddress], counting tell: @escaping @Sendable (Int) -> Void) {
-        loop.perform { [weak self] in self?.ask(except: own, for: Round(tell)) }
+    package func probe(counting tell: @escaping @Sendable (Int) -> Void) {
+        loop.perform { [weak self] in self?.ask(for: Round { _, count in tell(count) }) }
+    }
+
+    package enum Standing: Equatable, Sendable {
+        case answers, silent
+        /// An address of this machine: it would answer also when nobody else does.
+        case own
+    }
+    /// How each host of the list stands now. Takes `patience`.
+    package func examine() async -> [(host: IPAddress, standing: Standing)] {
+        await withCheckedContinuation { continuation in
+            loop.perform { [self] in
+                guard !isClosed else { return continuation.resume(returning: []) }
+                let asked = hosts
+                let answered = Locked<Set<IPAddress>>([])
+                ask(for: Round { host, _ in answered.withLock { _ = $0.insert(host) } })
+                loop.schedule(after: Self.patience) {
+                    let heard = answered.withLock { $0 }
+                    continuation.resume(
+                        returning: asked.map {
+                            ($0, Self.isOwn($0) ? .own : heard.contains($0) ? .answers : .silent)
+                        })
+                }
+            }
+        }
     }
 
     /// Another list from now on.
@@ -102,11 +126,30 @@ package final class ReachProber: @unchecked Sendable {
         }
     }
 
-    private func ask(except own: [IPAddress], for round: Round? = nil) {
+    /// An address of this machine, on whichever interface: its answer proves nothing, and would let a machine that is cut
+    /// off believe that it is not. The kernel knows, and answers such an address from that address itself.
+    private static func isOwn(_ host: IPAddress) -> Bool {
+        if host.isLoopback { return true }
+        let kind = Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        let descriptor = socket(host.isV6 ? AF_INET6 : AF_INET, kind, 0)
+        guard descriptor >= 0 else { return false }
+        defer { Glibc.close(descriptor) }
+        guard host.withSocketAddress(port: refusedPort, { Glibc.connect(descriptor, $0, $1) }) == 0 else {
+            return false
+        }
+        var source = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let code = withUnsafeMutablePointer(to: &source) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
+        }
+        return code == 0 && IPAddress(socketAddress: source) == host
+    }
+
+    private func ask(for round: Round? = nil) {
         let now = SystemClock.now
         guard !isClosed, round != nil || lastProbe.map({ now - $0 >= Self.spacing }) ?? true else { return }
         lastProbe = now
-        for host in hosts where !own.contains(host) && !host.isLoopback {
+        for host in hosts where !Self.isOwn(host) {
             lastAttempt += 1
             let attempt = Attempt(number: lastAttempt, host: host, sentAt: now, round: round)
             attempts[attempt.number] = attempt
@@ -135,7 +178,7 @@ package final class ReachProber: @unchecked Sendable {
         let roundTrip = SystemClock.now - attempt.sentAt
         guard roundTrip <= Self.patience else { return }
         handler(Answer(host: attempt.host, roundTrip: roundTrip))
-        attempt.round?.answered()
+        attempt.round?.answered(attempt.host)
     }
 
     private func end(_ attempt: Attempt) {
@@ -180,11 +223,11 @@ package final class ReachProber: @unchecked Sendable {
     /// All hosts asked at one moment.
     private final class Round: @unchecked Sendable {
         private var count = 0
-        private let tell: @Sendable (Int) -> Void
-        init(_ tell: @escaping @Sendable (Int) -> Void) { self.tell = tell }
-        func answered() {
+        private let tell: @Sendable (IPAddress, Int) -> Void
+        init(_ tell: @escaping @Sendable (IPAddress, Int) -> Void) { self.tell = tell }
+        func answered(_ host: IPAddress) {
             count += 1
-            tell(count)
+            tell(host, count)
         }
     }
 

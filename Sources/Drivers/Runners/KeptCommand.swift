@@ -68,6 +68,9 @@ package enum KeptCommand {
             }
             let command = Command(
                 path, Array(words.dropFirst()), environment: variables, directory: directory)
+            guard mayBegin() else {
+                return pendingSignal == 0 ? lost("so the command was not started") : 128 + pendingSignal
+            }
             let child: Child
             do throws(SpawnFailure) {
                 child = try Child.spawn(command, descriptors: [0, 1, 2])
@@ -78,21 +81,37 @@ package enum KeptCommand {
             let end = watch(child)
             // What it left running must not outlive the lock.
             GroupName.mark(mark).kill()
-            if isLost {
-                say(
-                    "bramble: the lock “\(lock)” could not be kept, so the command was ended\nremedy: see why: bramble events; "
-                        + "run it again when the cluster is well")
-                return 1
-            }
+            if isLost { return lost("so the command was ended") }
             switch end {
             case .exited(let code): return code
             case .signalled(let number): return 128 + number
             }
         }
 
+        private func lost(_ consequence: String) -> Int32 {
+            say(
+                "bramble: the lock “\(lock)” could not be kept, \(consequence)\nremedy: see why: bramble events; run it again "
+                    + "when the cluster is well")
+            return 1
+        }
+
+        /// On a busy machine the term may have ended before this process ran, and been renewed meanwhile. Nothing is begun
+        /// outside of a term; what is not renewed is lost as soon as nobody is there any more who could.
+        private mutating func mayBegin() -> Bool {
+            while true {
+                hear()
+                if hasNobody || pendingSignal != 0 { return false }
+                if SystemClock.now < until - KeptCommand.asksBefore { return true }
+                var wait = pollfd(fd: KeptCommand.renewals, events: Int16(POLLIN), revents: 0)
+                _ = poll(&wait, 1, 100)
+            }
+        }
+
         private mutating func watch(_ child: Child) -> ProcessEnd {
             while true {
                 if let end = child.reap() { return end }
+                // Before the time is judged: this process may have been kept waiting, while its lock was renewed.
+                if !hasNobody { hear() }
                 if pendingSignal != 0 {
                     let number = pendingSignal
                     pendingSignal = 0
@@ -120,7 +139,11 @@ package enum KeptCommand {
                 pollfd(fd: child.handle, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: hasNobody ? -1 : KeptCommand.renewals, events: Int16(POLLIN), revents: 0),
             ]
-            guard poll(&waits, 2, Int32(limit)) > 0, waits[1].revents != 0 else { return }
+            _ = poll(&waits, 2, Int32(limit))
+        }
+
+        /// Takes the renewals that are there.
+        private mutating func hear() {
             var word: Int64 = 0
             while true {
                 let count = read(KeptCommand.renewals, &word, 8)

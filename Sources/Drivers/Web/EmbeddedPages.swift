@@ -2260,7 +2260,7 @@ function firstSteps() {
 }
 
 """####),
-        Asset(path: "pages/orders.js", type: "text/javascript; charset=utf-8", tag: "86415e8a9ca43ecb", content: ####"""
+        Asset(path: "pages/orders.js", type: "text/javascript; charset=utf-8", tag: "7e7f38aff1070cef", content: ####"""
 // What an operator orders of services and nodes: what will happen is said before it does.
 import { ask } from "/assets/api.js";
 import { confirm, toast } from "/assets/dialog.js";
@@ -2308,7 +2308,7 @@ export function moveService(service) {
                 `it is stopped on ${service.node}, and whoever uses it loses the connection`,
                 service.mirrors.length ? `its ${service.mirrors.length === 1 ? "mirror" : "mirrors"} ${list(service.mirrors)} ${service.mirrors.length === 1 ? "runs" : "run"} once more, so that nothing is missing there` : "its files are not mirrored: what it wrote on its disk stays where it is",
                 "it is started there; if that fails, it comes back",
-                service.lastGapMs === null ? "it is away for as long as it takes to stop and start" : `at its last move clients saw ${gap(service.lastGapMs)}`,
+                service.lastGapMs === null || service.lastGapCause !== "move" ? "it is away for as long as it takes to stop and start" : `last time: ${gap(service.lastGapMs, service.lastGapCause)}`,
                 "it stays there: it does not move back by itself unless its document asks for that"),
         ],
     });
@@ -3040,7 +3040,7 @@ export function brokenWatches(nodes, edges) {
 }
 
 """####),
-        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "16fb963cc52b1140", content: ####"""
+        Asset(path: "sentences.js", type: "text/javascript; charset=utf-8", tag: "f796549d9a1e8442", content: ####"""
 // Events in plain words. The node tells its own sentence; these are for events of nodes that did not.
 import { list } from "/assets/format.js";
 
@@ -3109,11 +3109,11 @@ const guarantees = {
 };
 export const guarantee = (word) => guarantees[word] ?? [word, ""];
 
-/** How long a client saw nothing; after a failure that is the most it can have been. */
+/** How long it was away; after a failure nobody was asking, so that is worked out from what the nodes heard. */
 export const gap = (milliseconds, cause) => {
     if (milliseconds === null || milliseconds === undefined) return "not moved yet";
     const time = milliseconds < 10000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 1000)} s`;
-    return `${time} without an answer${cause === "failure" ? " when its node failed" : ""}`;
+    return cause === "failure" ? `${time} from the last sign of the node that failed until another ran it` : `${time} away, at its last move`;
 };
 
 const labels = {

@@ -54,6 +54,7 @@ package struct SpawnFailure: OperatorError, Equatable {
         switch (stage, code) {
         case (CLINUX_STAGE_EXEC, ENOENT): "install what it belongs to, or correct `run:`"
         case (CLINUX_STAGE_EXEC, EACCES): "chmod +x \(path)"
+        case (_, EMFILE), (_, ENFILE): "too many files are open: raise LimitNOFILE= of the service, or fs.file-max"
         case (_, EAGAIN), (_, ENOMEM): "the machine is out of processes or memory: look at `systemd-cgtop`"
         default: "start it by hand to see more: \(path)"
         }

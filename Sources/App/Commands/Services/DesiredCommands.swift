@@ -78,7 +78,9 @@ enum DesiredCommands {
         examples: ["bramble import keepalived /etc/keepalived/keepalived.conf > services.yaml"]
     ) { input, console in
         let place = input[required: place]
-        let imported = try Imported.read(input[required: setup], try OldFiles.read(place), at: place)
+        // Its scripts are named by their whole path.
+        let imported = try Imported.read(
+            input[required: setup], try OldFiles.read(place), at: FileReader.wholePath(of: place))
         console.terminal.write(imported.text)
         for remark in imported.allRemarks { console.note(remark) }
     }
@@ -138,18 +140,18 @@ enum OldFiles {
             throw CommandFailure(problem: "\(place) is not there", remedy: "give the file or folder of the old setup")
         }
         let name = String(place.split(separator: "/").last ?? "")
-        guard isFolder else { return [try file(place, as: name)] }
+        guard isFolder else {
+            return [OldFile(path: name, text: String(decoding: try contents(place), as: UTF8.self))]
+        }
         var files: [OldFile] = []
         for entry in FileReader.names(in: place) {
             let path = "\(place)/\(entry)"
-            var isInner = false
-            guard FileReader.exists(path, &isInner) else { continue }
-            if isInner {
-                for inner in FileReader.names(in: path) where isFile("\(path)/\(inner)") {
-                    files.append(try file("\(path)/\(inner)", as: "\(entry)/\(inner)"))
+            if leadsToFolder(path) {
+                for inner in FileReader.names(in: path) {
+                    if let one = try found("\(path)/\(inner)", as: "\(entry)/\(inner)") { files.append(one) }
                 }
-            } else {
-                files.append(try file(path, as: entry))
+            } else if let one = try found(path, as: entry) {
+                files.append(one)
             }
             guard files.count <= mostFiles else {
                 throw CommandFailure(
@@ -159,12 +161,31 @@ enum OldFiles {
         return files
     }
 
-    private static func isFile(_ path: String) -> Bool {
+    private static func leadsToFolder(_ path: String) -> Bool {
         var isFolder = false
-        return FileReader.exists(path, &isFolder) && !isFolder
+        return FileReader.exists(path, &isFolder) && isFolder
+    }
+    /// Nil for what is neither a file nor a link.
+    private static func found(_ path: String, as name: String) throws -> OldFile? {
+        var isFolder = false
+        if FileReader.exists(path, &isFolder) { return isFolder ? nil : try file(path, as: name) }
+        guard let target = FileReader.target(of: path) else { return nil }
+        guard !isNeeded(name) else {
+            throw CommandFailure(
+                problem: "\(path) leads to \(target), which is not there",
+                remedy: "import on the machine that has it, or remove the link")
+        }
+        return OldFile(path: name, text: "", linksTo: target, isThere: false)
     }
     private static func file(_ path: String, as name: String) throws -> OldFile {
-        OldFile(
-            path: name, text: String(decoding: try contents(path), as: UTF8.self), linksTo: FileReader.target(of: path))
+        // Nothing of keys is read, nor of programs; they may be for root alone, and long.
+        let text = isNeeded(name) ? String(decoding: try contents(path), as: UTF8.self) : ""
+        return OldFile(path: name, text: text, linksTo: FileReader.target(of: path))
+    }
+    /// What an import reads; of all others the name is enough.
+    private static func isNeeded(_ path: String) -> Bool {
+        let name = (path.split(separator: "/").last ?? "").lowercased()
+        return name.hasSuffix(".conf") || name.hasSuffix(".cf") || name == "haresources" || name.contains("reach")
+            || name.contains("cron") || path.contains("/F")
     }
 }

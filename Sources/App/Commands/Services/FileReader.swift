@@ -46,6 +46,13 @@ struct FileReader: ~Copyable {
         return names.sorted()
     }
 
+    /// From the root on, links followed; as it is where it leads nowhere.
+    static func wholePath(of path: String) -> String {
+        guard let found = realpath(path, nil) else { return path }
+        defer { free(found) }
+        return String(cString: found)
+    }
+
     static func target(of path: String) -> String? {
         var buffer = [CChar](repeating: 0, count: 4096)
         let count = readlink(path, &buffer, buffer.count)

@@ -64,9 +64,11 @@ enum ServiceCommands {
         line(
             "Last gap",
             found.lastGapMs.map { gap in
-                let cause = found.lastGapCause == .failure ? "when its node failed" : "at its last move"
                 let time = found.lastGapAt.map { ", \(EventLines.time($0, console.terminal))" } ?? ""
-                return "\(Text.number(gap, decimals: 0)) ms without an answer, \(cause)\(time)"
+                let length = "\(Text.number(gap, decimals: 0)) ms"
+                return found.lastGapCause == .failure
+                    ? "\(length) from the last sign of the node that failed until another one ran it\(time)"
+                    : "\(length) away, at its last move\(time)"
             })
         if !found.isWanted {
             line("Note", "it is stopped by an operator: bramble service start \(found.name)", .yellow)

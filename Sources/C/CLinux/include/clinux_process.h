@@ -60,12 +60,6 @@ static inline int clinux_spawned(void *context) {
     for (int number = 1; number < 65; number++) syscall(SYS_rt_sigaction, number, standard, (void *)0, 8);
     if (request->directory && chdir(request->directory) != 0) goto failed;
     umask(022);
-    // Programs that use select(2) break where numbers above 1023 are handed out; the hard limit stays.
-    uint64_t limits[2];
-    if (syscall(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE */, (void *)0, limits) == 0 && limits[0] > 1024) {
-        limits[0] = 1024;
-        syscall(SYS_prlimit64, 0, 7, limits, (void *)0);
-    }
     // Sources first out of the way of the targets.
     int sources[5];
     for (int index = 0; index < request->descriptor_count; index++) {
@@ -76,6 +70,13 @@ static inline int clinux_spawned(void *context) {
         if (dup2(sources[index], index) < 0) goto failed;
     // Also what some library opened without close-on-exec.
     syscall(436 /* close_range */, (unsigned)request->descriptor_count, ~0u, 0u);
+    // Programs that use select(2) break where numbers above 1023 are handed out; the hard limit stays. Not before the
+    // copies above: the parent may have more open than that.
+    uint64_t limits[2];
+    if (syscall(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE */, (void *)0, limits) == 0 && limits[0] > 1024) {
+        limits[0] = 1024;
+        syscall(SYS_prlimit64, 0, 7, limits, (void *)0);
+    }
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -74,6 +74,8 @@ extension MirrorEngine {
             let less = transfer.subtracting(Self.unsupported(end.errors))
             guard less != transfer else {
                 if let refusal { return .failed(refusal) }
+                // Single files that could not be read here or written there: rsync has both on this side.
+                if end.code == RsyncCommand.someFailed, !end.errors.isEmpty { return .failed(RsyncCommand.reason(end)) }
                 // The other side knows more, and says it right away.
                 for _ in 0..<50 where push.reason == nil && end.code != nil {
                     try? await loop.sleep(for: .milliseconds(20))

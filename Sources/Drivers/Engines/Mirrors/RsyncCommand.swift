@@ -85,5 +85,7 @@ enum RsyncCommand {
     }
     /// It could not write: the disk is full, or broken.
     static let cannotWrite: Int32 = 11
+    /// All went well but for some files.
+    static let someFailed: Int32 = 23
     static let missing = "rsync is not installed here: apt install rsync"
 }

@@ -88,7 +88,8 @@ package struct AgentRunner: Runner {
     package func validate(within limit: Duration) async -> RunResult {
         let begun = SystemClock.now
         if let fault { return fault }
-        if let told = await metadata(within: limit) {
+        switch await metadata(within: limit) {
+        case .success(let told):
             let names = Set(parameters.map(\.name))
             if let wrong = parameters.first(where: { own in !told.parameters.contains { $0.name == own.name } }) {
                 let known = told.parameters.map(\.name).joined(separator: ", ")
@@ -103,8 +104,7 @@ package struct AgentRunner: Runner {
                     .failed(.everywhere),
                     "ocf:\(provider):\(type) needs the parameter “\(missing.name)” (\(missing.description))")
             }
-        } else {
-            return RunResult(.failed(.here), "\(path) prints no readable meta-data")
+        case .failure(let silence): return silence.result
         }
         let end = await act("validate-all", processes.stops, max(limit - (SystemClock.now - begun), .milliseconds(100)))
         var result = AgentAnswer.result(of: "validate-all", end)
@@ -112,11 +112,18 @@ package struct AgentRunner: Runner {
         return result
     }
 
-    /// What the agent tells about itself; nil when it tells nothing readable.
-    package func metadata(within limit: Duration = .seconds(10)) async -> AgentMetadata? {
-        guard fault == nil else { return nil }
+    /// Why nothing is known about an agent.
+    package struct Silence: Error, Equatable { package let result: RunResult }
+
+    /// What the agent tells about itself.
+    package func metadata(within limit: Duration = .seconds(10)) async -> Result<AgentMetadata, Silence> {
+        if let fault { return .failure(Silence(result: fault)) }
         let end = await act("meta-data", processes.stops, limit, captures: 1 << 20, tells: false)
-        return end.code == 0 ? AgentMetadata(end.content) : nil
+        guard end.code == 0 else { return .failure(Silence(result: AgentAnswer.result(of: "meta-data", end))) }
+        guard let told = AgentMetadata(end.content) else {
+            return .failure(Silence(result: RunResult(.failed(.here), "\(path) prints no readable meta-data")))
+        }
+        return .success(told)
     }
 
     private var fault: RunResult? {

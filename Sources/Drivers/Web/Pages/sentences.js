@@ -66,11 +66,11 @@ const guarantees = {
 };
 export const guarantee = (word) => guarantees[word] ?? [word, ""];
 
-/** How long a client saw nothing; after a failure that is the most it can have been. */
+/** How long it was away; after a failure nobody was asking, so that is worked out from what the nodes heard. */
 export const gap = (milliseconds, cause) => {
     if (milliseconds === null || milliseconds === undefined) return "not moved yet";
     const time = milliseconds < 10000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 1000)} s`;
-    return `${time} without an answer${cause === "failure" ? " when its node failed" : ""}`;
+    return cause === "failure" ? `${time} from the last sign of the node that failed until another ran it` : `${time} away, at its last move`;
 };
 
 const labels = {

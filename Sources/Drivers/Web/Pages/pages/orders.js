@@ -45,7 +45,7 @@ export function moveService(service) {
                 `it is stopped on ${service.node}, and whoever uses it loses the connection`,
                 service.mirrors.length ? `its ${service.mirrors.length === 1 ? "mirror" : "mirrors"} ${list(service.mirrors)} ${service.mirrors.length === 1 ? "runs" : "run"} once more, so that nothing is missing there` : "its files are not mirrored: what it wrote on its disk stays where it is",
                 "it is started there; if that fails, it comes back",
-                service.lastGapMs === null ? "it is away for as long as it takes to stop and start" : `at its last move clients saw ${gap(service.lastGapMs)}`,
+                service.lastGapMs === null || service.lastGapCause !== "move" ? "it is away for as long as it takes to stop and start" : `last time: ${gap(service.lastGapMs, service.lastGapCause)}`,
                 "it stays there: it does not move back by itself unless its document asks for that"),
         ],
     });
