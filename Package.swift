@@ -149,7 +149,7 @@ let package = Package(
         tests("NodeTests", ["Node", "Membership", "Leases", "Services", "Primitives", "Wire"]),
         tests("YAMLTests", ["YAML"]),
         tests("ReplicationTests", ["Replication", "Primitives", "Wire"]),
-        tests("StorageTests", ["Storage", "Replication", "Primitives", "Wire"]),
+        tests("StorageTests", ["Storage", "Replication", "Primitives", "Wire", "CSQLite"]),
         tests("ImportersTests", ["Importers", "Services", "Primitives", "YAML"], excluding: ["Golden"]),
         tests("InventoryTests", ["Inventory", "BrambleAPI", "Primitives"]),
         tests("BalancersTests", ["Balancers", "Services", "Primitives"]),

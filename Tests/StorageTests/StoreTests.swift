@@ -1,3 +1,4 @@
+import CSQLite
 import Foundation
 import Glibc
 import Primitives
@@ -1153,6 +1154,38 @@ struct StoreTests {
         #expect(again.notes.count == 1)
         #expect(try again.tables().isEmpty)
         #expect(folder.names.contains { $0.hasPrefix("bramble.db.damaged-2026") })
+    }
+
+    @Test("damage that a statement met is found, also where an index has not what its table has")
+    func metDamage() throws {
+        let folder = Folder()
+        do {
+            let store = try Store(.file(folder.database), StoreOptions(seed: 1, wall: noon))
+            try store.run("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")
+            try store.run("CREATE INDEX i ON t (a)")
+            try store.close()
+        }
+        do {
+            let raw = try Connection(opening: folder.database, flags: SQLITE_OPEN_READWRITE)
+            try raw.run("PRAGMA writable_schema = ON")
+            try raw.run("CREATE TABLE put_aside AS SELECT * FROM sqlite_schema WHERE name = 'i'")
+            try raw.run("DELETE FROM sqlite_schema WHERE name = 'i'")
+        }
+        do {
+            let raw = try Connection(opening: folder.database, flags: SQLITE_OPEN_READWRITE)
+            try raw.run("INSERT INTO t VALUES (1, 'not in the index')")
+            try raw.run("PRAGMA writable_schema = ON")
+            try raw.run("INSERT INTO sqlite_schema SELECT * FROM put_aside")
+            try raw.run("DROP TABLE put_aside")
+        }
+        var options = StoreOptions(seed: 2, wall: noon)
+        do {
+            let store = try Store(.file(folder.database), options)
+            #expect(!store.needsRebuild, "a start does not look so closely")
+        }
+        options.metDamage = true
+        let again = try Store(.file(folder.database), options)
+        #expect(again.needsRebuild && again.notes.count == 1, "\(again.notes)")
     }
 
     @Test("a file of another cluster is set aside; that of its own is not")

@@ -136,6 +136,7 @@ actor Database {
         var options = StoreOptions(seed: random.next(), wall: wall)
         options.clusters = clusters
         options.node = id
+        options.metDamage = closedBecause?.kind == .damaged
         do throws(StoreError) {
             let store = try Store(.file(path), options)
             logSync = try LogSync(path: path)

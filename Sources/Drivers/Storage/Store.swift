@@ -179,7 +179,7 @@ package final class Store {
     }
 
     private func check() throws(StoreError) {
-        let statement = try own("PRAGMA quick_check(1)")
+        let statement = try own(options.metDamage ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)")
         defer { statement.reset() }
         let code = statement.step()
         guard code == SQLITE_ROW else { throw database.error(code) }

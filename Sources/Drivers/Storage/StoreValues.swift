@@ -20,6 +20,9 @@ package struct StoreOptions: Sendable {
     package var limits = StoreLimits()
     /// Whose database it is: told with the first record of each origin. Nil in tests that need no node.
     package var node: NodeID?
+    /// A statement met damage: everything is checked, indexes against their tables too, which takes seconds for a large file. Else
+    /// what can be checked in a moment.
+    package var metDamage = false
     /// Bodies of records are written in this version of their format, and read up to it. Only tests and the simulator change it,
     /// to have nodes of different versions in one cluster.
     package var bodyVersion = RecordBody.version

@@ -192,9 +192,13 @@ final class VolumeLeading: Sendable {
             retries.succeeded(.step(step), spacing: step.spacing)
             return true
         } catch {
-            // A push too early is no trouble: the next one comes.
-            let isPush = if case .heal = step { true } else { false }
-            retries.failed(.step(step), "\(error.problem); \(error.remedy)", isQuiet: isPush)
+            if case .heal = step {
+                // A push too early, while GlusterFS does not reach all bricks yet, is no trouble, and must not make the one that
+                // counts come ever later.
+                retries.succeeded(.step(step), spacing: step.spacing)
+            } else {
+                retries.failed(.step(step), "\(error.problem); \(error.remedy)")
+            }
             return false
         }
     }

@@ -36,7 +36,7 @@ final class VolumeRetries: Sendable {
     }
 
     /// Half a second, a second … half a minute.
-    func failed(_ work: Work, _ trouble: String, isQuiet: Bool = false) {
+    func failed(_ work: Work, _ trouble: String) {
         let isNews = retries.withLock { retries in
             var retry = retries[work] ?? Retry(notBefore: .zero)
             let isNews = retry.trouble != trouble
@@ -48,7 +48,7 @@ final class VolumeRetries: Sendable {
             retries[work] = retry
             return isNews
         }
-        if isNews, !isQuiet { Log.warning(trouble) }
+        if isNews { Log.warning(trouble) }
     }
 
     /// Once this node has its brick, or is not to have it any more, the directory is made ready anew the next time.
