@@ -62,8 +62,7 @@ extension Replicator {
         var accepted: [LogRecord] = []
         var heads = vector
         var isBroken = false
-        let isAnswer =
-            answer.map { answer in pull.map { $0.number == answer.number && $0.peer == peer } ?? false } ?? false
+        let isAnswer = answer != nil && pull?.number == answer?.number && pull?.peer == peer
         for record in records {
             counters.recordsReceived += 1
             if !isAnswer, isOfPastLife(record, from: peer) { continue }
@@ -98,7 +97,7 @@ extension Replicator {
             }
         }
         if !accepted.isEmpty { effects.append(.apply(accepted, from: peer)) }
-        if let answer, let open = pull, open.number == answer.number, open.peer == peer {
+        if let answer, isAnswer {
             pull = nil
             if isBroken || accepted.isEmpty && !answer.isBelowFloor {
                 // It has nothing of what it said it has, or not in order: others first.

@@ -23,7 +23,7 @@ extension Replicator {
     }
 
     mutating func noteOwnStanding() {
-        if !isSettled(in: lives), synced.covers(heldAtLives) { settledLives = lives }
+        if settledLives != lives, synced.covers(heldAtLives) { settledLives = lives }
         let before = standings[id]
         var standing = Standing(
             node: id, life: life, number: before?.number ?? 0, roster: roster, lives: settledLives, synced: synced)
@@ -33,7 +33,6 @@ extension Replicator {
         coveredStandings[id] = standing
         hasNews(of: id)
     }
-    private func isSettled(in lives: UInt64) -> Bool { settledLives == lives }
 
     private mutating func hasNews(of node: NodeID) {
         newsOfStandings.insert(node)
