@@ -81,6 +81,23 @@ struct StreamTests {
         await b.stop()
     }
 
+    @Test("a peer that connects anew has given up its old connection: what is said to it goes by the new one")
+    func connectsAnew() async throws {
+        // One identity with two transports is a peer of whose first connection nobody has heard yet that it is gone.
+        let (before, b) = (try StreamNode(), try StreamNode())
+        let after = try StreamNode(identity: before.identity)
+        before.send([1], to: b)
+        #expect(await eventually { b.payloads == [[1]] })
+        b.send([2], to: before)
+        #expect(await eventually { before.payloads == [[2]] })
+        after.send([3], to: b)
+        #expect(await eventually { b.payloads == [[1], [3]] })
+        b.send([4], to: before)
+        #expect(await eventually { after.payloads == [[4]] || before.payloads.count > 1 })
+        #expect(after.payloads == [[4]] && before.payloads == [[2]])
+        for node in [before, after, b] { await node.stop() }
+    }
+
     @Test("the largest frame arrives whole, and a larger one is dropped and counted")
     func large() async throws {
         let (a, b) = (try StreamNode(), try StreamNode())

@@ -90,7 +90,7 @@ package actor StreamTransport {
 
     // MARK: For the daemon
 
-    /// Sends a frame to a peer, in the order of the calls; connects first where that is needed. From any thread, never
+    /// Sends a frame to a peer, in the order of the calls as long as a connection lasts; connects first where that is needed. From any thread, never
     /// waits. What cannot be delivered is dropped and counted: whoever needs to know asks the peer.
     ///
     /// - Parameter endpoints: where the peer may be, the best first. Empty means where it was when a frame was last sent that still waits.
@@ -176,7 +176,7 @@ package actor StreamTransport {
         let now = SystemClock.now
         if peer.connection == nil {
             peer.connection = connections.values.filter { $0.peer == id && $0.stage == .open && !isInvitation($0) }
-                .map(\.number).min()
+                .map(\.number).max()
         }
         guard let number = peer.connection, let connection = connections[number] else {
             peer.connection = nil
@@ -369,6 +369,8 @@ package actor StreamTransport {
                 $0.peer == peer && $0.direction == .incoming && $0.stage == .open
             }.map(\.number).sorted()
             for number in others.dropLast(limits.connectionsPerPeer) { end(number, because: .ended) }
+            // Who connects anew has given up what there was, often before we can hear of it: what went there would be lost.
+            peers[peer]?.connection = connection.number
         }
         pump(peer)
     }
