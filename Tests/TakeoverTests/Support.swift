@@ -38,7 +38,7 @@ final class World {
     }
     func probe(_ host: String, _ address: String) throws -> String {
         try lab[host].require([Self.program, "probe", "\(Self.journal)-probe", address])
-            .split(separator: "\n").last { !$0.hasPrefix("info") }.map(String.init) ?? ""
+            .split(separator: "\n").last { !$0.contains(" info ") }.map(String.init) ?? ""
     }
     /// The hardware address under which a host knows another address; empty for none.
     func neighbour(_ host: String, _ address: String) throws -> String {
