@@ -15,16 +15,26 @@ protocol AddressKeeper: AnyObject {
 }
 
 extension AddressKeeper {
-    /// Of all its processes on a host, by their names. Unit: MiB of resident memory.
+    /// Of all its processes on a host, by their names; pages of a file that several of them have count once. Unit: MiB.
     func memory(of host: Host) throws -> Double {
         let names = processes.map { "^\($0)" }.joined(separator: "|")
-        let script = """
+        // Of each mapping: what is its process's own, and what is the file's (proc(5), /proc/PID/smaps).
+        let script = #"""
             own=$(readlink /proc/self/ns/net)
             for p in /proc/[0-9]*; do
                 [ "$(readlink $p/ns/net 2>/dev/null)" = "$own" ] || continue
-                grep -qsE '\(names)' $p/comm && sed -n 's/^VmRSS:[[:space:]]*\\([0-9]*\\).*/\\1/p' $p/status
-            done | awk '{sum += $1} END {print sum + 0}'
-            """
+                grep -qsE '\#(names)' $p/comm && cat $p/smaps
+            done | awk '
+                /^[0-9a-f]+-[0-9a-f]+ / { place = $6 ~ "^/" ? $6 " " $3 : "" }
+                $1 == "Rss:" { resident = $2 }
+                $1 == "Anonymous:" {
+                    rest = resident - $2
+                    sum += $2
+                    if (place == "") sum += rest
+                    else if (rest > file[place]) file[place] = rest
+                }
+                END { for (place in file) sum += file[place]; print sum + 0 }'
+            """#
         return (Double(try host.require("sh", "-c", script).split(separator: "\n").first ?? "") ?? 0) / 1024
     }
 }
@@ -378,7 +388,8 @@ struct FailoverRows {
             texts.append(mebibytes(largest))
         }
         return FailoverFigure(
-            what: "memory per node with ten services (RSS of all its processes)", peers: Array(texts.dropLast()),
+            what: "memory per node with ten services (all its processes; what they share counts once)",
+            peers: Array(texts.dropLast()),
             bramble: texts.last ?? "", target: "≤ 30 MiB", isMet: own.map { $0 <= 30 } ?? false)
     }
 }
