@@ -707,6 +707,24 @@ import Testing
         #expect(two.pushes.last == true)
     }
 
+    @Test("of what nobody waits for the first goes at once, the next ones together; what is awaited takes them along")
+    func pushesShare() {
+        let two = TinyReplicas(2, pushInterval: .milliseconds(1))
+        two.nodes.forEach { $0.syncsByItself = false }
+        two.write("a", at: 0, .local)
+        #expect(two.pushes == [false] && two.areEqual)
+        for text in ["b", "c", "d"] { two.write(text, at: 0, .local) }
+        #expect(two.pushes == [false])
+        #expect(two.nodes[0].replicator.pushDue == two.now + .milliseconds(1))
+        two.now = two.now + .milliseconds(1)
+        two.flush(0)
+        #expect(two.pushes == [false, false] && two.areEqual)
+        #expect(two.nodes[0].replicator.pushDue == nil)
+        two.write("e", at: 0, .local)
+        two.write("f", at: 0, .one)
+        #expect(two.pushes == [false, false, true] && two.areEqual)
+    }
+
     @Test("in a large cluster, where records are passed on, all count as awaited")
     func awaitedByOthers() {
         let ring = TinyReplicas(20)

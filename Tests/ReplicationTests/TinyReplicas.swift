@@ -53,7 +53,10 @@ final class TinyReplicas {
     private var queue: [(from: Int, to: Int, bytes: [UInt8])] = []
     let config: ReplicatorConfig
 
-    init(_ count: Int, config: ReplicatorConfig = ReplicatorConfig()) {
+    /// - Parameter pushInterval: of none what is written goes out at once, which most stories are simpler with.
+    init(_ count: Int, config: ReplicatorConfig = ReplicatorConfig(), pushInterval: Duration = .zero) {
+        var config = config
+        config.pushInterval = pushInterval
         self.config = config
         for _ in 0..<count { add() }
         meet()
@@ -120,10 +123,15 @@ final class TinyReplicas {
         node.nextTicket += 1
         let ticket = WriteTicket(number: node.nextTicket, sequence: sequence, durability: durability)
         carryOut(node.replicator.wait(for: ticket, now: now, wall: node.wall), index)
-        carryOut(node.replicator.flush(), index)
+        carryOut(node.replicator.flush(now: now, wall: node.wall), index)
         if node.syncsByItself { sync(index) }
         settle()
         return node.nextTicket
+    }
+
+    func flush(_ index: Int) {
+        carryOut(nodes[index].replicator.flush(now: now, wall: nodes[index].wall), index)
+        settle()
     }
 
     func sync(_ index: Int) {
@@ -148,7 +156,7 @@ final class TinyReplicas {
                 let node = nodes[index]
                 node.wall += 100
                 carryOut(node.replicator.tick(logBytes: node.logBytes, now: now, wall: node.wall), index)
-                carryOut(node.replicator.flush(), index)
+                carryOut(node.replicator.flush(now: now, wall: node.wall), index)
             }
             settle()
         }
@@ -200,7 +208,7 @@ final class TinyReplicas {
             }
             let node = nodes[to]
             carryOut(node.replicator.received(message, from: nodes[from].id, now: now, wall: node.wall), to)
-            carryOut(node.replicator.flush(), to)
+            carryOut(node.replicator.flush(now: now, wall: node.wall), to)
         }
     }
 

@@ -701,10 +701,12 @@ struct StoreTests {
             for replica in replicas { replica.peersChanged(members: ids, reachable: [], now: time, wall: noon) }
             pass(.seconds(4))
         }
+        /// Also what is kept back for a moment.
         func carry() {
             var isBusy = true
             while isBusy {
                 isBusy = false
+                if let due = replicas.compactMap(\.flushDue).min() { time = max(time, due) }
                 for (index, replica) in replicas.enumerated() {
                     replica.flush(now: time, wall: noon)
                     for output in replica.takeOutputs() {
@@ -718,6 +720,10 @@ struct StoreTests {
                         default: break
                         }
                     }
+                }
+                if let due = replicas.compactMap(\.flushDue).min() {
+                    time = max(time, due)
+                    isBusy = true
                 }
             }
         }

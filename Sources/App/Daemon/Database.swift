@@ -67,6 +67,7 @@ actor Database {
     }
     private var copies: EventLoop?
     private var isSyncing = false
+    private var isFlushTimed = false
     private var pace = SyncPace()
     /// Counts openings, so that a sync of an earlier one is not taken for one of this.
     private var life = 0
@@ -339,12 +340,24 @@ actor Database {
         replica.flush(isCollecting: isCollecting, now: now, wall: wall)
         tellReaders()
         carryOut(replica.takeOutputs())
+        flushInTime()
         beginSyncIfNeeded()
         if !replica.isJoining, !joining.isEmpty {
             joining.forEach { $0.resume() }
             joining = []
         }
         tellHash()
+    }
+
+    private func flushInTime() {
+        guard !isFlushTimed, let due = replica?.flushDue else { return }
+        isFlushTimed = true
+        loop.schedule(at: due) { [weak self] in
+            self?.assumeIsolated { database in
+                database.isFlushTimed = false
+                if database.replica?.flushDue != nil { database.scheduleTurn() }
+            }
+        }
     }
 
     /// Before anybody is answered. What is collected is not committed, and no reader sees it.

@@ -72,6 +72,8 @@ package struct Replicator: Sendable {
 
     var outgoing: [(record: LogRecord, except: NodeID?)] = []
     var outgoingBytes = 0
+    /// Of what nobody waits for.
+    private var nextPush = Instant.zero
     var early = EarlyRecords()
     var pull: Pull?
     var lastPull: UInt32 = 0
@@ -396,13 +398,20 @@ package struct Replicator: Sendable {
         outgoingBytes += record.body.count + 64
     }
 
+    /// When what is kept back has to go: call `flush` again by then. Nil when nothing is.
+    package var pushDue: Instant? { outgoing.isEmpty ? nil : nextPush }
+
     /// Sends what was committed since the last time, together. Call it at the end of each turn.
-    package mutating func flush() -> [Effect] {
+    package mutating func flush(now: Instant, wall: Int64) -> [Effect] {
+        clock(now, wall)
         guard !outgoing.isEmpty else { return takeEffects() }
+        let isAwaited = isFlooding || isWaitingForOthers
+        // Each message costs every peer a commit. What nobody waits for may share one with what comes right after it.
+        guard isAwaited || now >= nextPush else { return takeEffects() }
+        nextPush = now + config.pushInterval
         let batch = outgoing
         outgoing = []
         outgoingBytes = 0
-        let isAwaited = isFlooding || isWaitingForOthers
         for peer in peersInOrder {
             var portion: [LogRecord] = []
             var size = 0
@@ -448,6 +457,8 @@ package struct ReplicatorConfig: Equatable, Sendable {
     package var pushBudget = 256 << 10
     /// Committed and not sent yet. Unit: bytes.
     package var outgoingBytes = 8 << 20
+    /// At most one push in this time of what nobody waits for.
+    package var pushInterval: Duration = .microseconds(800)
     /// A peer that answers no pull for so long is left alone for as long.
     package var pullTimeout: Duration = .seconds(2)
     /// At most one state a peer in this time, unless it asks.

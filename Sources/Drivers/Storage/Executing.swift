@@ -95,15 +95,22 @@ extension Store {
     /// reads. What draws an identifier may not: the store's own connection gives them out.
     package static func onlyReads(_ statements: [SQLStatement]) -> Bool {
         statements.allSatisfy { call in
+            guard mayRead(call.text) else { return false }
             let text = Array(call.text.utf8)
             guard text.count <= LogRecord.maximumBody, !text.contains(0) else { return false }
             return SQLText.statements(text).allSatisfy { tokens in
-                guard let first = tokens.first, first.kind == .word, ["SELECT", "VALUES"].contains(first.text) else {
+                guard let first = tokens.first, first.kind == .word, readers.contains(first.text) else {
                     return false
                 }
                 return !tokens.contains { $0.text.uppercased() == "BRAMBLE_ID" }
             }
         }
+    }
+    private static let readers: Set = ["SELECT", "VALUES"]
+    /// False for most writes, without taking them apart: they begin with another word.
+    private static func mayRead(_ text: String) -> Bool {
+        let first = text.utf8.prefix { $0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A }
+        return first.isEmpty || readers.contains(String(Substring(first)).uppercased())
     }
 
     private func run(

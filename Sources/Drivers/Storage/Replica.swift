@@ -271,11 +271,14 @@ package final class Replica {
         attempt { () throws(StoreError) in try store.checkpointIfNeeded() }
     }
 
+    /// When `flush` has to be called again; nil when nothing is kept back.
+    package var flushDue: Instant? { isHeldBack ? nil : replicator.pushDue }
+
     /// At the end of each turn: what was written in it is committed, and goes to the others together.
     /// - Parameter isCollecting: true to commit with a later turn, when a sync is under way that has to end before anyway.
     package func flush(isCollecting: Bool = false, now: Instant, wall: Int64) {
         if !isCollecting { endGroup(now, wall) }
-        if !isHeldBack { carryOut(replicator.flush(), now, wall) }
+        if !isHeldBack { carryOut(replicator.flush(now: now, wall: wall), now, wall) }
     }
 
     // MARK: Syncs

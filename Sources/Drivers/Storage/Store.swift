@@ -407,21 +407,22 @@ package final class Store {
             try asOwn { () throws(StoreError) in try finish(try own("COMMIT")) }
             return value
         } catch {
-            capture.end()
-            if database.isInTransaction { try? finish(try own("ROLLBACK")) }
-            goBack(to: before)
+            undo(to: before)
             throw error
         }
+    }
+    private func undo(to before: Before) {
+        capture.end()
+        if database.isInTransaction { try? finish(try own("ROLLBACK")) }
+        goBack(to: before)
     }
 
     // MARK: Groups
 
     /// The same as a part of the group: what was done in it before stays, whatever becomes of this. The first opens the group.
     func partOfGroup<Value>(_ body: () throws(StoreError) -> Value) throws(StoreError) -> Value {
-        if group == nil {
-            try finish(try own("BEGIN IMMEDIATE"))
-            group = before
-        } else if !database.isInTransaction {
+        guard group != nil else { return try firstOfGroup(body) }
+        guard database.isInTransaction else {
             // A savepoint would begin one of its own, without what was done before.
             let error = StoreError(
                 .disk, "the transaction was undone under way", remedy: "look at `dmesg` and at the space on the disk")
@@ -443,6 +444,19 @@ package final class Store {
                 try finish(try own("RELEASE part"))
                 goBack(to: before)
             } catch { loseGroup(because: error) }
+            throw error
+        }
+    }
+    /// Nothing was done before that would have to stay: it needs no savepoint, and most groups have no second part.
+    private func firstOfGroup<Value>(_ body: () throws(StoreError) -> Value) throws(StoreError) -> Value {
+        let before = before
+        try finish(try own("BEGIN IMMEDIATE"))
+        do throws(StoreError) {
+            let value = try body()
+            group = before
+            return value
+        } catch {
+            undo(to: before)
             throw error
         }
     }

@@ -190,7 +190,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         var jobs: [UnownedJob] = []
         var work: [@Sendable () -> Void] = []
         while true {
-            let count = Int(epoll_wait(epoll, &events, Int32(events.count), timeout()))
+            let count = Int(clinux_epoll_wait(epoll, &events, Int32(events.count), timeout()))
             for index in 0..<max(count, 0) {
                 let number = events[index].data.u64
                 if number != 0, let watch = shared.withLock({ $0.watches[number] }) {
@@ -222,12 +222,12 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         }
     }
 
-    private func timeout() -> Int32 {
+    /// In nanoseconds; negative: no end.
+    private func timeout() -> Int64 {
         let (isWoken, soonest) = shared.withLock { ($0.isWoken, $0.timers.last?.deadline) }
         if isWoken { return 0 }
         guard let next = soonest else { return -1 }
-        let left = (next - SystemClock.now).nanoseconds
-        return left <= 0 ? 0 : Int32(clamping: (left + 999_999) / 1_000_000)
+        return max((next - SystemClock.now).nanoseconds, 0)
     }
 
     private func wake(_ change: (inout Shared) -> Void) {

@@ -160,11 +160,21 @@ extension SimulatedCluster {
             case .changed, .reopened: break
             }
         }
+        if let due = replica.flushDue, !database.isFlushTimed {
+            database.isFlushTimed = true
+            let left = max(due - instant(of: machine), .zero)
+            queue.schedule(.databaseFlush(machine: machine.number, boot: machine.boot), at: now + left)
+        }
         guard replica.isSyncDue(instant(of: machine)), !database.isSyncing else { return }
         do throws(StoreError) { try database.beginSync() } catch { return trouble(error, at: machine) }
         let isSlow = machine.diskChance.chance(0.05)
         let delay = Duration.milliseconds(2 + machine.diskChance.below(isSlow ? 400 : 20))
         queue.schedule(.databaseSync(machine: machine.number, boot: machine.boot), at: now + delay)
+    }
+
+    func databaseFlushes(_ machine: SimulatedMachine) {
+        machine.database?.isFlushTimed = false
+        if machine.state == .running { settleDatabase(of: machine) }
     }
 
     func databaseSynced(_ machine: SimulatedMachine) {

@@ -58,6 +58,7 @@ package final class SimulatedCluster {
         case database(bytes: [UInt8], from: NodeID, machine: Int, boot: Int)
         case databaseTick(machine: Int, boot: Int)
         case databaseSync(machine: Int, boot: Int)
+        case databaseFlush(machine: Int, boot: Int)
         case databaseCopied(Result<SnapshotCopy, StoreError>, machine: Int, boot: Int)
         case write(Int)
         case sample
@@ -199,6 +200,8 @@ package final class SimulatedCluster {
             if machines[number].boot == boot { tickDatabase(of: machines[number]) }
         case .databaseSync(let number, let boot):
             if machines[number].boot == boot { databaseSynced(machines[number]) }
+        case .databaseFlush(let number, let boot):
+            if machines[number].boot == boot { databaseFlushes(machines[number]) }
         case .databaseCopied(let result, let number, let boot):
             if machines[number].boot == boot { databaseCopied(result, at: machines[number]) }
         case .write(let number): write(number)

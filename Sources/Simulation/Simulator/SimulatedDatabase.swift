@@ -11,6 +11,7 @@ final class SimulatedDatabase {
     private(set) var replica: Replica?
     private var syncing: (vector: VersionVector, image: [UInt8])?
     var toldDigest: UInt64 = 0
+    var isFlushTimed = false
     /// Writes that wait for their answer, by ticket.
     var waiting: [UInt64: Int] = [:]
     private var chance: SeededGenerator
@@ -47,6 +48,7 @@ final class SimulatedDatabase {
         syncing = nil
         waiting = [:]
         toldDigest = 0
+        isFlushTimed = false
     }
 
     var isSyncing: Bool { syncing != nil }

@@ -32,6 +32,19 @@ static inline int clinux_accept(int fd, void *address, socklen_t *length) {
     return (int)syscall(SYS_accept4, fd, address, length, 02000000 /* SOCK_CLOEXEC */ | 04000 /* SOCK_NONBLOCK */);
 }
 
+/// Waits at most so many nanoseconds; negative: until something happens. Kernels before 5.11 know milliseconds only.
+static inline int clinux_epoll_wait(int epoll, struct epoll_event *events, int count, long long nanoseconds) {
+    static _Thread_local int knows_only_milliseconds;
+    if (nanoseconds > 0 && !knows_only_milliseconds) {
+        struct timespec limit = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+        int ready = epoll_pwait2(epoll, events, count, &limit, 0);
+        if (ready >= 0 || errno != ENOSYS) return ready;
+        knows_only_milliseconds = 1;
+    }
+    long long milliseconds = nanoseconds < 0 ? -1 : (nanoseconds + 999999) / 1000000;
+    return epoll_wait(epoll, events, count, milliseconds > 0x7fffffff ? 0x7fffffff : (int)milliseconds);
+}
+
 /// At most 15 bytes: what `ps -L` and `top -H` show.
 static inline void clinux_name_this_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
