@@ -90,6 +90,7 @@ struct EngineRows {
                   upstream web { \(servers) keepalive 64; }
                   server { listen 81; location / { proxy_pass http://web; proxy_http_version 1.1;
                     proxy_set_header Connection ""; proxy_set_header Host $http_host;
+                    proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } } }
                 """)
             var rates: [Int: Samples] = [80: Samples(), 81: Samples()]

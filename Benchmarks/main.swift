@@ -255,7 +255,7 @@ let engineNotes = [
         + "time of GlusterFS's commands and of the slowest mount is taken away.",
     "The ratio is Bramble's figure over the other's: above 1, more passes through Bramble's balancer.",
     "HTTP: wrk asks two nginx servers through one node, in turns through Bramble's nginx and through one with a file that a person "
-        + "wrote for the same two servers, both with connections to the servers kept alive. The ratio is the median of the rounds' ratios.",
+        + "wrote for the same two servers, both with connections to the servers kept alive and the same headers. The ratio is the median of the rounds' ratios.",
     "Datagrams: 64 bytes to one node, to a server on another and back, at a steady rate for two seconds that grows by a quarter while "
         + "none is lost; a rate that loses is tried three times, in turns. Client, balancer and servers share the machine's "
         + "processors.",

@@ -64,10 +64,8 @@ struct VolumeTests {
         let made = try cluster.create()
         let took = monotonicSeconds() - began
         #expect(made.succeeded && made.output.contains("/srv/shared on n1, n2, n3"), "\(made)\n\(cluster.report)")
-        #expect(took <= 15, "\(took) s")
-        let own = took - cluster.nodes.glusterSeconds
-        #expect(own <= 2, "Bramble's own part is \(own) s of \(took) s\n\(cluster.report)")
-        print("volume: from nothing to mounted \(took) s, Bramble's own part \(own) s")
+        // Measured by `make bench BENCH=engines`; here for whoever reads the log.
+        print("volume: from nothing to mounted \(took) s, of which GlusterFS \(cluster.nodes.glusterSeconds) s")
         #expect(areNamed(cluster), "\(pools(cluster))\n\(cluster.report)")
 
         try cluster["n2"].host.write("hello", to: "/srv/shared/file")
