@@ -112,6 +112,35 @@ struct DatabaseTests {
             "\(cluster.nodes.map { $0.rows("SELECT count(*) FROM t") })\n\(cluster.logs)")
     }
 
+    @Test("two pairs that were clusters of their own with the same key have all of both once they meet")
+    func pairsApart() throws {
+        let cluster = try Cluster("n1", "n2", "n3", "n4", started: false)
+        let (left, right) = ([cluster["n1"], cluster["n2"]], [cluster["n3"], cluster["n4"]])
+        try cluster.lab.partition(left.map(\.host), from: right.map(\.host))
+        for node in cluster.nodes { try node.start() }
+        for (pair, table) in [(left, "a"), (right, "b")] {
+            #expect(cluster.agree(alive: pair.map(\.name)), "\(cluster.logs)")
+            try pair[0].write("CREATE TABLE \(table) (k INTEGER PRIMARY KEY)")
+            for key in 0..<10 { try pair[0].write("INSERT INTO \(table) VALUES (\(key))") }
+            let isEverywhere = eventually(within: .seconds(20)) {
+                pair[1].rows("SELECT count(*) FROM \(table)") == "[[10]]"
+            }
+            #expect(isEverywhere, "\(cluster.logs)")
+        }
+        // Both have it, and neither log keeps it.
+        for node in [left[0], right[0]] {
+            let isDropped = eventually(within: .seconds(30)) {
+                node.rows("SELECT count(*) FROM bramble_log") == "[[0]]"
+            }
+            #expect(isDropped, "\(cluster.logs)")
+        }
+        try cluster.lab.heal()
+        let areWhole = cluster.eventuallyAll(within: .seconds(60)) {
+            $0.rows("SELECT count(*) FROM a") == "[[10]]" && $0.rows("SELECT count(*) FROM b") == "[[10]]"
+        }
+        #expect(areWhole, "\(cluster.logs)")
+    }
+
     @Test("rows deleted while a node was away stay deleted when it is back")
     func awayThroughDeletes() throws {
         let cluster = try Cluster("n1", "n2", "n3")

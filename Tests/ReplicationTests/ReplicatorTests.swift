@@ -283,6 +283,23 @@ import Testing
         #expect(two.nodes.allSatisfy { $0.logCount == 0 })
     }
 
+    @Test("two groups that each were a cluster, and have dropped what the other never had, become equal once they meet")
+    func groupsApart() {
+        let four = TinyReplicas(0)
+        for _ in 0..<4 { four.add() }
+        let groups = [[0, 1], [2, 3]]
+        for group in groups { four.meet(members: group) }
+        four.pass(.seconds(5))
+        for node in 0..<4 { four.write("by \(node)", at: node) }
+        four.pass(.seconds(5))
+        #expect(four.nodes.allSatisfy { $0.logCount == 0 && $0.state.count == 2 })
+        four.meet()
+        four.pass(.seconds(10))
+        #expect(four.areEqual)
+        #expect(four.nodes.allSatisfy { $0.state.count == 4 })
+        #expect(four.nodes.contains { $0.absorbed > 0 })
+    }
+
     @Test("who stays alone keeps no more of its log than is allowed")
     func aloneForLong() {
         var config = ReplicatorConfig()

@@ -26,6 +26,7 @@ final class TinyReplicas {
         var snapshot: (header: SnapshotOffer, bytes: [UInt8], state: Set<String>, vector: VersionVector)?
         var incoming: [UInt8] = []
         var applied = 0
+        var absorbed = 0
         var nextTicket: UInt64 = 0
         var logBytes = 0
         var logCount: Int { log.values.reduce(0) { $0 + $1.count } }
@@ -293,19 +294,34 @@ final class TinyReplicas {
                 precondition(Int(offset) == node.incoming.count)
                 node.incoming += bytes
             case .install(let offer, let keepsOwn):
+                let text = String(decoding: node.incoming, as: UTF8.self)
+                let copy = Set(text.split(separator: "\n").map { String($0) })
                 let later =
                     keepsOwn
                     ? node.vector.origins.flatMap { origin in
                         (node.log[origin] ?? []).filter { $0.sequence > offer.vector[origin] }
                     } : []
-                node.state = Set(
-                    String(decoding: node.incoming, as: UTF8.self).split(separator: "\n").map { String($0) })
-                node.vector = offer.vector
-                node.floor = offer.vector
-                node.log = [:]
-                node.epoch = offer.epoch
-                node.origin = Origin(rawValue: node.origin.rawValue + 1)
-                for record in later { keep(record, node) }
+                let lacking = node.vector.origins.contains {
+                    node.vector[$0] > offer.vector[$0] && node.floor[$0] > offer.vector[$0]
+                }
+                if keepsOwn, lacking {
+                    // Taken in beside what is here, as `Store.absorb` does.
+                    node.absorbed += 1
+                    node.state.formUnion(copy)
+                    for origin in offer.vector.origins where offer.vector[origin] > node.vector[origin] {
+                        node.log[origin] = nil
+                        node.floor.advance(origin, to: offer.vector[origin])
+                        node.vector.advance(origin, to: offer.vector[origin])
+                    }
+                } else {
+                    node.state = copy
+                    node.vector = offer.vector
+                    node.floor = offer.vector
+                    node.log = [:]
+                    node.epoch = offer.epoch
+                    node.origin = Origin(rawValue: node.origin.rawValue + 1)
+                    for record in later { keep(record, node) }
+                }
                 carryOut(
                     node.replicator.installed(
                         origin: node.origin, epoch: node.epoch, vector: node.vector, newest: .zero, now: now,

@@ -1036,6 +1036,55 @@ struct StoreTests {
         #expect(try one.digest() == two.digest())
     }
 
+    @Test("of two that have dropped what the other never had, one takes the copy of the other in, and has all of both")
+    func absorb() throws {
+        let (one, two) = (try openStore(seed: 1), try openStore(seed: 2))
+        let twin = try openStore(seed: 3)
+        // Each group's own table, and one that both made, with rows of one key on both sides.
+        for (store, own) in [(one, "left"), (two, "right")] {
+            try store.run("CREATE TABLE \(own) (k TEXT PRIMARY KEY, n COUNTER, v REAL) WITHOUT ROWID")
+            try store.run("INSERT INTO \(own) VALUES ('a', 5, 1.5), ('b', 0, NULL), ('c', 1, 2)")
+            try store.run("UPDATE \(own) SET n = n + 2 WHERE k = 'a'")
+            try store.run("DELETE FROM \(own) WHERE k = 'c'")
+            try store.run("CREATE TABLE IF NOT EXISTS both (k INTEGER PRIMARY KEY, v TEXT, w TEXT DEFAULT 'w')")
+            try store.run("INSERT INTO both (k, v) VALUES (1, ?), (2, 'same')", .text(own))
+        }
+        try two.run("ALTER TABLE both ADD COLUMN x INTEGER")
+        try two.run("UPDATE both SET x = 7 WHERE k = 2")
+        // What every order of the records gives.
+        try twin.take(from: one)
+        try twin.take(from: two)
+        for store in [one, two] { try store.trimLog(to: store.vector) }
+        let heads = (one.vector, two.vector)
+
+        let header = try two.snapshot()
+        _ = try one.beginInstall(header)
+        try one.installBytes(two.snapshotBytes(from: 0, count: header.size), at: 0)
+        try one.finishInstall(keepingUnsent: true, wall: noon)
+        #expect(one.vector.covers(heads.0) && one.vector.covers(heads.1))
+        #expect(one.vector == twin.vector)
+        #expect(try one.digest() == twin.digest())
+        #expect(try one.ask("SELECT k, n, v FROM left UNION ALL SELECT k, n, v FROM right").count == 4)
+        #expect(try one.ask("SELECT n FROM right WHERE k = 'a'") == [[.integer(7)]])
+        #expect(try one.ask("SELECT v, w, x FROM both WHERE k = 2") == [[.text("same"), .text("w"), .integer(7)]])
+        let conflicts = try one.ask("SELECT kept, lost FROM bramble_conflicts WHERE tab = 'both'")
+        #expect(conflicts == [[.text("right"), .text("left")]])
+
+        // It has all of both now, and whoever takes its copy, too; so has its file.
+        let again = try openStore(seed: 9, image: one.image())
+        #expect(again.vector == one.vector)
+        #expect(try again.digest() == twin.digest())
+        try one.run("INSERT INTO both (k, v) VALUES (3, 'after')")
+        let whole = try one.snapshot()
+        _ = try two.beginInstall(whole)
+        try two.installBytes(one.snapshotBytes(from: 0, count: whole.size), at: 0)
+        try two.finishInstall(keepingUnsent: true, wall: noon)
+        #expect(try two.digest() == one.digest())
+        try two.run("DELETE FROM both WHERE k = 1")
+        try one.take(from: two)
+        #expect(try one.digest() == two.digest())
+    }
+
     @Test("a snapshot that is damaged, cut off or something else changes nothing")
     func badSnapshot() throws {
         let (one, two) = try pair("CREATE TABLE t (k INTEGER PRIMARY KEY, a)")

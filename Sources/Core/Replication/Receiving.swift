@@ -103,7 +103,10 @@ extension Replicator {
                 // It has nothing of what it said it has, or not in order: others first.
                 peers[peer]?.avoidedUntil = now + config.pullTimeout
             }
-            if answer.isBelowFloor { askForSnapshot(of: peer) }
+            if answer.isBelowFloor {
+                peers[peer]?.isBeyondPulling = true
+                askForSnapshot(of: peer)
+            }
             // With something accepted the next pull follows once that is applied.
             if accepted.isEmpty { pullIfNeeded() }
         } else if isBroken {

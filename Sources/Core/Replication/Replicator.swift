@@ -102,6 +102,8 @@ package struct Replicator: Sendable {
         package var epoch: DatabaseEpoch?
         package var origin: Origin?
         package var vector = VersionVector()
+        /// It has dropped records that are not here: what it has comes with a copy only.
+        var isBeyondPulling = false
         /// Not asked before: it did not answer, or has nothing for us.
         var avoidedUntil = Instant.zero
         var nextStateAt = Instant.zero

@@ -20,11 +20,12 @@ extension Replicator {
     mutating func wanted(_ told: VersionVector, epoch other: DatabaseEpoch, resuming: UInt64, by peer: NodeID) {
         let theirs = other == epoch ? told.without(forgotten) : told
         guard other <= epoch, !isJoining, !lacksForgotten else { return send(.noSnapshot, to: peer) }
-        // Whatever they have and we do not would be lost with their copy: we ask for it first.
+        // Whatever they have and we do not they would have to apply to our copy again: we ask for it first. Where they have dropped
+        // it, too, they take our copy in row by row: one of us has to begin.
         if other == epoch {
             peers[peer]?.epoch = other
             peers[peer]?.vector = theirs
-            guard vector.covers(theirs) else {
+            guard vector.covers(theirs) || peers[peer]?.isBeyondPulling ?? false else {
                 pullIfNeeded()
                 return send(.noSnapshot, to: peer)
             }

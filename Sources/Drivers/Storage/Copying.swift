@@ -245,7 +245,8 @@ extension Store {
     /// Checks and switches to it, whole or not at all; the old file is kept as a backup when it had any content. Whoever has
     /// the file open (`LogSync`, `StoreReader`) opens it anew.
     /// - Parameter keepingUnsent: records of our log that the snapshot does not have are applied to it, and the origin
-    ///   stays if all are: for a node that fell behind. False for one that joins: its own content is gone.
+    ///   stays if all are: for a node that fell behind. Where the log does not have them any more, the snapshot is taken in
+    ///   row by row instead. False for one that joins: its own content is gone.
     package func finishInstall(keepingUnsent: Bool, wall: Int64) throws(StoreError) {
         guard let current = install, current.received == current.header.size else {
             throw Self.unusable("it is not complete")
@@ -265,7 +266,13 @@ extension Store {
             throw Self.unusable("it is not what its header says")
         }
         var unsent: [LogRecord] = []
-        if keepingUnsent, candidate.epoch == epoch { unsent = try missing(in: candidate.vector) }
+        if keepingUnsent, candidate.epoch == epoch {
+            // Dropped here, and never known there: what is here has to stay, and takes the copy in.
+            guard let records = try missing(in: candidate.vector) else {
+                return try absorb(path: current.path, bytes: current.bytes)
+            }
+            unsent = records
+        }
         let old = (origin: origin, head: vector[origin])
         try switchOver(path: current.path, bytes: current.bytes, wall: wall)
         guard keepingUnsent else { return }
@@ -280,12 +287,13 @@ extension Store {
         }
     }
 
-    /// Records that the log has and the other does not.
-    private func missing(in other: VersionVector) throws(StoreError) -> [LogRecord] {
+    /// Records that the other does not have; nil when the log does not have all of them any more.
+    private func missing(in other: VersionVector) throws(StoreError) -> [LogRecord]? {
         var result: [LogRecord] = []
         for origin in vector.origins where vector[origin] > other[origin] {
-            if case .records(let records) = try records(of: origin, after: other[origin], maxBytes: .max) {
-                result += records
+            switch try records(of: origin, after: other[origin], maxBytes: .max) {
+            case .records(let records): result += records
+            case .collected: return nil
             }
         }
         return result.sorted { ($0.time, $0.origin) < ($1.time, $1.origin) }

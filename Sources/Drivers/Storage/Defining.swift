@@ -202,6 +202,9 @@ extension Store {
         }
         return result.sorted { ($0.stamp, $0.name, $0.detail) < ($1.stamp, $1.name, $1.detail) }
     }
+    func elements(of kind: RecordBody.Element.Kind) throws(StoreError) -> [SchemaElement] {
+        try elements(where: "kind = ?", String(kind.rawValue))
+    }
     private func elements(of lower: String) throws(StoreError) -> [SchemaElement] {
         try elements(where: "kind IN (1, 2) AND lower = ?", lower)
     }

@@ -147,27 +147,35 @@ extension Store {
             for (origin, head) in origins.sorted(by: { $0.key < $1.key }) {
                 let isWhole = knowledge.origins[origin]?.head == head || options.planted == .forgetsWhatItLacks
                 guard origin != self.origin, isWhole else { continue }
-                try rows(
-                    "SELECT count(*), coalesce(sum(length(body)), 0) FROM bramble_log WHERE origin = ?",
-                    bind: { $0.bind(1, word: origin.rawValue) }
-                ) {
-                    knowledge.logRecords -= Int($0.integer(0))
-                    knowledge.logBytes -= Int($0.integer(1))
-                }
-                for text in [
-                    "DELETE FROM bramble_log WHERE origin = ?", "DELETE FROM bramble_origins WHERE origin = ?",
-                    "DELETE FROM bramble_contexts WHERE origin = ?1 OR of = ?1",
-                ] {
-                    try finish(try own(text)) { $0.bind(1, word: origin.rawValue) }
-                }
-                try writeMeta("forgotten/\(origin)", Origin(rawValue: head).bytes)
-                knowledge.origins[origin] = nil
-                knowledge.forgotten[origin] = head
-                knowledge.untold.remove(origin)
-                knowledge.unsaved.remove(origin)
-                for other in knowledge.origins.keys { knowledge.origins[other]?.context.forget(origin) }
+                try dropLog(of: origin)
+                try forgetWriter(origin, at: head)
             }
         }
+    }
+
+    /// All of one origin's records.
+    func dropLog(of writer: Origin) throws(StoreError) {
+        try rows(
+            "SELECT count(*), coalesce(sum(length(body)), 0) FROM bramble_log WHERE origin = ?",
+            bind: { $0.bind(1, word: writer.rawValue) }
+        ) {
+            knowledge.logRecords -= Int($0.integer(0))
+            knowledge.logBytes -= Int($0.integer(1))
+        }
+        try finish(try own("DELETE FROM bramble_log WHERE origin = ?")) { $0.bind(1, word: writer.rawValue) }
+    }
+    func forgetWriter(_ writer: Origin, at head: UInt64) throws(StoreError) {
+        for text in [
+            "DELETE FROM bramble_origins WHERE origin = ?", "DELETE FROM bramble_contexts WHERE origin = ?1 OR of = ?1",
+        ] {
+            try finish(try own(text)) { $0.bind(1, word: writer.rawValue) }
+        }
+        try writeMeta("forgotten/\(writer)", Origin(rawValue: head).bytes)
+        knowledge.origins[writer] = nil
+        knowledge.forgotten[writer] = head
+        knowledge.untold.remove(writer)
+        knowledge.unsaved.remove(writer)
+        for other in knowledge.origins.keys { knowledge.origins[other]?.context.forget(writer) }
     }
 
     // MARK: For people and watchers

@@ -145,13 +145,6 @@ static inline int clinux_connection_error(int fd) {
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length) != 0) return errno;
     return code;
 }
-/// What was sent has not been acknowledged in time, and the kernel waits ever longer before it tries again.
-static inline int clinux_is_stalled(int fd) {
-    struct tcp_info info;
-    socklen_t length = sizeof info;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return 0;
-    return info.tcpi_retransmits > 0;
-}
 /// The next connection, non-blocking and closed on exec. -1 and errno when there is none.
 static inline int clinux_accept_stream(int fd, clinux_endpoint *from) {
     struct sockaddr_storage address;

@@ -57,9 +57,6 @@ final class StreamConnection {
     var wantsToWrite: Bool { stage == .connecting || unsentBytes > 0 }
     var unsentBytes: Int { unsent.count - unsentStart }
 
-    /// The other end has not acknowledged what was sent, for so long that the kernel tries ever more seldom.
-    var isStalled: Bool { clinux_is_stalled(descriptor) != 0 }
-
     init(
         number: UInt64, descriptor: Int32, direction: Direction, remote: Endpoint, channel: TLSChannel,
         hello: StreamHello, now: Instant

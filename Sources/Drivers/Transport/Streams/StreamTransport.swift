@@ -28,6 +28,8 @@ package actor StreamTransport {
     private var connections: [UInt64: StreamConnection] = [:]
     private var peers: [NodeID: Peer] = [:]
     private var heard: Set<NodeID> = []
+    /// Who was heard and is not: since when. Members only, until they are heard again or removed.
+    private var silences: [NodeID: Instant] = [:]
     private var invitations: [UInt64: OpenInvitation] = [:]
     private var lastNumber: UInt64 = 0
     private var timer: EventLoop.Registration?
@@ -90,8 +92,8 @@ package actor StreamTransport {
 
     // MARK: For the daemon
 
-    /// Sends a frame to a peer, in the order of the calls as long as a connection lasts; connects first where that is needed. From any thread, never
-    /// waits. What cannot be delivered is dropped and counted: whoever needs to know asks the peer.
+    /// Sends a frame to a peer, in the order of the calls as long as a connection lasts; connects first where that is needed. From any
+    /// thread, never waits. What cannot be delivered is dropped and counted: whoever needs to know asks the peer.
     ///
     /// - Parameter endpoints: where the peer may be, the best first. Empty means where it was when a frame was last sent that still waits.
     package nonisolated func send(_ frame: Frame, to peer: NodeID, endpoints: [Endpoint]) {
@@ -104,23 +106,26 @@ package actor StreamTransport {
         loop.perform { self.assumeIsolated { $0.end(peer) } }
     }
 
-    /// Whom membership hears now; call it with each change. TCP waits twice as long after each attempt to reach somebody: after a
-    /// minute of silence, that is half a minute more before a connection goes on that could go on at once.
+    /// Whom membership hears now; call it with each change. Connections of before a silence are not waited for: TCP tries to reach
+    /// somebody twice as seldom after each attempt, and after a minute of silence goes on half a minute late. What it lost meanwhile
+    /// holds up what comes after it, in one direction alone perhaps, and neither side can tell.
     package nonisolated func hears(_ peers: some Sequence<NodeID>) {
         let all = Set(peers)
         loop.perform { self.assumeIsolated { $0.heardChanged(all) } }
     }
     private func heardChanged(_ all: Set<NodeID>) {
+        let now = SystemClock.now
+        for peer in heard.subtracting(all) { silences[peer] = now }
         let come = all.subtracting(heard)
         heard = all
-        for peer in come.sorted() { reachAnew(peer) }
+        for peer in come.sorted() { reachAnew(peer, since: silences.removeValue(forKey: peer) ?? .zero, now: now) }
     }
-    private func reachAnew(_ id: NodeID) {
-        let now = SystemClock.now
+    /// - Parameter silence: when it began.
+    private func reachAnew(_ id: NodeID, since silence: Instant, now: Instant) {
         let hopeless = connections.values.filter { connection in
             let isOurs = connection.peer == id || connection.number == peers[id]?.connection
             let isSlow = connection.stage != .open && now - connection.since > limits.firstBackoff
-            return isOurs && !isInvitation(connection) && (isSlow || connection.isStalled)
+            return isOurs && !isInvitation(connection) && (isSlow || connection.since < silence)
         }
         for number in hopeless.map(\.number).sorted() { end(number, because: .ended) }
         guard peers[id] != nil else { return }
@@ -398,6 +403,7 @@ package actor StreamTransport {
     private func end(_ id: NodeID) {
         // First what waits: a connection that ends would otherwise be made again for it.
         let peer = peers.removeValue(forKey: id)
+        silences[id] = nil
         total.framesDropped += UInt64(peer?.waiting ?? 0)
         for number in connections.keys.sorted() where connections[number]?.peer == id || number == peer?.connection {
             end(number, because: .ended)
