@@ -12,6 +12,8 @@ package struct ServiceSupervisor: Sendable {
     package internal(set) var standing = StandingOrders()
     var nodes: [NodeView] = []
     var peers: [NodeID: [ServiceName: PeerReport]] = [:]
+    /// For people alone: no decision reads them.
+    var peerReasons: [NodeID: [ServiceName: String]] = [:]
     var mirrors: [ServiceName: MirrorFreshness] = [:]
     var units: [ServiceName: Unit] = [:]
     var isReady = false
@@ -38,6 +40,10 @@ package struct ServiceSupervisor: Sendable {
         case .reported(let peer, let reports):
             peers[peer] = Dictionary(reports.map { ($0.service, $0) }) { first, _ in first }
             for report in reports where report.state == .running { units[report.service]?.wasSeenRunning = true }
+            if reports.isEmpty { peerReasons[peer] = nil }
+        case .explained(let peer, let reasons):
+            peerReasons[peer] = reasons
+            return take()
         case .leaseAcquired(let name, let epoch, let until, let guarantee):
             acquired(name, Unit.Lease(epoch: epoch, until: until, guarantee: guarantee), now)
         case .leaseLost(let name, let epoch, let until, let reason): lost(name, epoch, until, reason, now)
