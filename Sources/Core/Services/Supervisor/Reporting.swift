@@ -67,7 +67,7 @@ extension ServiceSupervisor {
         if let live { because.insert(ServiceReport.Reason(at: now, live), at: 0) }
         return ServiceReport(
             service: name, state: state, node: isOurs ? node : unit.holder,
-            epoch: unit.lease?.epoch ?? unit.holderEpoch, since: unit.since, guarantee: unit.lease?.guarantee,
+            epoch: unit.lease?.epoch ?? unit.holderEpoch, since: unit.since,
             addresses: unit.spec.addresses, because: because,
             restarts: unit.restarts.count { now - $0 < config.restartWindow })
     }
