@@ -552,6 +552,38 @@ struct ServiceTests {
         #expect(house.holder() != nil, "\(house.report)")
     }
 
+    @Test("a script that is missing or not executable, and a folder without scripts, are named by why on every node")
+    func badScripts() throws {
+        let house = try ServiceCluster("n1", "n2")
+        for node in house.cluster.nodes {
+            try node.host.require("mkdir", "-p", "/usr/local/lib/empty")
+            try node.host.write("#!/bin/sh\n", to: "/usr/local/bin/plain")
+            try node.host.require("chmod", "644", "/usr/local/bin/plain")
+        }
+        try house.apply(
+            """
+            reach: [10.77.0.9]
+            services:
+              - {name: gone, run: "script:/usr/local/bin/gone"}
+              - {name: plain, run: "script:/usr/local/bin/plain"}
+              - {name: empty, run: "script:/usr/local/lib/empty/"}
+
+            """)
+        for (name, sentence) in [
+            ("gone", "/usr/local/bin/gone is not there"),
+            ("plain", "/usr/local/bin/plain is not executable: chmod +x /usr/local/bin/plain"),
+            ("empty", "/usr/local/lib/empty/ has no S??name to start"),
+        ] {
+            for node in house.cluster.nodes {
+                let told = eventually(within: .seconds(40)) {
+                    (try? node.why(name))?.answer.contains(sentence) == true
+                        && [.failed, .blocked].contains(node.service(name)?.state)
+                }
+                #expect(told, "\(node.name): \(String(describing: try? node.why(name)))\n\(house.report)")
+            }
+        }
+    }
+
     @Test(
         "an agent that refuses to start is left, or tried elsewhere, by what its exit code means, and why has its own words"
     )
