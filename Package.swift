@@ -185,7 +185,7 @@ let package = Package(
         tool("takeover-host", ["Machine", "Primitives", "Reactor", "CLinux"], path: "Tests/TakeoverHost"),
         library("TestSupport", ["Reactor", "CLinux"], path: "Tests/TestSupport"),
         tests("ArchitectureTests", []),
-        tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble"]),
+        tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble", "bramble-demo"]),
     ]
 )
 

@@ -2,7 +2,8 @@ import BrambleAPI
 import Glibc
 import Lab
 
-/// Three real nodes on this machine: they find each other and run a web service, its node is killed, and a client counts.
+/// Three real nodes on this machine: they find each other and run a web service with mirrored files, its node is killed, and
+/// a client counts.
 final class Demonstration {
     private let terminal: Terminal
     private let lab: Lab
@@ -99,6 +100,7 @@ final class Demonstration {
             terminal.fail("the three did not agree on who votes within 40 s")
             return nil
         }
+        for node in nodes { try node.host.require("mkdir", "-p", Page.directory) }
         let start = monotonicSeconds()
         try nodes[0].apply(
             """
@@ -107,6 +109,11 @@ final class Demonstration {
                 addresses: [\(Self.address)/24]
                 run: exec:[\(Self.ownPath), serve, \(Self.address), "\(Self.port)"]
                 check: http://:\(Self.port)/
+                mirrors: [pages]
+            mirrors:
+              - name: pages
+                paths: [\(Page.directory)/]
+                every: on-change
 
             """)
         let holder = eventually(within: .seconds(20)) { () -> BrambleNode? in
@@ -119,7 +126,29 @@ final class Demonstration {
         }
         terminal.step(
             "a web service behind \(Self.address): \(holder.name) runs it", took: (monotonicSeconds() - start) * 1000)
+        let written = monotonicSeconds()
+        try holder.host.write("written on \(holder.name)", to: Page.path)
+        guard isCopied("written on \(holder.name)", to: nodes) else { return nil }
+        terminal.step(
+            "a page is written there, and its mirror has it on the others", took: (monotonicSeconds() - written) * 1000)
         return holder
+    }
+
+    /// False when the page did not get there; it has been said.
+    private func isCopied(_ text: String, to others: [BrambleNode]) -> Bool {
+        let lacking = { others.filter { $0.host.read(Page.path) != text } }
+        if eventually(within: .seconds(30), { lacking().isEmpty }) { return true }
+        let mirror = (try? nodes[0].cli("mirror", "list"))?.output ?? ""
+        terminal.fail("the page did not get to \(lacking().map(\.name).joined(separator: ", ")) within 30 s\n\(mirror)")
+        return false
+    }
+
+    /// What the client reads at the address.
+    private func readPage() -> String? {
+        guard let stream = try? lab["client"].connect(to: Self.address, port: Self.port, limit: .seconds(2)),
+            let answer = try? HTTPResponse.ask("GET", "/", over: stream), answer.status == 200
+        else { return nil }
+        return String(answer.text.drop { $0 == "\n" }.prefix { $0 != "\n" })
     }
 
     private func killAndTell(_ victim: BrambleNode) throws -> Bool {
@@ -147,6 +176,14 @@ final class Demonstration {
         let gap = watch?.samples.gap(around: moment) { !$0.nodes.isEmpty } ?? 0
         terminal.step("\(next) runs the web service, at the same address")
         terminal.step("a client that asked every 10 ms had no answer for \(Int(gap.rounded())) ms")
+        let written = "written on \(victim.name)"
+        guard let page = eventually(within: .seconds(5), { readPage() }), page.hasSuffix(written) else {
+            terminal.fail("the page did not come along")
+            return false
+        }
+        terminal.step("it reads now: \(page)")
+        guard let holder = others.first(where: { $0.name == next }) else { return false }
+        try holder.host.write("\(written), then on \(next)", to: Page.path)
         terminal.say()
         for name in [victim.name, "web"] {
             let why = try others[0].cli("why", name)
@@ -163,6 +200,7 @@ final class Demonstration {
         try lab.plug(victim.host)
         try victim.restart()
         guard nodes.agree(alive: nodes.map(\.name), within: .seconds(20)) else { return explainNoAgreement() }
+        guard isCopied("written on \(victim.name), then on \(holder)", to: nodes) else { return false }
         pause(.seconds(3))
         let isThere = eventually(within: .seconds(10)) {
             nodes.allSatisfy { $0.service("web")?.node == holder && $0.service("web")?.state == .running }
@@ -175,7 +213,7 @@ final class Demonstration {
             terminal.fail("the web service did not stay on \(holder): a client saw \(owners.joined(separator: ", "))")
             return false
         }
-        terminal.step("\(victim.name) has power again and waits; the web service stays on \(holder)")
+        terminal.step("\(victim.name) has power again, catches up and waits; web stays on \(holder)")
         terminal.step("in \(samples.count) samples no two nodes answered at once")
         terminal.say()
         try show("service", "list", on: nodes[0])

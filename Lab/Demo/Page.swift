@@ -1,7 +1,11 @@
 import Glibc
 
-/// A small web service: says on which machine it runs, by HTTP and to each datagram. What the demonstration moves.
+/// A small web service: says on which machine it runs, by HTTP and to each datagram, and what is in a file. What the
+/// demonstration moves.
 enum Page {
+    static let directory = "/srv/www"
+    static let path = "\(directory)/page"
+
     /// Until it is ended.
     static func serve(_ address: String, port: UInt16) -> Int32 {
         signal(SIGPIPE, SIG_IGN)
@@ -50,6 +54,15 @@ enum Page {
         }
     }
 
+    /// As it is now: short, and not there at first.
+    private static var text: String {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return "" }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: 1024)
+        return String(decoding: bytes[..<max(0, read(file, &bytes, bytes.count))], as: UTF8.self)
+    }
+
     private static func answer(on listener: Int32, as host: String) {
         let stream = accept(listener, nil, nil)
         guard stream >= 0 else { return }
@@ -60,7 +73,7 @@ enum Page {
         var request = [UInt8](repeating: 0, count: 4096)
         guard recv(stream, &request, request.count, 0) > 0 else { return }
         let epoch = getenv("BRAMBLE_EPOCH").map { String(cString: $0) } ?? "0"
-        let body = "this page comes from \(host), epoch \(epoch)\n"
+        let body = "this page comes from \(host), epoch \(epoch): \(text)\n"
         let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: \(body.utf8.count)\r\n\r\n"
         let bytes = Array((head + body).utf8)
         _ = send(stream, bytes, bytes.count, 0)

@@ -17,6 +17,20 @@ package final class LabProcess {
         self.log = log
         pidfd = clab_pidfd_open(pid)
     }
+    /// A program on this machine itself, outside of every lab, which ends it when nobody holds it any more.
+    package static func onThisMachine(_ arguments: [String]) throws(LabError) -> LabProcess {
+        let log = try check(clab_memory_file("output"), "make a memory file")
+        let none = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        defer { close(none) }
+        do throws(LabError) {
+            let pid = try Spawn.start(
+                arguments, environment: Host.environment, input: none, output: log, errors: log)
+            return LabProcess(pid: pid, log: log)
+        } catch {
+            close(log)
+            throw error
+        }
+    }
     deinit {
         if end == nil {
             signal(SIGKILL)

@@ -102,12 +102,7 @@ struct BadInputTests {
         try late.host.require("mkdir", "-p", "-m", "700", BrambleNode.dataDirectory)
         try late.host.write("bramble\n", to: BrambleNode.keyFile)
         try late.start()
-        let isListed = eventually(within: .seconds(15)) {
-            ((try? cluster["n1"].waiting()) ?? []).contains { $0.name == "n3" }
-        }
-        #expect(isListed, "\(cluster.logs)")
-        let added = try cluster["n1"].cli("node", "add", "n3", "--yes")
-        #expect(added.succeeded, "\(added.errors)")
+        try cluster.admit("n3")
         #expect(cluster.agree(alive: ["n1", "n2", "n3"], within: .seconds(20)), "\(cluster.logs)")
     }
 

@@ -40,6 +40,21 @@ final class Cluster {
         return nodes.last!
     }
 
+    /// The machine as the first node lists it among those that wait.
+    func waiting(_ name: String) throws -> WaitingMachine {
+        let found = eventually(within: .seconds(15)) {
+            ((try? nodes[0].waiting()) ?? []).first { $0.name == name }
+        }
+        guard let found else { throw LabError("\(name) is not listed among those that wait\n\(logs)") }
+        return found
+    }
+    /// Adds a machine that waits, from the first node. `calling`: by its code in place of its name.
+    func admit(_ name: String, calling word: String? = nil) throws {
+        _ = try waiting(name)
+        let added = try nodes[0].cli("node", "add", word ?? name, "--yes")
+        guard added.succeeded else { throw LabError("\(name) cannot be added: \(added.errors)\n\(logs)") }
+    }
+
     func agree(alive names: [String], within limit: Duration = .seconds(15)) -> Bool {
         nodes.filter { names.contains($0.name) }.agree(alive: names, within: limit)
     }

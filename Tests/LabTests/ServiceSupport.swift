@@ -12,7 +12,7 @@ final class ServiceCluster {
     private(set) var witness: BrambleNode?
 
     /// Sends back what it gets, a space, and the node's name; the same over TCP for checks. It ends when it is told to.
-    private static func program(_ address: String) -> String {
+    static func program(_ address: String) -> String {
         """
         import socket, sys, threading
         name = socket.gethostname()

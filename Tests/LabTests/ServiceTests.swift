@@ -219,8 +219,10 @@ struct ServiceTests {
         #expect(house.endWatch().doubles.isEmpty)
     }
 
-    @Test("a node left alone with perhaps older files waits for an operator's word")
-    func vouched() throws {
+    @Test(
+        "a node left alone with perhaps older files waits for an operator's word: that it may, or that the other one is removed",
+        arguments: [false, true])
+    func vouched(isRemoved: Bool) throws {
         let house = try ServiceCluster("n1", "n2")
         try house.apply(ServiceCluster.document())
         let first = try #require(house.holder(), "\(house.report)")
@@ -237,8 +239,13 @@ struct ServiceTests {
         #expect(waits, "\(String(describing: try? second.why("web")))\n\(house.report)")
         let moment = monotonicSeconds()
         try house.watchAddress()
-        let vouched = try second.ask("POST", "/v1/services/web/take-over", within: .seconds(50))
-        #expect(vouched.status == 200 && vouched.text.contains("vouched"), "\(vouched.text)\n\(house.report)")
+        if isRemoved {
+            let removed = try second.ask("DELETE", "/v1/nodes/\(first.name)", within: .seconds(20))
+            #expect(removed.status == 200, "\(removed.text)")
+        } else {
+            let vouched = try second.ask("POST", "/v1/services/web/take-over", within: .seconds(50))
+            #expect(vouched.status == 200 && vouched.text.contains("vouched"), "\(vouched.text)\n\(house.report)")
+        }
         #expect(house.serves(second, since: moment), "\(house.report)")
         _ = house.endWatch()
     }
@@ -300,9 +307,11 @@ struct ServiceTests {
             echo $! > /run/echo.pid ;;
         stop)
             [ -e /etc/hang-stop ] && exec sleep 1000
+            [ -e /etc/refuse-stop ] && { echo "the device is busy" >&2; exit 1; }
             [ $pid = none ] || kill $pid 2>/dev/null
             rm -f /run/echo.pid ;;
         status)
+            [ -e /etc/refuse-stop ] && exit 0
             grep -qs '^State:[[:space:]]*[RSDT]' /proc/$pid/status && exit 0
             exit 3 ;;
         esac
@@ -363,6 +372,39 @@ struct ServiceTests {
         judge(house.endWatch(), [first.name, second.name], house)
     }
 
+    @Test(
+        "a stop that fails takes the address off and lets nobody else start it; both nodes say why, and it goes on when it can be stopped"
+    )
+    func stopFails() throws {
+        let house = try scriptedCluster()
+        try house.apply(Self.scripted)
+        let first = try #require(house.holder(), "\(house.report)")
+        let second = house.other(than: first)
+        try house.watchAddress()
+        #expect(house.serves(first, since: 0), "\(house.report)")
+        try first.host.require("touch", "/etc/refuse-stop")
+        // Answered when it is done, which it is not for long.
+        let order = try second.host.spawn([second.program, "service", "move", "web", "--to", second.name])
+        for node in [first, second] {
+            let told = eventually(within: .seconds(30)) {
+                (try? node.why("web"))?.answer.contains("it could not be stopped: the stop: ") == true
+                    && node.service("web")?.state == .failed && node.service("web")?.node == first.name
+            }
+            #expect(told, "\(String(describing: try? node.why("web")))\n\(house.report)")
+        }
+        #expect(try first.why("web").answer.contains("the device is busy"))
+        let addresses = try first.host.require("ip", "address", "show", "dev", "eth0")
+        #expect(!addresses.contains("\(ServiceCluster.address)/"), "\(addresses)")
+        let silent = monotonicSeconds()
+        pause(.seconds(5))
+        #expect(!house.samples.contains { $0.at > silent && !($0.nodes.isEmpty && $0.hardware.isEmpty) })
+        let moment = monotonicSeconds()
+        try first.host.require("rm", "/etc/refuse-stop")
+        #expect(house.serves(second, since: moment, within: .seconds(60)), "\(house.report)")
+        judge(house.endWatch(), [first.name, second.name], house)
+        order.kill()
+    }
+
     @Test("a node that may not change addresses is a member all the same, takes no service, and says why")
     func withoutRights() throws {
         let house = try ServiceCluster("n1", "n2")
@@ -401,7 +443,10 @@ struct ServiceTests {
         #expect(failed, "\(house.report)")
         let stopped = try house.cluster["n2"].ask("POST", "/v1/services/web/stop", within: .seconds(50))
         #expect(stopped.status == 200, "\(stopped.text)")
-        #expect(house.cluster["n1"].service("web")?.isWanted == false)
+        // The order was given to the other node.
+        #expect(
+            eventually(within: .seconds(10)) { house.cluster["n1"].service("web")?.isWanted == false },
+            "\(house.report)")
     }
 
     @Test("a reach list that can tell nothing is found by doctor; then nobody takes over, and why says so")
@@ -445,21 +490,32 @@ struct ServiceTests {
         "mirrored paths that cannot be copied are named by why of the service that needs them, which runs all the same")
     func badMirrorPaths() throws {
         let house = try ServiceCluster("n1", "n2")
-        let paths = ["/srv/device", "/srv/loop", "/srv/full/", "/srv/locked/"]
+        let paths = ["/srv/device", "/srv/loop", "/srv/full/", "/srv/good/", "/srv/secret/"]
         for node in house.cluster.nodes {
             try node.host.require(
-                "sh", "-c", "mkdir -p /srv/full /srv/locked && mknod /srv/device c 1 5 && ln -s loop /srv/loop")
+                "sh", "-c",
+                "mkdir -p /srv/full /srv/good /srv/secret && mknod /srv/device c 1 5 && ln -s loop /srv/loop")
         }
+        // Root reads everything, but not from a confined unit.
+        let n1 = house.cluster["n1"].host
+        try n1.require("mv", "/usr/bin/rsync", "/usr/bin/rsync-itself")
+        try n1.write(
+            "#!/bin/sh\nexec setpriv --bounding-set=-dac_override,-dac_read_search /usr/bin/rsync-itself \"$@\"\n",
+            to: "/usr/bin/rsync")
+        try n1.require("chmod", "755", "/usr/bin/rsync")
+        try n1.write("secret", to: "/srv/secret/page")
+        try n1.require("chmod", "0", "/srv/secret/page")
         try house.cluster["n1"].host.write("page", to: "/srv/full/page")
         try house.cluster["n2"].host.require("mount", "-t", "tmpfs", "-o", "size=4m", "none", "/srv/full")
         let mirrors = paths.enumerated().map { "  - {name: m\($0), paths: [\($1)], every: 1h}" }.joined(separator: "\n")
         try house.apply(
-            ServiceCluster.document("    prefer: [n1]\n    mirrors: [m0, m1, m2, m3]\nmirrors:\n" + mirrors))
+            ServiceCluster.document("    prefer: [n1]\n    mirrors: [m0, m1, m2, m3, m4]\nmirrors:\n" + mirrors))
         #expect(house.holder()?.name == "n1", "\(house.report)")
         let sentences = [
             "m0 is not copied: n2: /srv/device is no file and no directory",
             "m1 is not copied: n2: /srv/loop cannot be looked at",
             "m2 is not copied: n2: the other node refuses: the disk of /srv/full/ is full here",
+            "m4 is not copied: n2: rsync: [sender] send_files failed to open \"/srv/secret/page\": Permission denied",
         ]
         let told = eventually(within: .seconds(40)) { () -> String? in
             let text = (try? house.cluster["n1"].why("web"))?.because.map(\.text).joined(separator: "\n") ?? ""
@@ -470,6 +526,62 @@ struct ServiceTests {
             "\(String(describing: try? house.cluster["n1"].why("web").because.map(\.text)))\n\(house.report)")
         #expect(told?.contains("m3") == false, "\(told ?? "")")
         #expect(house.cluster["n1"].service("web")?.state == .running)
+    }
+
+    @Test(
+        "an address on an interface that no node has starts nothing, and both nodes say so for both; then it is put right"
+    )
+    func unknownInterface() throws {
+        let house = try ServiceCluster("n1", "n2")
+        try house.apply(ServiceCluster.document("    interface: eth7"))
+        let sentence = "10.77.0.50 is to be on eth7, which this machine does not have; name one of these interfaces"
+        for (node, other) in [("n1", "n2"), ("n2", "n1")] {
+            let told = eventually(within: .seconds(40)) {
+                guard let answer = (try? house.cluster[node].why("web"))?.answer else { return false }
+                return answer.contains("here: it failed here: ") && answer.contains("\(other) says: it failed here: ")
+                    && answer.split(separator: sentence, omittingEmptySubsequences: false).count == 3
+            }
+            #expect(told, "\(String(describing: try? house.cluster[node].why("web")))\n\(house.report)")
+        }
+        for node in house.cluster.nodes {
+            #expect(node.service("web")?.state == .failed && !node.log.contains("runs on this node"), "\(house.report)")
+            let addresses = try node.host.require("ip", "address")
+            #expect(!addresses.contains(ServiceCluster.address), "\(addresses)")
+        }
+        try house.apply(ServiceCluster.document("    interface: eth0"))
+        #expect(house.holder() != nil, "\(house.report)")
+    }
+
+    @Test("a script that is missing or not executable, and a folder without scripts, are named by why on every node")
+    func badScripts() throws {
+        let house = try ServiceCluster("n1", "n2")
+        for node in house.cluster.nodes {
+            try node.host.require("mkdir", "-p", "/usr/local/lib/empty")
+            try node.host.write("#!/bin/sh\n", to: "/usr/local/bin/plain")
+            try node.host.require("chmod", "644", "/usr/local/bin/plain")
+        }
+        try house.apply(
+            """
+            reach: [10.77.0.9]
+            services:
+              - {name: gone, run: "script:/usr/local/bin/gone"}
+              - {name: plain, run: "script:/usr/local/bin/plain"}
+              - {name: empty, run: "script:/usr/local/lib/empty/"}
+
+            """)
+        for (name, sentence) in [
+            ("gone", "/usr/local/bin/gone is not there"),
+            ("plain", "/usr/local/bin/plain is not executable: chmod +x /usr/local/bin/plain"),
+            ("empty", "/usr/local/lib/empty/ has no S??name to start"),
+        ] {
+            for node in house.cluster.nodes {
+                let told = eventually(within: .seconds(40)) {
+                    (try? node.why(name))?.answer.contains(sentence) == true
+                        && [.failed, .blocked].contains(node.service(name)?.state)
+                }
+                #expect(told, "\(node.name): \(String(describing: try? node.why(name)))\n\(house.report)")
+            }
+        }
     }
 
     @Test(

@@ -90,14 +90,10 @@ struct TrustTests {
         let cluster = try Cluster("n1", "n2")
         let guest = try cluster.add("n3")
         try guest.start()
-        let found = eventually(within: .seconds(10)) { () -> WaitingMachine? in
-            ((try? cluster["n1"].waiting()) ?? []).first { $0.name == "n3" }
-        }
-        let machine = try #require(found, "\(cluster.logs)")
+        let machine = try cluster.waiting("n3")
         #expect(machine.reason == .noKey)
         #expect(try guest.status().code == machine.code)
-        let added = try cluster["n1"].cli("node", "add", machine.code, "--yes")
-        #expect(added.succeeded, "\(added.errors)")
+        try cluster.admit("n3", calling: machine.code)
         #expect(cluster.agree(alive: ["n1", "n2", "n3"], within: .seconds(20)), "\(cluster.logs)")
         guest.stop()
         try guest.restart()
@@ -114,13 +110,9 @@ struct TrustTests {
         // The first two meet while nobody has decided anything: one approves the other.
         try cluster["n1"].start(["--config", "/etc/bramble.yaml"])
         try cluster["n2"].start(["--config", "/etc/bramble.yaml"])
-        let isListed = eventually(within: .seconds(15)) {
-            ((try? cluster["n1"].waiting()) ?? []).contains { $0.name == "n2" && $0.reason == .approval }
-        }
-        #expect(isListed, "\(cluster.logs)")
-        #expect(cluster["n1"].view().keys.sorted() == ["n1"])
-        let added = try cluster["n1"].cli("node", "add", "n2", "--yes")
-        #expect(added.succeeded, "\(added.errors)")
+        let machine = try cluster.waiting("n2")
+        #expect(machine.reason == .approval && cluster["n1"].view().keys.sorted() == ["n1"], "\(cluster.logs)")
+        try cluster.admit("n2")
         #expect(cluster.agree(alive: ["n1", "n2"], within: .seconds(20)), "\(cluster.logs)")
         cluster["n2"].stop()
         try cluster["n2"].restart()

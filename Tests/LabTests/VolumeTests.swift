@@ -98,6 +98,9 @@ struct VolumeTests {
 
         let deleted = try cluster["n2"].cli(["volume", "delete", "shared", "--yes"], within: .seconds(70))
         #expect(deleted.succeeded, "\(deleted)\n\(cluster.report)")
+        // The one that was asked knows first.
+        let isKnown = eventually(within: .seconds(10)) { cluster.nodes.allSatisfy { cluster.info($0) == nil } }
+        #expect(isKnown, "\(cluster.report)")
         for node in cluster.nodes {
             #expect(node.host.read("/mnt/shared/file") == "hello", "the files stay in the brick")
             #expect(!((try? node.host.require("cat", "/proc/mounts")) ?? "").contains("/srv/shared "))
@@ -134,8 +137,8 @@ struct VolumeTests {
         #expect(
             monotonicSeconds() - began < 25, "a client waits for a host that is cut off no longer than its ping timeout"
         )
-        let pending = eventually(within: .seconds(10)) { (cluster.info(cluster["n2"])?.toHeal ?? 0) > 0 ? true : nil }
-        #expect(pending == true, "\(cluster.report)")
+        let isPending = cluster.all(["n1", "n2"], within: .seconds(10)) { $0.toHeal > 0 }
+        #expect(isPending, "\(cluster.report)")
         let left = try cluster["n1"].cli("volume", "status", "shared")
         #expect(left.output.contains("to heal") && left.output.contains("degraded"), "\(left)")
         try cluster.cluster.lab.heal()
@@ -247,9 +250,13 @@ struct VolumeTests {
         #expect(voted.succeeded, "\(voted)\n\(cluster.report)")
         try cluster["n1"].host.write("a film", to: "/srv/films/film")
         #expect(cluster["n3"].host.read("/srv/films/film") == "a film")
-        let (films, votes) = (cluster.info(cluster["n1"], "films"), cluster.info(cluster["n1"], "votes"))
-        #expect(films?.disperse == 3 && films?.redundancy == 1 && films?.kind == .disperse)
-        #expect(votes?.bricks.map(\.arbiter) == [false, false, true])
+        // Each was made on another node than the one that is asked now.
+        let isShown = eventually(within: .seconds(10)) {
+            let (films, votes) = (cluster.info(cluster["n1"], "films"), cluster.info(cluster["n1"], "votes"))
+            return films?.disperse == 3 && films?.redundancy == 1 && films?.kind == .disperse
+                && votes?.bricks.map(\.arbiter) == [false, false, true]
+        }
+        #expect(isShown, "\(cluster.report)")
         let exported = try cluster["n1"].cli("export")
         #expect(exported.output.contains("mount: /srv/shared"), "\(exported)")
     }

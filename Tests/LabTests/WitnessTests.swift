@@ -160,6 +160,11 @@ struct WitnessTests {
             house.cluster.nodes.allSatisfy { (try? $0.status())?.guarantee == "best-effort" }
         }
         #expect(isPair, "\(house.report)")
+        // It has been held all the time, and is promised no more than what is so now.
+        for node in house.cluster.nodes {
+            #expect(node.service("web")?.guarantee == .bestEffort, "\(house.report)")
+            #expect(try node.why("web").answer.contains("both may run it"), "\(house.report)")
+        }
         let moment = monotonicSeconds()
         #expect(house.serves(first, since: moment), "\(house.report)")
         judge(house, [first.name], "removed", since: moment)
@@ -170,12 +175,7 @@ struct WitnessTests {
         let house = try ServiceCluster("n1", "n2")
         let witness = BrambleNode(BrambleNode.builtHere, on: try house.cluster.lab.add(["w1"])[0])
         try witness.start(command: "witness")
-        let first = house.cluster.nodes[0]
-        #expect(
-            eventually(within: .seconds(20)) { ((try? first.waiting()) ?? []).contains { $0.name == "w1" } },
-            "\(witness.log)\n\(house.report)")
-        let added = try first.ask("POST", "/v1/nodes", body: #"{"name":"w1"}"#, within: .seconds(20))
-        #expect(added.status == 200, "\(added.text)")
+        try house.cluster.admit("w1")
         #expect(house.votes(within: .seconds(40)), "\(witness.log)\n\(house.report)")
         #expect(witness.stop() == .exited(0), "\(witness.log)")
     }

@@ -171,6 +171,21 @@ struct KeeperTests {
         }
     }
 
+    @Test("a node that starts alone goes on as a cluster of one when the other one is removed, which it never heard")
+    func startsAloneAndRemoves() {
+        var memory = LeaseMemory()
+        memory.epochs[Table.lease] = EpochMark(Epoch(5))
+        var table = Table(2, memory: memory)
+        table.wantAll()
+        table.cut = [one]
+        table.run(.seconds(30), without: [one])
+        #expect(!table.holds(two))
+        table.give(.removed(one), to: two)
+        table.give(.members([two], witness: nil), to: two)
+        table.run(.seconds(10), without: [one])
+        #expect(table.holds(two) && table.keepers[two]!.voters.nodes == [two])
+    }
+
     @Test("with a fence agent nothing is taken before the other is confirmed to be off")
     func fence() {
         var table = Table(2, judge: .fence)

@@ -54,6 +54,30 @@ struct HouseTests {
         }
     }
 
+    @Test(
+        "of a service that fails wherever it is tried, every node says why at any moment, in one line",
+        arguments: [2, 3])
+    func reasons(count: UInt64) throws {
+        var bus = town(count)
+        bus.startFailure = "no disk\n" + String(repeating: "x", count: 1000)
+        let rows = desired()
+        try bus.order(1) { core, now throws(NodeCore.Refusal) in try core.setFacts(rows, now: now) }
+        bus.run(for: .seconds(30))
+        var holders: Set<NodeID?> = []
+        for _ in 0..<100 {
+            bus.run(for: .milliseconds(700))
+            for (id, core) in bus.cores {
+                let report = try #require(core.houseSnapshot(now: bus.now)?.reports.first)
+                let text = report.because.first?.text ?? ""
+                #expect(report.state != .running && text.contains("no disk"), "\(id): \(text)")
+                // What came from another node is short, and has no lines.
+                if report.node != id { #expect(text.utf8.count < 1000 && !text.contains("\n"), "\(text)") }
+                holders.insert(report.node)
+            }
+        }
+        #expect(holders.count == 1, "\(holders)")
+    }
+
     @Test("when its node is gone, another one runs it with a higher epoch", arguments: [2, 3])
     func failover(count: UInt64) throws {
         var bus = town(count, reach: [IPAddress("10.0.0.254")!])

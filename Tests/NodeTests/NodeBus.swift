@@ -15,6 +15,8 @@ struct NodeBus {
     private(set) var databasesDiffer: [NodeID: Set<NodeID>] = [:]
     /// Who runs what now.
     private(set) var running: [ServiceName: [NodeID: Epoch]] = [:]
+    /// What every start ends with, in these words, instead of success.
+    var startFailure: String?
     private var sessions: Set<[NodeID]> = []
     private var keyVersions: [NodeID: UInt32] = [:]
     private var endpoints: [Endpoint: NodeID] = [:]
@@ -110,7 +112,7 @@ struct NodeBus {
         }
     }
 
-    /// A machine that does everything at once and succeeds.
+    /// A machine that does everything at once and succeeds, unless `startFailure` says otherwise.
     private mutating func obey(_ effect: ServiceCore.Effect, at id: NodeID) {
         services[id, default: []].append(effect)
         switch effect {
@@ -118,6 +120,9 @@ struct NodeBus {
         case .probeReach(let ticket): handle(.lease(.reach(ticket: ticket, answered: 1)), at: id)
         case .machine(let order):
             if case .renewGate = order.action { return }
+            if case .start = order.action, let startFailure {
+                return handle(.service(.finished(order.order, .failed(.init(startFailure)))), at: id)
+            }
             if case .start(_, let epoch, _) = order.action { running[order.service, default: [:]][id] = epoch }
             if case .stop = order.action { running[order.service]?[id] = nil }
             handle(.service(.finished(order.order, .done)), at: id)

@@ -13,6 +13,7 @@ import Testing
 //           every=5s startWithin=60s stopWithin=30s failures=2 restarts=3
 //   remove web   ready   alive b   suspect b   down b
 //   peer b web running can|cannot|soon   what b says of it
+//   says b web why …   silent b          what keeps it from running there, in its words
 //   held web b 3                         the lease is known to be there
 //   acquire web 1 1s   renew web 1 1s   lose web 1 1s why …   refuse web why …
 //   done web start   fail web start [here|everywhere] why …   done (all that is asked, until nothing is asked any more)
@@ -21,7 +22,7 @@ import Testing
 //   contested web 10.0.0.50 who   advance 5s   shutdown
 //
 // Effects: `web: start`, `web: wants 0`, `web: notice started`. `report web running a` asks for the state shown,
-// `because web …` for the newest reason. `nothing` is the absence of effects.
+// `because web …` for the newest reason, `tells web …` for what other nodes are told. `nothing` is the absence of effects.
 @Suite("scripted services")
 struct ScenarioTests {
     static let directory = #filePath.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/Scenarios"
@@ -84,7 +85,7 @@ struct ServiceScenario {
         }
         if expected != nil {
             if text.isEmpty { return line.contains("#") ? nil : compare() }
-            if text.hasPrefix("report ") || text.hasPrefix("because ") { return report(text) }
+            if ["report ", "because ", "tells "].contains(where: text.hasPrefix) { return report(text) }
             if text != "nothing" { expected?.append(text) }
             return nil
         }
@@ -106,6 +107,11 @@ struct ServiceScenario {
 
     private func report(_ text: String) -> String? {
         let words = text.split(separator: " ").map { String($0) }
+        if words[0] == "tells" {
+            let told = ServiceName(words[1]).flatMap { supervisor.reasons[$0] } ?? "nothing"
+            let should = words.dropFirst(2).joined(separator: " ")
+            return told == should ? nil : "it should tell the others “\(should)”, not “\(told)”"
+        }
         guard let report = supervisor.reports(now: now).first(where: { $0.service.description == words[1] }) else {
             return "no report on \(words[1])"
         }
@@ -196,6 +202,10 @@ struct ServiceScenario {
             peers[id, default: []].removeAll { $0.service == report.service }
             peers[id, default: []].append(report)
             feed(.reported(by: id, peers[id]!))
+        case "says":
+            // What a node said before is replaced.
+            feed(.explained(by: Self.id(words[1]), [ServiceName(words[2])!: rest(3)]))
+        case "silent": feed(.explained(by: Self.id(words[1]), [:]))
         case "held":
             feed(.leaseHeld(name!, by: words[2] == "nobody" ? nil : Self.id(words[2]), Epoch(UInt64(words[3])!)))
         case "acquire":

@@ -190,7 +190,7 @@ extension Member {
                 node.role == .node && !fences.contains { $0.node.description == node.name }
             }
             add(
-                "fence", .warn,
+                "fence", missing.isEmpty ? .ok : .warn,
                 missing.isEmpty
                     ? "nobody is switched off: a majority decides here, and needs no fences"
                     : "nobody is switched off: \(missing.map(\.name).joined(separator: ", ")) has no fence",

@@ -24,7 +24,7 @@ struct ServicePresentation: Sendable {
             name: report.service.description, state: ServiceInfo.State(rawValue: report.state.rawValue) ?? .blocked,
             node: report.node.map(storyteller.name), epoch: report.epoch.number,
             addresses: report.addresses.map(\.description),
-            guarantee: guarantee(report.guarantee ?? house.guarantee), since: Timestamp.of(report.since),
+            guarantee: guarantee(house.guarantee), since: Timestamp.of(report.since),
             run: service?.run.map(Self.text), isWanted: !house.standing.isStopped(report.service),
             reason: report.state == .running ? "" : first, lastGapMs: gap?.milliseconds,
             mirrors: service?.mirrors.map(\.description) ?? [], lastGapAt: gap.map { Timestamp.of($0.at) },
@@ -40,6 +40,7 @@ struct ServicePresentation: Sendable {
         return seen.map { ($0.length.milliseconds.rounded(), $0.at, !$0.wasOrderly) }
     }
 
+    /// As it is now, not as it was when the lease was got: each renewal goes by who votes today.
     private func guarantee(_ guarantee: Guarantee) -> ServiceInfo.Guarantee {
         ServiceInfo.Guarantee(rawValue: guarantee.rawValue) ?? .bestEffort
     }
@@ -64,7 +65,7 @@ struct ServicePresentation: Sendable {
         switch (report.state, holder) {
         case (.running, .some(let node)):
             answer =
-                "\(name) runs on \(node) with epoch \(report.epoch): \(promise(report.guarantee ?? house.guarantee))"
+                "\(name) runs on \(node) with epoch \(report.epoch): \(promise(house.guarantee))"
         case (let state, .some(let node)): answer = "\(name) is \(state.rawValue) on \(node)"
         case (let state, nil): answer = "\(name) is \(state.rawValue)"
         }
@@ -106,7 +107,7 @@ struct ServicePresentation: Sendable {
         case .witness:
             "the witness\(house.voters.witness.map { " \(storyteller.name($0))" } ?? "") breaks the tie of two, so nobody "
                 + "else can run it"
-        case .fence: "the other node was switched off first"
+        case .fence: "whoever takes it over has the other node switched off first"
         case .singleFault: "two nodes and a reach list: nobody else runs it under any single fault"
         case .bestEffort where house.voters.nodes.count < 2: "it is the only node"
         case .bestEffort: "two nodes without a reach list: if only the network between them fails, both may run it"

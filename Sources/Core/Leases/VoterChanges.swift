@@ -136,12 +136,13 @@ extension LeaseKeeper {
     private mutating func settle(now: Instant) {
         guard changes.settledAt == nil, voters.number > 0 else { return }
         let goBy = Set(changes.seen.filter { $0.value == voters.version }.keys).union([me])
+        // Of two, one that an operator removed gives way by that, also where it was never heard in this life.
+        func isDone(_ config: VoterConfig) -> Bool {
+            config.nodes.filter { goBy.contains($0) || removed.contains($0) && config.isPair }.count >= config.quorum
+        }
         let former = voter.memory.formerVoters
-        let formerDone =
-            former.number == 0 || former.lineage != voters.lineage
-            || former.nodes.filter { goBy.contains($0) || removed.contains($0) && former.isPair }.count >= former.quorum
-        let presentDone = voters.nodes.filter(goBy.contains).count >= voters.quorum
-        if formerDone, presentDone { changes.settledAt = now }
+        let isFormerDone = former.number == 0 || former.lineage != voters.lineage || isDone(former)
+        if isFormerDone, isDone(voters) { changes.settledAt = now }
     }
 
     private mutating func found(now: Instant) {

@@ -39,6 +39,7 @@ struct House: Sendable {
     var reach: [IPAddress]
     var isFenced = false
     var reports: [PeerReport] = []
+    var reasons: [ServiceName: String] = [:]
     var mayReportsDiffer = true
     var nextReport: Instant
     var lastTick: Instant?
@@ -247,11 +248,18 @@ extension NodeCore {
         }
         let reports = known.core.services.peerReports
         reported(by: id, reports, now: now)
-        guard reports != known.reports || now >= known.nextReport else { return [] }
+        let reasons = known.core.services.reasons
+        guard reports != known.reports || reasons != known.reasons || now >= known.nextReport else { return [] }
         house?.reports = reports
+        house?.reasons = reasons
         house?.nextReport = now + House.reportEvery
-        let bytes = NodeMessage.services(reports).encoded
-        let peers = servingPeers
+        let effects = tell(.services(reports))
+        // That there is none any more is said once: where it is lost, the reports of then make the old one pointless.
+        return reasons.isEmpty && known.reasons.isEmpty ? effects : effects + tell(.serviceReasons(reasons))
+    }
+
+    private func tell(_ message: NodeMessage) -> [NodeEffect] {
+        let (bytes, peers) = (message.encoded, servingPeers)
         guard bytes.count <= MembershipCodec.maximumDatagram else {
             return peers.map { .sendReliably(bytes, to: $0) }
         }

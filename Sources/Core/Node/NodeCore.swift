@@ -278,6 +278,8 @@ package struct NodeCore: Sendable {
         case .services(let reports):
             reported(by: sender, reports, now: now)
             return inHouse(now) { $0.core.handle(.reported(by: sender, reports), now: now) }
+        case .serviceReasons(let reasons):
+            return inHouse(now) { $0.core.handle(.explained(by: sender, reasons), now: now) }
         case .orders(let orders): return inHouse(now) { $0.core.handle(.standing(orders), now: now) }
         }
     }

@@ -20,12 +20,20 @@ enum NodeMessage: Equatable, Sendable {
     /// To a node that is heard again: what operators ordered and nobody has lifted. It may have been away when they did, or
     /// have lost its disk, and must not act before it knows.
     case orders(StandingOrders)
+    /// What keeps services from running at the sender, of those that something does; replaces what it said before. Apart
+    /// from `services`, which nodes of before refuse as a whole when it is longer.
+    case serviceReasons([ServiceName: String])
     case lease(LeaseMessage)
 
-    private enum Kind: UInt8 { case facts = 64, removalNotice = 65, services = 66, drill = 67, orders = 68 }
+    private enum Kind: UInt8 {
+        case facts = 64, removalNotice = 65, services = 66, drill = 67, orders = 68, serviceReasons = 69
+    }
     private static let mostOrders = 1024
     /// Services of one node, as its guard has places.
     private static let mostReports = 128
+    /// Of one reason, in bytes; what is sent keeps below what is taken.
+    private static let longestReason = 200
+    private static let longestReasonTaken = 256
 
     var encoded: [UInt8] {
         var writer = ByteWriter()
@@ -56,9 +64,28 @@ enum NodeMessage: Equatable, Sendable {
                 writer.text(row.factKey)
                 writer.text(row.factValue)
             }
+        case .serviceReasons(let reasons):
+            writer.integer(Kind.serviceReasons.rawValue)
+            writer.list(reasons.sorted { $0.key < $1.key }.prefix(Self.mostReports)) { writer, item in
+                writer.text(item.key.description)
+                writer.text(Self.line(item.value))
+            }
         case .lease(let message): return LeaseCodec.encode(message)
         }
         return writer.bytes
+    }
+
+    /// A program's words may have lines, and be many.
+    private static func line(_ text: String) -> String {
+        var line = ""
+        var room = longestReason
+        for scalar in text.unicodeScalars {
+            let shown = scalar.value < 32 || scalar.value == 127 ? " " : scalar
+            room -= shown.utf8.count
+            guard room >= 0 else { return line + "…" }
+            line.unicodeScalars.append(shown)
+        }
+        return line
     }
 
     init(decoding bytes: [UInt8]) throws(ByteReader.Failure) {
@@ -86,6 +113,13 @@ enum NodeMessage: Equatable, Sendable {
                 DesiredRow(factKey: try reader.text(limit: 256), value: try reader.text(limit: 4096))
             }
             self = .orders(StandingOrders(rows: rows.compactMap { $0 }))
+        case .serviceReasons:
+            let reasons = try reader.list(limit: Self.mostReports) {
+                (reader: inout ByteReader) throws(ByteReader.Failure) in
+                guard let name = ServiceName(try reader.text(limit: 63)) else { throw .malformed }
+                return (name, try reader.text(limit: Self.longestReasonTaken))
+            }
+            self = .serviceReasons(Dictionary(reasons) { first, _ in first })
         case .services:
             self = .services(
                 try reader.list(limit: Self.mostReports) { (reader: inout ByteReader) throws(ByteReader.Failure) in

@@ -18,7 +18,7 @@ package enum Guarantee: String, Hashable, Sendable {
     case majority
     /// A witness broke the tie of two.
     case witness
-    /// The other node was switched off first.
+    /// Whoever takes over has the other node switched off first.
     case fence
     /// Two nodes and a reach list: holds under any single fault.
     case singleFault = "single-fault"

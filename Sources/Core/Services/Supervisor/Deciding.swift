@@ -187,6 +187,11 @@ extension ServiceSupervisor {
         case .drain: return "this node is drained; lift it with: bramble node resume"
         case .no: break
         }
+        return ownInability(unit)
+    }
+
+    /// The part of it that is the service's own.
+    func ownInability(_ unit: Unit) -> String? {
         if let bar = unit.bar { return "it failed here: \(bar.reason)" }
         if let detail = unit.pathDetail { return "clients cannot reach it here: \(detail)" }
         switch unit.phase {

@@ -58,7 +58,6 @@ package struct ServiceReport: Equatable, Sendable {
     package var epoch: Epoch
     /// Since when it is in this state, on this node's clock.
     package var since: Instant
-    package var guarantee: Guarantee?
     package var addresses: [FloatingAddress]
     /// Newest first: why it is where it is, and what it waits for.
     package var because: [Reason]

@@ -11,6 +11,8 @@ package enum ServiceEvent: Equatable, Sendable {
     case nodes([NodeView])
     /// What another node says about its services; replaces what it said before.
     case reported(by: NodeID, [PeerReport])
+    /// What keeps services from running there, in the other node's words; replaces what it said before.
+    case explained(by: NodeID, [ServiceName: String])
 
     /// This node may act until then. `until` counts from when the lease was asked for.
     case leaseAcquired(ServiceName, Epoch, until: Instant, Guarantee)

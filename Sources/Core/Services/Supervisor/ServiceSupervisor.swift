@@ -12,8 +12,14 @@ package struct ServiceSupervisor: Sendable {
     package internal(set) var standing = StandingOrders()
     var nodes: [NodeView] = []
     var peers: [NodeID: [ServiceName: PeerReport]] = [:]
+    /// For people alone: no decision reads them.
+    var peerReasons: [NodeID: [ServiceName: String]] = [:]
     var mirrors: [ServiceName: MirrorFreshness] = [:]
     var units: [ServiceName: Unit] = [:]
+    /// Who holds services that this node does not know yet: leases are heard of before the database is here. Each holder
+    /// is told once. As many as there may be leases at most.
+    private var unknownHolders: [ServiceName: (node: NodeID?, epoch: Epoch)] = [:]
+    private static let mostUnknown = 1024
     var isReady = false
     var isShuttingDown = false
     var saidFinished = false
@@ -38,12 +44,22 @@ package struct ServiceSupervisor: Sendable {
         case .reported(let peer, let reports):
             peers[peer] = Dictionary(reports.map { ($0.service, $0) }) { first, _ in first }
             for report in reports where report.state == .running { units[report.service]?.wasSeenRunning = true }
+            if reports.isEmpty { peerReasons[peer] = nil }
+        case .explained(let peer, let reasons):
+            peerReasons[peer] = reasons
+            return take()
         case .leaseAcquired(let name, let epoch, let until, let guarantee):
             acquired(name, Unit.Lease(epoch: epoch, until: until, guarantee: guarantee), now)
         case .leaseLost(let name, let epoch, let until, let reason): lost(name, epoch, until, reason, now)
         case .leaseRefused(let name, let reason): units[name]?.refusal = reason
         case .leaseHeld(let name, let holder, let epoch):
-            guard let known = units[name]?.holderEpoch, epoch >= known else { break }
+            guard let known = units[name]?.holderEpoch else {
+                if unknownHolders.count < Self.mostUnknown || unknownHolders[name] != nil {
+                    unknownHolders[name] = (holder, epoch)
+                }
+                break
+            }
+            guard epoch >= known else { break }
             units[name]?.holder = holder
             units[name]?.holderEpoch = epoch
         case .finished(let order, let result): finished(order, result, now)
@@ -109,7 +125,11 @@ package struct ServiceSupervisor: Sendable {
         desired = state
         for service in state.services {
             guard let unit = units[service.name] else {
-                units[service.name] = Unit(service, at: now)
+                var unit = Unit(service, at: now)
+                if let held = unknownHolders.removeValue(forKey: service.name) {
+                    (unit.holder, unit.holderEpoch) = (held.node, held.epoch)
+                }
+                units[service.name] = unit
                 clean(service.name, now)
                 continue
             }
