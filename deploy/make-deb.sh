@@ -23,6 +23,11 @@ put 644 deploy/bramble.service usr/lib/systemd/system/bramble.service
 put 644 deploy/bramble-witness.service usr/lib/systemd/system/bramble-witness.service
 put 644 deploy/bramble.yaml etc/bramble/bramble.yaml
 put 644 deploy/debian/copyright usr/share/doc/bramble/copyright
+(cd deploy/ansible && find . -type f) | while read -r file; do
+    mode=644
+    [ ! -x "deploy/ansible/$file" ] || mode=755
+    put $mode "deploy/ansible/$file" "usr/share/bramble/ansible/$file"
+done
 for page in docs/operating/*.md; do put 644 "$page" "usr/share/doc/bramble/operating/$(basename "$page")"; done
 install -d "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" \
     "$root/usr/share/zsh/vendor-completions" "$root/usr/share/fish/vendor_completions.d"

@@ -89,6 +89,62 @@ package final class Host {
         try thread.run { () throws(LabError) in try Mount.tmpfs(on: path) }
     }
 
+    /// Gives the host a root directory of its own, in memory, with what the machine outside has in it but for these: what is
+    /// made there is gone with the host. For programs that are started from here on.
+    package func ownRoot(without missing: Set<String>) throws(LabError) {
+        try thread.run { () throws(LabError) in
+            let root = "/run/root"
+            try check(mkdir(root, 0o755), "make \(root)")
+            try Mount.tmpfs(on: root)
+            try Mount.keepOutOfCopies(root)
+            for name in names(in: "/") where !missing.contains(name) {
+                let (old, new) = ("/\(name)", "\(root)/\(name)")
+                var status = stat()
+                guard lstat(old, &status) == 0 else { continue }
+                switch status.st_mode & S_IFMT {
+                case S_IFDIR:
+                    try check(mkdir(new, 0o755), "make \(new)")
+                    try Mount.bindAll(old, on: new)
+                case S_IFLNK:
+                    var target = [CChar](repeating: 0, count: Int(PATH_MAX))
+                    try check(Int32(readlink(old, &target, target.count - 1)), "read the link \(old)")
+                    try check(symlink(target, new), "make \(new)")
+                default: break
+                }
+            }
+            try check(chroot(root), "enter \(root)")
+            chdir("/")
+        }
+    }
+    private func names(in directory: String) -> [String] {
+        guard let stream = opendir(directory) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    /// As when the machine is switched off and on: whatever runs on the host ends at once, also what it left behind, and
+    /// neither is mounted what was of that kind, nor is there anything in these folders of `/run`.
+    package func loseEverything(mountedAs kind: String, run folders: [String]) throws(LabError) {
+        killAll()
+        let script = """
+            own=$(readlink /proc/self/ns/net)
+            for process in /proc/[0-9]*; do
+                number=${process#/proc/}
+                [ $number = $$ ] || [ "$(readlink $process/ns/net)" != "$own" ] || kill -KILL $number
+            done
+            while read -r _ place found _; do [ $found != \(kind) ] || umount -l $place; done </proc/mounts
+            rm -rf \(folders.map { "/run/\($0)" }.joined(separator: " "))
+            """
+        try require("sh", "-c", script)
+    }
+
     /// Starts the daemon of GlusterFS as its service would, and waits until it answers. Its state, its logs and `/tmp`,
     /// where it leaves files of fixed names, are the host's own.
     @discardableResult

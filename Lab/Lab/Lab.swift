@@ -192,6 +192,12 @@ enum Mount {
     static func bind(_ source: String, on path: String) throws(LabError) {
         try call(source, path, nil, UInt(MS_BIND), nil)
     }
+    /// With all that is mounted below it.
+    static func bindAll(_ source: String, on path: String) throws(LabError) {
+        try call(source, path, nil, UInt(MS_BIND | MS_REC), nil)
+    }
+    /// What is mounted there is not in copies of what lies above it.
+    static func keepOutOfCopies(_ path: String) throws(LabError) { try call(nil, path, nil, UInt(MS_UNBINDABLE), nil) }
     static func sysfs() throws(LabError) { try call("sysfs", "/sys", "sysfs", 0, nil) }
 
     /// What is there stays readable; what is written goes to `upper`.

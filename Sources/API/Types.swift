@@ -174,10 +174,13 @@ public struct ClusterStatus: Codable, Equatable, Sendable {
     public var version: String
     /// What a person should know or do now; empty when all is well.
     public var notes: [String]
+    /// What an operator ordered this node; null without an order.
+    public var duty: NodeInfo.Standby?
 
     public init(
         cluster: String, node: String, state: State, nodes: Counts, guarantee: String, uptimeSeconds: Double,
-        id: String, code: String, version: String, notes: [String], witness: WitnessStatus? = nil
+        id: String, code: String, version: String, notes: [String], witness: WitnessStatus? = nil,
+        duty: NodeInfo.Standby? = nil
     ) {
         self.cluster = cluster
         self.node = node
@@ -190,6 +193,7 @@ public struct ClusterStatus: Codable, Equatable, Sendable {
         self.version = version
         self.notes = notes
         self.witness = witness
+        self.duty = duty
     }
 }
 

@@ -97,6 +97,25 @@ struct BalancerTests {
         #expect(doctor.contains { $0.check == "nginx" && $0.state == .ok && $0.text.contains("nginx 1.") }, "\(doctor)")
         #expect(
             !doctor.contains { $0.check == "conntrack" || $0.check == "rsync" }, "what is not used is not asked for")
+        // From one client all of them get about as much, or one of them gets everything.
+        #expect(
+            try cluster["n1"].cli("balance", "add", "kept", "--listen", ":81", "--to", "8000", "--sticky", "source")
+                .succeeded)
+        #expect(eventually(within: .seconds(15)) { up(cluster["n1"], "kept").count == 3 })
+        func shares(_ port: Int) throws -> [Substring: Int] {
+            let words = Traffic.client(cluster["n1"].host.address, port: port, seconds: 0.7)
+            let asked = try eventually(within: .seconds(10)) {
+                let lines = try client.run(words, within: .seconds(30)).output.split(separator: "\n")
+                // nginx has just been told of the second one.
+                return lines.contains { $0.contains("error") } ? nil : lines
+            }
+            return Dictionary(grouping: try #require(asked)) { $0.split(separator: " ")[1] }.mapValues(\.count)
+        }
+        let (spread, kept) = (try shares(80), try shares(81))
+        let total = spread.values.reduce(0, +)
+        #expect(total > 30 && spread.count == 3 && spread.values.allSatisfy { $0 > total / 5 }, "\(spread)")
+        #expect(kept.count == 1 && ["n1", "n2", "n3"].contains(kept.keys.first), "\(kept)")
+        #expect(try cluster["n1"].cli("balance", "remove", "kept", "--yes").succeeded)
         // A package that goes is missed.
         try cluster["n2"].host.require("rm", "/usr/sbin/nft")
         let without = try cluster["n2"].get("/v1/doctor", as: [DoctorCheck].self)
@@ -171,20 +190,23 @@ struct BalancerTests {
         let document = """
             balancers:
               - {name: lora, listen: ":1700", protocol: udp, to: 9000}
+              - {name: kept, listen: ":1701", protocol: udp, to: 9000, sticky: source}
             """
         try cluster["n1"].apply(document)
         for node in cluster.nodes {
             let all = eventually(within: .seconds(15)) { up(node, "lora") == ["n1", "n2", "n3"] ? true : nil }
             #expect(all == true, "\(node.name): \(up(node, "lora"))\n\(cluster.logs)")
         }
-        func ask(_ node: String) throws -> [String] {
-            let words = Traffic.sources(cluster[node].host.address, port: 1700, ports: 20_000..<20_200)
+        func ask(_ node: String, _ port: Int = 1700, ports: Range<Int> = 20_000..<20_200) throws -> [String] {
+            let words = Traffic.sources(cluster[node].host.address, port: port, ports: ports)
             let result = try client.run(words, within: .seconds(60))
             return result.output.split(separator: "\n").map { String($0) }
         }
         let before = try ask("n1")
         #expect(before.count == 200 && !before.contains("lost"), "\(before)\n\(cluster.logs)")
-        #expect(Set(before) == ["n1", "n2", "n3"])
+        for node in ["n1", "n2", "n3"] { #expect(before.count { $0 == node } > 30, "\(node) of \(before)") }
+        let kept = try ask("n1", 1701, ports: 21_000..<21_030)
+        #expect(Set(kept).count == 1 && !kept.contains("lost"), "by address alone: \(kept)")
         #expect(try ask("n2") == before, "every node places a source on the same backend")
         try cluster.lab.powerOff(cluster["n3"].host)
         let out = eventually(within: .seconds(10)) { up(cluster["n1"], "lora") == ["n1", "n2"] ? true : nil }
@@ -223,6 +245,85 @@ struct BalancerTests {
         #expect(try other.cli("balance", "remove", "lora", "--yes").succeeded)
         try node.restart()
         #expect(try eventually(within: .seconds(20)) { try !ours() && value(four) == "0\n" }, "\(cluster.logs)")
+    }
+
+    @Test(
+        "a node that dies while it is told of a balancer or of clocks: the command says so, nothing of it is there, and told again it is done, though the node dies at once"
+    )
+    func dies() throws {
+        let cluster = try Cluster("n1", "n2")
+        let (node, other) = (cluster["n1"], cluster["n2"])
+        for node in cluster.nodes {
+            _ = try node.host.spawn(Traffic.web(node.name, port: 8000))
+            try node.host.require("mkdir", "-m", "750", "-p", "/run/chrony")
+            _ = try node.host.spawn(["chronyd", "-x", "-d", "-u", "root"])
+        }
+        /// Between the question and its answer.
+        func interrupt(_ words: String...) throws {
+            node.process?.freeze()
+            let told = try node.host.spawn([node.program] + words)
+            let waits = "ss -Hxl | awk '/bramble.sock/ && $3 > 0 {found = 1} END {exit !found}'"
+            #expect(try eventually(within: .seconds(10)) { try node.host.run("sh", "-c", waits).succeeded })
+            node.kill()
+            #expect(told.wait(.seconds(10)) == .exited(3), "\(told.output)")
+            let said = told.output
+            #expect(said.contains("broke off in the middle") && said.contains("try again"), "\(said)")
+            try node.restart()
+            #expect(cluster.agree(alive: ["n1", "n2"]), "\(cluster.logs)")
+        }
+        /// It answers, and is gone.
+        func tell(_ words: String...) throws {
+            let told = try node.cli(words)
+            node.kill()
+            #expect(told.succeeded, "\(told)")
+        }
+        func answers(_ node: BrambleNode) throws -> Bool {
+            try eventually(within: .seconds(20)) {
+                try ["n1", "n2"].contains(node.host.run("curl", "-s", "-m", "2", "http://127.0.0.1/").output)
+            }
+        }
+        let add = ["balance", "add", "web", "--listen", ":80", "--to", "8000"]
+        try interrupt("balance", "add", "web", "--listen", ":80", "--to", "8000")
+        for node in cluster.nodes {
+            #expect(try node.get("/v1/balancers", as: [BalancerInfo].self).isEmpty)
+        }
+        try tell("balance", "add", "web", "--listen", ":80", "--to", "8000")
+        #expect(try answers(other), "\(cluster.logs)")
+        try node.restart()
+        #expect(try answers(node), "\(cluster.logs)")
+        #expect(try node.cli(add).errors.contains("“web” is there already"))
+        try interrupt("clock", "on")
+        let access = "/etc/chrony/conf.d/bramble.conf"
+        #expect(cluster.nodes.allSatisfy { !$0.host.exists(access) })
+        try tell("clock", "on")
+        try node.restart()
+        for node in cluster.nodes {
+            #expect(eventually(within: .seconds(30)) { node.host.exists(access) }, "\(cluster.logs)")
+        }
+    }
+
+    @Test("whoever asks a node for its health is told no while an operator has it out of service")
+    func health() throws {
+        let cluster = try Cluster("n1", "n2")
+        func answer() throws -> String {
+            try cluster["n1"].host.run(
+                "curl", "-s", "-w", " %{http_code}", "http://\(cluster["n2"].host.address):8080/health"
+            ).output
+        }
+        #expect(try answer() == #"{"ready":true,"state":"member"} 200"#)
+        for (word, duty) in [("drain", "drained"), ("hold", "held")] {
+            #expect(try cluster["n1"].cli("node", word, "n2").succeeded)
+            let no = #"{"duty":"\#(duty)","ready":false,"state":"member"} 503"#
+            var last = ""
+            let isSaid = try eventually(within: .seconds(5)) {
+                last = try answer()
+                return last == no
+            }
+            #expect(isSaid, "\(last)")
+            #expect(try cluster["n2"].cli("status").output.contains("this node is \(duty)"))
+        }
+        #expect(try cluster["n1"].cli("node", "resume", "n2").succeeded)
+        #expect(try eventually(within: .seconds(5)) { try answer().hasSuffix(" 200") })
     }
 
     @Test("a UDP or TCP port on which another program listens is said and left to it; a backend's own port is meant")

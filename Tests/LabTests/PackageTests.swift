@@ -32,6 +32,8 @@ struct PackageTests {
             "/etc/bramble/bramble.yaml", "/usr/share/man/man1/bramble.1.gz", "/usr/share/doc/bramble/copyright",
             "/usr/share/doc/bramble/changelog.gz", "/usr/share/bash-completion/completions/bramble",
             "/usr/share/zsh/vendor-completions/_bramble", "/usr/share/fish/vendor_completions.d/bramble.fish",
+            "/usr/share/bramble/ansible/bramble-inventory", "/usr/share/bramble/ansible/install.yaml",
+            "/usr/share/bramble/ansible/files/balancer.conf.j2",
         ] { #expect(held.contains(Substring(file)), "the package lacks \(file)") }
         let pages = entries(of: "\(Self.source)/docs/operating").filter { $0.hasSuffix(".md") }
         #expect(pages.count > 10)

@@ -9,13 +9,25 @@ private final class VolumeCluster {
     let cluster: Cluster
     /// The glusterd of each host.
     private(set) var daemons: [String: LabProcess] = [:]
-    init(_ names: [String], serving: [String]? = nil) throws {
-        cluster = try Cluster(names: names, others: [])
+    /// - Parameter prepare: done on each host before anything is started.
+    init(_ names: [String], serving: [String]? = nil, prepare: (Host) throws -> Void = { _ in }) throws {
+        cluster = try Cluster(names: names, others: [], started: false)
         for node in cluster.nodes {
             try node.host.addDisk(at: "/mnt")
             try node.host.addDisk(at: "/srv")
+            try prepare(node.host)
+            try node.start()
         }
         for name in serving ?? names { daemons[name] = try cluster[name].host.startGlusterd() }
+        guard cluster.agree(alive: names, within: .seconds(20)) else { throw LabError("no cluster\n\(cluster.logs)") }
+    }
+    func loseEverything(_ name: String) throws {
+        cluster[name].kill()
+        try cluster[name].host.loseEverything(mountedAs: "fuse.glusterfs", run: ["gluster", "bramble"])
+    }
+    func boot(_ name: String) throws {
+        daemons[name] = try cluster[name].host.startGlusterd()
+        try cluster[name].restart()
     }
     subscript(_ name: String) -> BrambleNode { cluster[name] }
     var nodes: [BrambleNode] { cluster.nodes }
@@ -262,7 +274,54 @@ struct VolumeTests {
     }
 
     @Test(
-        "what cannot be is refused before anything is begun: root file system, files in the way, too few nodes, no package, no FUSE"
+        "with --force bricks are on the root file system; without a place it is mounted at /bramble/NAME, also after all nodes lost power, unasked; two versions of GlusterFS are said"
+    )
+    func defaults() throws {
+        let cluster = try VolumeCluster(["n1", "n2"]) { host in
+            try host.ownRoot(without: ["bramble", "data"])
+            guard host.name == "n2" else { return }
+            try host.require("mv", "/usr/sbin/gluster", "/usr/sbin/gluster.real")
+            try host.write(
+                """
+                #!/bin/sh
+                [ "$1" != --version ] || { echo "glusterfs 11.1"; exit; }
+                exec /usr/sbin/gluster.real "$@"
+
+                """, to: "/usr/sbin/gluster")
+            try host.require("chmod", "755", "/usr/sbin/gluster")
+        }
+        let words = ["volume", "create", "shared", "--replica", "2"]
+        let refused = try cluster["n1"].cli(words, within: .seconds(40))
+        #expect(
+            refused.status == 1 && refused.errors.contains("n1: /data/bricks/shared is on the root file system"),
+            "\(refused)\n\(cluster.report)")
+        let made = try cluster["n1"].cli(words + ["--force"], within: .seconds(70))
+        #expect(
+            made.succeeded && made.output.contains("shared is mounted at /bramble/shared on n1, n2"),
+            "\(made)\n\(cluster.report)")
+        try cluster["n1"].host.write("hello", to: "/bramble/shared/file")
+        #expect(cluster["n2"].host.read("/bramble/shared/file") == "hello")
+        #expect(cluster["n2"].host.read("/data/bricks/shared/file") == "hello")
+        let doctor = try eventually(within: .seconds(10)) {
+            try cluster["n1"].get("/v1/doctor", as: [DoctorCheck].self).first {
+                $0.check == "volumes" && $0.text.hasPrefix("nodes have GlusterFS 10.")
+            }
+        }
+        #expect(doctor?.state == .warn && doctor?.text.hasSuffix(" and 11.1") ?? false, "\(cluster.report)")
+        for name in ["n1", "n2"] { try cluster.loseEverything(name) }
+        for name in ["n1", "n2"] {
+            let mounts = try cluster[name].host.require("cat", "/proc/mounts")
+            #expect(!mounts.contains("/bramble/shared"), "\(mounts)")
+        }
+        for name in ["n1", "n2"] { try cluster.boot(name) }
+        for name in ["n1", "n2"] {
+            let isBack = eventually(within: .seconds(40)) { cluster[name].host.read("/bramble/shared/file") == "hello" }
+            #expect(isBack, "\(name): \(cluster.report)")
+        }
+    }
+
+    @Test(
+        "what cannot be is refused before anything is begun: root file system, files in the way, too few nodes, no names, no package, no FUSE"
     )
     func refused() throws {
         let cluster = try VolumeCluster(["n1", "n2"])
@@ -295,6 +354,15 @@ struct VolumeTests {
         try refuses("--replica", "2", "--path", "/mnt/c", "--mount", "/srv/s", because: "n2: gluster is not installed")
         let doctor = try cluster["n2"].cli("doctor")
         #expect(doctor.output.contains("gluster is not installed"), "\(doctor)")
+        try cluster["n2"].host.require("umount", "/usr/sbin/gluster")
+        // A hosts file that its operator keeps, and forgot.
+        cluster["n2"].stop()
+        try cluster["n2"].host.write("127.0.0.1 localhost\n", to: "/etc/hosts")
+        try cluster["n2"].start(["--hosts-file", "none"])
+        #expect(cluster.cluster.agree(alive: ["n1", "n2"]))
+        try refuses(
+            "--replica", "2", "--path", "/mnt/c", "--mount", "/srv/s",
+            because: "n2: it cannot find the address of n1, n2 by name")
         #expect(try cluster["n1"].cli("volume", "list").output.contains("There is no volume"))
         #expect(!cluster["n1"].host.exists("/opt/brick") && !cluster["n1"].host.exists("/mnt/c"))
     }

@@ -191,7 +191,7 @@ package final class FakeCluster: BrambleService {
                 guarantee: state.nodes.count >= 3
                     ? "majority" : state.nodes.count == 2 ? "single-fault" : "best-effort",
                 uptimeSeconds: 4321, id: state.nodes.first?.id ?? "", code: "QRST UVWX YZAB", version: "0.1.0",
-                notes: state.notes
+                notes: state.notes, duty: state.nodes.first?.duty
             )
         }
     }

@@ -24,6 +24,15 @@ struct ServerTests {
             #expect(reply.status == 503)
             #expect(reply.text == #"{"ready":false,"state":"joining"}"#)
         }
+        cluster.change { state in
+            state.phase = .member
+            state.nodes[0].duty = .drained
+        }
+        try await withServer(cluster) { _, address in
+            let reply = try await request("GET", "/health", at: address)
+            #expect(reply.status == 503)
+            #expect(reply.text == #"{"duty":"drained","ready":false,"state":"member"}"#)
+        }
     }
 
     @Test("a thousand questions for health ask the node itself only a few times")

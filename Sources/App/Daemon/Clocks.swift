@@ -34,6 +34,7 @@ final class Clocks: Sendable {
         var reading: ChronyEngine.Reading?
         var readAt = Instant.zero
     }
+    private static let retries = Duration.seconds(5)
     /// How long an answer may take; a node on the same network has answered after a millisecond.
     private static let patience = Duration.seconds(1)
     /// Questions of one node that are answered at once.
@@ -60,8 +61,10 @@ final class Clocks: Sendable {
         self.journal = journal
         self.send = send
         telling.begin { [weak self] in
-            await self?.tellChrony()
-            return .whenChanged
+            guard let self else { return .whenChanged }
+            await tellChrony()
+            // What stood in the way is mended by hand, and nobody says so.
+            return trouble == nil ? .whenChanged : .within(Self.retries, on: loop)
         }
     }
 

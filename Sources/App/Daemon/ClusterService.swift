@@ -79,12 +79,12 @@ final class ClusterService: BrambleService {
         func status(
             _ state: ClusterStatus.State, cluster: String = "", node: String = "", id: NodeID? = nil,
             counts: ClusterStatus.Counts = .init(alive: 0, down: 0), notes: [String] = [],
-            witness: WitnessStatus? = nil
+            witness: WitnessStatus? = nil, duty: NodeInfo.Standby? = nil
         ) -> ClusterStatus {
             ClusterStatus(
                 cluster: cluster, node: node, state: state, nodes: counts, guarantee: guarantee,
                 uptimeSeconds: uptime, id: id?.description ?? "", code: id?.code ?? "", version: Version.current,
-                notes: notes, witness: witness)
+                notes: notes, witness: witness, duty: duty)
         }
         switch current {
         case .starting: return status(.joining, notes: ["this node is still starting"])
@@ -130,6 +130,12 @@ final class ClusterService: BrambleService {
                     "the witness \(witness.name) does not answer: until it does, no service survives the loss of a node"
                 )
             }
+            let duty = (house?.standing.standby(of: snapshot.id)).flatMap { NodeInfo.Standby($0) }
+            if let duty {
+                notes.append(
+                    "this node is \(duty.rawValue): it takes nothing new until: bramble node resume "
+                        + presentation.storyteller.name(snapshot.id))
+            }
             notes += snapshot.names.conflicts.map {
                 "two nodes are called \($0.wanted); the younger goes by \($0.given) until it is given another name"
             }
@@ -140,7 +146,7 @@ final class ClusterService: BrambleService {
             }
             return status(
                 state, cluster: member.clusterName, node: presentation.storyteller.name(snapshot.id), id: snapshot.id,
-                counts: counts, notes: notes, witness: witness)
+                counts: counts, notes: notes, witness: witness, duty: duty)
         }
     }
 

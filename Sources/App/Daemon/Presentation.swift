@@ -68,13 +68,7 @@ struct Presentation: Sendable {
             labels: labels[member.id] ?? [:], role: profile.role == .witness ? .witness : .node)
     }
 
-    private func duty(of node: NodeID) -> NodeInfo.Standby? {
-        switch standing.standby(of: node) {
-        case .no: nil
-        case .hold: .held
-        case .drain: .drained
-        }
-    }
+    private func duty(of node: NodeID) -> NodeInfo.Standby? { NodeInfo.Standby(standing.standby(of: node)) }
 
     private func load(_ facts: LoadFacts) -> NodeLoad {
         NodeLoad(
@@ -99,4 +93,15 @@ struct Presentation: Sendable {
         }
     }
     private func rounded(_ value: Double, _ parts: Double = 100) -> Double { (value * parts).rounded() / parts }
+}
+
+extension NodeInfo.Standby {
+    /// Nil without an order.
+    init?(_ order: StandingOrders.Standby) {
+        switch order {
+        case .no: return nil
+        case .hold: self = .held
+        case .drain: self = .drained
+        }
+    }
 }

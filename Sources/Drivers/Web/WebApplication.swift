@@ -330,14 +330,14 @@ actor Gate {
 actor HealthCache {
     private static let lifetime: Duration = .milliseconds(200)
     private let service: any BrambleService
-    private var last: (state: ClusterStatus.State, at: Instant)?
+    private var last: (health: Health, at: Instant)?
 
     init(service: any BrambleService) { self.service = service }
 
-    func state(now: Instant) async -> ClusterStatus.State {
-        if let last, now - last.at < Self.lifetime { return last.state }
-        let state = await service.status().state
-        last = (state, now)
-        return state
+    func health(now: Instant) async -> Health {
+        if let last, now - last.at < Self.lifetime { return last.health }
+        let health = Health(await service.status())
+        last = (health, now)
+        return health
     }
 }

@@ -92,9 +92,14 @@ enum DesiredEdits {
             stays. HTTP goes through an nginx of Bramble's own, TCP and UDP through rules of the kernel's.
             """, [listen, transport, backendPort, sticky, attached, health, backends],
         examples: [
-            "bramble balance add web --listen :80 --protocol http --to 8080 --sticky source",
+            "bramble balance add web --listen :80 --protocol http --to 8080 --sticky source --check /health",
             "bramble balance add lora --listen :1700 --protocol udp --to 1701 --service gateway --sticky source",
-        ]
+        ],
+        remark: { input in
+            guard input[transport] ?? .http == .http, input[health] == nil else { return nil }
+            return "without --check a backend that hangs goes on getting requests: "
+                + "only those that accept no connection are left out"
+        }
     ) { object, input in
         for (option, given) in [("--listen", input[listen] != nil), ("--to", input[backendPort] != nil)] where !given {
             throw UsageError(
@@ -155,10 +160,13 @@ enum DesiredEdits {
 
     // MARK: One object of a part
 
-    /// - Parameter fields: puts what was given into the object, which has its name already.
+    /// - Parameters:
+    ///   - remark: what whoever adds such a one should know.
+    ///   - fields: puts what was given into the object, which has its name already.
     private static func adding(
         _ part: String, _ name: Argument<String>, _ summary: String, details: String, _ options: [any Parameter],
-        examples: [String], fields: @escaping @Sendable (inout FlowObject, Input) throws -> Void
+        examples: [String], remark: @escaping @Sendable (Input) -> String? = { _ in nil },
+        fields: @escaping @Sendable (inout FlowObject, Input) throws -> Void
     ) -> Command {
         Command(
             asking: "add", summary, details: details, section: .change, accepts: [name] + options + [Shared.json],
@@ -180,6 +188,7 @@ enum DesiredEdits {
             }
             request.dryRun = nil
             try report(try await api.apply(request), input, console)
+            if let remark = remark(input) { console.note(remark) }
         }
     }
 

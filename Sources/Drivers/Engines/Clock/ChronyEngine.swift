@@ -27,6 +27,8 @@ package actor ChronyEngine {
     private let spawner: Spawner
     private let tool = EngineProgram.chronyc
     private var applied: (role: Role, members: [IPAddress])?
+    /// The files are there, and chronyd could not be told.
+    private var isUntold = false
 
     /// - Parameter root: `/etc/chrony`, or a directory in its place.
     package init(root: String = "/etc/chrony", spawner: Spawner) {
@@ -51,6 +53,9 @@ package actor ChronyEngine {
         }
         let members = members.sorted { $0.description < $1.description }
         guard applied?.role != role || applied?.members != members else { return }
+        try requireDirectories()
+        let wasUntold = isUntold
+        isUntold = true
         var lines = [Self.mark] + members.map { "allow \($0)" }
         if role == .serves { lines.append("local stratum \(Self.orphanStratum) orphan") }
         let isAccessNew = try write(lines, to: access)
@@ -63,12 +68,32 @@ package actor ChronyEngine {
         case .waits: break
         }
         // The files are for its next start; a chronyd that runs is told.
-        if isAccessNew {
-            for address in members { await tell(["allow", "\(address)"]) }
-            await tell(role == .serves ? ["local", "stratum", "\(Self.orphanStratum)", "orphan"] : ["local", "off"])
+        if isAccessNew || wasUntold {
+            for address in members { try await tell(["allow", "\(address)"]) }
+            let local = role == .serves ? ["stratum", "\(Self.orphanStratum)", "orphan"] : ["off"]
+            try await tell(["local"] + local)
         }
-        if isSourceNew { await tell(["reload", "sources"]) }
+        if isSourceNew || wasUntold { try await tell(["reload", "sources"]) }
+        isUntold = false
         applied = (role, members)
+    }
+
+    /// A chrony.conf of the operator's own may lack the lines by which Debian's reads what others put beside it.
+    private func requireDirectories() throws(EngineFailure) {
+        let file = "\(root)/chrony.conf"
+        let lines = (EngineFile.read(file, atMost: 1 << 16) ?? "").split(separator: "\n").map {
+            $0.split { $0 == " " || $0 == "\t" }
+        }
+        for (words, folder) in [(["confdir", "include"], "conf.d"), (["sourcedir"], "sources.d")] {
+            let isRead = lines.contains { line in
+                guard let first = line.first, words.contains(first.lowercased()) else { return false }
+                return line.dropFirst().contains { $0.hasPrefix("\(root)/\(folder)") }
+            }
+            guard !isRead else { continue }
+            throw EngineFailure(
+                problem: "\(file) does not let chrony read \(root)/\(folder)",
+                remedy: "add the line “\(words[0]) \(root)/\(folder)” to it, then: systemctl restart chrony")
+        }
     }
 
     /// Something of ours is on this machine.
@@ -82,7 +107,8 @@ package actor ChronyEngine {
         let hadAccess = (try? remove(access)) ?? false
         let hadSources = (try? remove(sources)) ?? false
         guard hadAccess || hadSources else { return }
-        await tell(["reload", "sources"])
+        isUntold = false
+        try? await tell(["reload", "sources"])
         let manager = EngineProgram("systemctl", package: "systemd", purpose: "chrony is started again with it")
         do throws(EngineFailure) {
             _ = try await manager.run(["try-restart", "chrony"], on: spawner)
@@ -91,10 +117,14 @@ package actor ChronyEngine {
         }
     }
 
-    private func tell(_ words: [String]) async {
+    private func tell(_ words: [String]) async throws(EngineFailure) {
         do throws(EngineFailure) {
             _ = try await tool.run(words, on: spawner, within: .seconds(5))
-        } catch { Log.warning("chrony was not told at once: \(error.problem). Is it running? systemctl status chrony") }
+        } catch {
+            throw EngineFailure(
+                problem: "chrony does not run, or does not do as it is told (\(error.problem))",
+                remedy: "systemctl enable --now chrony")
+        }
     }
 
     /// Other programs that set this machine's clock, too, by the names of their processes.
@@ -118,13 +148,12 @@ package actor ChronyEngine {
 
     /// Nil for none.
     package static func warning(of rivals: [String]) -> EngineFailure? {
-        rivals.first.map { first in
-            EngineFailure(
-                problem:
-                    "\(rivals.joined(separator: " and ")) \(rivals.count == 1 ? "sets" : "set") this machine's clock, too, "
-                    + "against chrony",
-                remedy: "systemctl disable --now \(first)")
-        }
+        guard !rivals.isEmpty else { return nil }
+        return EngineFailure(
+            problem:
+                "\(rivals.joined(separator: " and ")) \(rivals.count == 1 ? "sets" : "set") this machine's clock, too, "
+                + "against chrony",
+            remedy: "systemctl disable --now \(rivals.joined(separator: " "))")
     }
 
     /// Nil where chrony is not there or does not answer.

@@ -1,9 +1,17 @@
 import BrambleAPI
 import Primitives
 
+/// Whether balancers that are not ours should send anything here.
 struct Health: Codable, Sendable {
     var ready: Bool
     var state: ClusterStatus.State
+    /// Why a member is not ready: an operator took it out of service.
+    var duty: NodeInfo.Standby?
+
+    init(_ status: ClusterStatus) {
+        (state, duty) = (status.state, status.duty)
+        ready = (state == .alone || state == .member) && duty == nil
+    }
 }
 struct NameRequest: Codable, Sendable { var name: String }
 struct HostRequest: Codable, Sendable { var host: String }
@@ -55,9 +63,8 @@ enum RouteTable {
             "GET", "/health", "Is this node ready? For load balancers; needs no login", access: .anyone,
             answers: [.json(.of(Health.self), about: "Ready; 503 with the same fields when it is not")]
         ) { call in
-            let state = await call.web.health.state(now: call.web.now())
-            let ready = state == .alone || state == .member
-            return .json(Health(ready: ready, state: state), status: ready ? 200 : 503)
+            let health = await call.web.health.health(now: call.web.now())
+            return .json(health, status: health.ready ? 200 : 503)
         },
         Route(
             "GET", "/v1/nodes", "Every node this node knows, and how sure it is of each", gives: [NodeInfo].self,
