@@ -160,8 +160,8 @@ let package = Package(
             "FuzzTargets",
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
-                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers", "Processes",
-                "Engines", "Mirrors", "Volumes", "XML",
+                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers", "Inventory",
+                "Processes", "Engines", "Mirrors", "Volumes", "XML",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
