@@ -129,7 +129,11 @@ let package = Package(
         library(
             "WebTestSupport", ["Primitives", "BrambleAPI", "Reactor", "Web", "TestSupport"],
             path: "Tests/WebTestSupport"),
-        tests("BrowserTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport", "TestSupport"]),
+        library(
+            "BrowserSupport", ["Primitives", "Web", "WebTestSupport", "TestSupport"], path: "Tests/BrowserSupport"),
+        tests(
+            "BrowserTests",
+            ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport", "BrowserSupport", "TestSupport"]),
         tests("WebTests", ["Primitives", "BrambleAPI", "Reactor", "Web", "WebTestSupport", "TestSupport"]),
         tests("PrimitivesTests", ["Primitives", "Wire"]),
         tests("MembershipTests", ["Primitives", "Wire", "Membership", "Node"]),
@@ -160,8 +164,8 @@ let package = Package(
             "FuzzTargets",
             [
                 "Primitives", "Wire", "Crypto", "Membership", "Node", "Transport", "Discovery", "Machine", "Runners",
-                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers", "Processes",
-                "Engines", "Mirrors", "Volumes", "XML",
+                "YAML", "BrambleAPI", "Web", "Replication", "Storage", "Leases", "Services", "Importers", "Inventory",
+                "Processes", "Engines", "Mirrors", "Volumes", "XML",
             ],
             path: "Tests/Fuzz/Targets"),
         tests("FuzzTests", ["FuzzTargets", "Primitives"]),
@@ -185,7 +189,7 @@ let package = Package(
         tool("takeover-host", ["Machine", "Primitives", "Reactor", "CLinux"], path: "Tests/TakeoverHost"),
         library("TestSupport", ["Reactor", "CLinux"], path: "Tests/TestSupport"),
         tests("ArchitectureTests", []),
-        tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "bramble", "bramble-demo"]),
+        tests("LabTests", ["Lab", "Primitives", "BrambleAPI", "BrowserSupport", "bramble", "bramble-demo"]),
     ]
 )
 

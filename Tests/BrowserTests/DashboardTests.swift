@@ -1,4 +1,5 @@
 import BrambleAPI
+import BrowserSupport
 import Foundation
 import Primitives
 import Testing

@@ -1,3 +1,4 @@
+import BrowserSupport
 import Foundation
 import Primitives
 import Reactor
@@ -53,36 +54,9 @@ extension Browser {
         let asked = try await requests()
         let own = asked.filter { $0.hasPrefix("\(address)/") }
         #expect(own.contains("\(address)/assets/style.css"), "requests are seen at all")
-        let foreign = asked.filter {
-            !$0.hasPrefix("\(address)/") && !$0.hasPrefix("data:") && !$0.hasPrefix("chrome")
-        }
-        #expect(foreign == [], "the page asked for something from elsewhere")
+        #expect(Browser.foreign(asked, at: address) == [], "the page asked for something from elsewhere")
         let said = try await consoleErrors().filter { text in !complaints.contains { text.contains($0) } }
         #expect(said == [], "the console has complaints")
-    }
-
-    func logIn(at address: String, password: String = "correct horse") async throws {
-        try await open("\(address)/login")
-        try await type("admin", into: "#user")
-        try await type(password, into: "#password")
-        try await click("button[type=submit]")
-        try await wait(until: "location.pathname === '/' && document.querySelector('.nodes tbody tr')")
-    }
-
-    /// A page of the dashboard, once it shows something.
-    func go(_ page: String, until expression: String = "document.querySelector('main .panel')") async throws {
-        try await script("location.hash = '#/\(page)'")
-        try await wait(until: expression)
-    }
-
-    /// The row of a node on the first page, as text.
-    func row(_ name: String) async throws -> String {
-        try await script(
-            "return [...document.querySelectorAll('.nodes tbody tr')].find(row => row.querySelector('.node-name').textContent === '\(name)')?.innerText ?? ''"
-        ) as? String ?? ""
-    }
-    static func rowIs(_ name: String, _ test: String) -> String {
-        "[...document.querySelectorAll('.nodes tbody tr')].some(row => row.querySelector('.node-name').textContent === '\(name)' && \(test))"
     }
 }
 

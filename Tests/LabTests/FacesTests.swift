@@ -106,6 +106,30 @@ struct FacesTests {
     }
 
     @Test(
+        "streams between nodes, and HTTPS, speak TLS 1.3 and refuse everything before it",
+        // Number 70 of RFC 8446, §6, protocol version; libmicrohttpd says no by ending the connection.
+        arguments: [(7771, "SSL alert number 70"), (8080, "unexpected eof while reading")])
+    func version(port: Int, no: String) throws {
+        let cluster = try Cluster("n1", started: false)
+        let (node, host) = (cluster["n1"], cluster["n1"].host)
+        try host.write("tls: self\n", to: "/etc/bramble.yaml")
+        try node.start(["--config", "/etc/bramble.yaml"])
+        #expect(eventually(within: .seconds(10)) { (try? node.status().state) == .alone }, "\(node.log)")
+        func greet(_ version: String) throws -> String {
+            // The old versions are only spoken at all where the client asks for no security.
+            let result = try host.run([
+                "openssl", "s_client", "-connect", "127.0.0.1:\(port)", version, "-cipher", "ALL:@SECLEVEL=0", "-brief",
+            ])
+            return result.output + result.errors
+        }
+        #expect(try greet("-tls1_3").contains("Protocol version: TLSv1.3"))
+        for old in ["-tls1_2", "-tls1_1", "-tls1"] {
+            let answer = try greet(old)
+            #expect(answer.contains(no) && !answer.contains("ESTABLISHED"), "\(old): \(answer)")
+        }
+    }
+
+    @Test(
         "the first password is printed once; nothing secret is in a log or, but for the key, in a file"
     )
     func secrets() throws {

@@ -37,4 +37,16 @@ struct DetectionTests {
         print("N=\(count): p50 \(middle) max \(worst)")
         #expect(middle <= 500 && worst <= 700, "p50 \(middle) ms, worst \(worst) ms")
     }
+
+    @Test("stamps that come out wrong, as when the wall clock is set while datagrams wait, delay no verdict")
+    func wrongStamps() {
+        var network = TinyNetwork(nodes: 3)
+        network.run(for: .seconds(2))
+        network.stampError = [0: .milliseconds(1500)]
+        network.run(for: .milliseconds(600))
+        network.stampError = [:]
+        network.kill(1)
+        let time = network.run(atMost: .seconds(5)) { $0.sees(0, 1, .failed) && $0.sees(2, 1, .failed) }
+        #expect(time != nil && time! < .seconds(1), "\(String(describing: time))")
+    }
 }

@@ -59,6 +59,8 @@ struct TinyNetwork {
     var jitter: Duration = .microseconds(400)
     var chance: SeededGenerator
     let config: MembershipConfig
+    /// How wrong the kernel's stamps are, by receiver.
+    var stampError: [Int: Duration] = [:]
     /// How much later than asked a pulse loop may come round.
     var tickJitter: Duration = .milliseconds(2)
     private let start: Instant
@@ -239,7 +241,9 @@ struct TinyNetwork {
             event = .introduced(record, path: packet.path)
         } else {
             guard sessions.contains([packet.from, number]) else { return }
-            event = .received(packet.message, from: Self.id(packet.from), path: packet.path, stamp: packet.stamp)
+            event = .received(
+                packet.message, from: Self.id(packet.from), path: packet.path,
+                stamp: packet.stamp + stampError[number, default: .zero])
         }
         carryOut(nodes[number].core.handle(event, now: now), of: number)
     }

@@ -140,4 +140,31 @@ struct EventLoopTests {
             #expect(own == (0..<250).map { "\(worker):\($0)" })
         }
     }
+
+    @Test("of loops that have ended nothing is left, not even the room of their stacks")
+    func ended() async {
+        /// Address space of this process. Unit: bytes.
+        func size() -> Int {
+            guard let file = fopen("/proc/self/statm", "re") else { return 0 }
+            defer { fclose(file) }
+            var line = [CChar](repeating: 0, count: 128)
+            fgets(&line, 128, file)
+            let words = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return (words.split(separator: " ").first.flatMap { Int($0) } ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE)))
+        }
+        var stack = 0
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        pthread_attr_getstacksize(&attributes, &stack)
+        pthread_attr_destroy(&attributes)
+        let before = size()
+        let count = 400
+        for _ in 0..<count {
+            let loop = EventLoop(name: "short")
+            await withCheckedContinuation { done in loop.perform { done.resume() } }
+            loop.stop()
+        }
+        // Half of them: other tests run beside this one.
+        #expect(size() - before < count / 2 * stack)
+    }
 }

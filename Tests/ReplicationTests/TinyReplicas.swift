@@ -273,7 +273,7 @@ final class TinyReplicas {
                 for origin in floor.origins { node.log[origin]?.removeAll { $0.sequence <= floor[origin] } }
                 node.logBytes = node.log.values.flatMap { $0 }.reduce(0) { $0 + $1.body.count }
             case .collect(let stable): node.collected = stable
-            case .offerSnapshot(_, let peer):
+            case .offerSnapshot(_, _, let peer):
                 let bytes = Array(node.state.sorted().joined(separator: "\n").utf8)
                 let offer = SnapshotOffer(
                     number: UInt64(bytes.count + 1), epoch: node.epoch, vector: node.vector, size: UInt64(bytes.count),

@@ -124,4 +124,18 @@ struct PartsTests {
         figures.detections = [7]
         #expect(figures.detection(percentile: 99) == 7)
     }
+
+    @Test("a stalled stream is made anew when its peer is heard again, and keeps what waits; one that works stays")
+    func streams() {
+        let now = TrueTime.zero + .seconds(10)
+        var stream = SimulatedMachine.Stream()
+        (stream.peerBoot, stream.frames) = (1, [SimulatedMachine.StreamFrame(bytes: [1])])
+        let first = stream.connection
+        stream.makeAnew(at: now)
+        #expect(!first.isCut && stream.peerBoot == 1)
+        (stream.stallsUntil, stream.lastArrival) = (now + .seconds(5), now + .seconds(5))
+        stream.makeAnew(at: now)
+        #expect(first.isCut && !stream.connection.isCut && stream.peerBoot == nil)
+        #expect(stream.lastArrival == now && stream.frames.count == 1)
+    }
 }

@@ -322,7 +322,10 @@ extension Membership {
 
     private mutating func noteRoundTrip(_ place: Int, _ sample: Int64) {
         guard (0..<10 * Span.second).contains(sample) else { return }
-        links[place].roundTrip = links[place].roundTrip.map { ($0 * 7 + sample) / 8 } ?? sample
+        guard let known = links[place].roundTrip else { return links[place].roundTrip = sample }
+        // Stamps are of the wall clock: where that is set while datagrams wait for us, all of them are as wrong. Probes wait for
+        // three round trips, and must not wait for seconds over it.
+        links[place].roundTrip = (known * 7 + min(sample, 2 * known + 10 * Span.millisecond)) / 8
     }
 
     private mutating func takePong(_ nonce: UInt32, from sender: NodeID, _ place: Int?, stamp: Int64) {

@@ -367,7 +367,8 @@ package struct NodeCore: Sendable {
     var servingPeers: [NodeID] {
         reachablePeers.filter { membership.record(of: $0)?.profile.role == .node }
     }
-    var reachablePeers: [NodeID] { membership.reachablePeers.filter { !facts.removed.contains($0) } }
+    /// Peers that are heard now, sorted by ID.
+    package var reachablePeers: [NodeID] { membership.reachablePeers.filter { !facts.removed.contains($0) } }
 
     private mutating func expel(_ node: NodeID, now: Instant) -> [NodeEffect] {
         applicants.removeAll { $0.record.id == node }

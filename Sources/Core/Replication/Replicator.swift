@@ -20,7 +20,8 @@ package struct Replicator: Sendable {
         case trim(to: VersionVector)
         /// Tombstones of deletes in these records are of no more use.
         case collect(stable: VersionVector)
-        case offerSnapshot(resuming: UInt64, to: NodeID)
+        /// `has`: what the peer knows of this database already; empty when its own is another.
+        case offerSnapshot(resuming: UInt64, has: VersionVector, to: NodeID)
         case readChunk(snapshot: UInt64, offset: UInt64, count: Int, to: NodeID)
         /// Prepare for the bytes of a snapshot, then `snapshotBegan`; those of another one are dropped.
         case beginSnapshot(SnapshotOffer)

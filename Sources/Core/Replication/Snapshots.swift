@@ -31,7 +31,8 @@ extension Replicator {
             }
         }
         counters.snapshotsOffered += 1
-        effects.append(.offerSnapshot(resuming: resuming, to: peer))
+        let has = other == epoch ? told : VersionVector()
+        effects.append(.offerSnapshot(resuming: resuming, has: has, to: peer))
     }
 
     // MARK: Taking

@@ -2,14 +2,14 @@
 ///
 /// One JSON object, so that people and `jq` can read it: `{"bramble":1,"crc32":"1a2b3c4d","bytes":17,"content":…}`.
 /// CRC-32 finds decay, not malice: whoever may write here is trusted anyway.
-enum Envelope {
-    static func seal(_ content: [UInt8]) -> [UInt8] {
+package enum Envelope {
+    package static func seal(_ content: [UInt8]) -> [UInt8] {
         let head = #"{"bramble":1,"crc32":"\#(hexadecimal(crc32(content)))","bytes":\#(content.count),"content":"#
         return Array(head.utf8) + content + Array("}\n".utf8)
     }
 
     /// The content; nil when it is not what was written.
-    static func open(_ file: [UInt8]) -> [UInt8]? {
+    package static func open(_ file: [UInt8]) -> [UInt8]? {
         let limit = 96  // longer than any head
         let marker = Array(#","content":"#.utf8)
         guard let end = file.prefix(limit).firstRange(of: marker)?.upperBound else { return nil }

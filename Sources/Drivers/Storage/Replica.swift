@@ -329,7 +329,7 @@ package final class Replica {
                 attempt { () throws(StoreError) in
                     _ = try store.collect(stable: stable, limit: 10_000)
                 }
-            case .offerSnapshot(let resuming, let peer): offer(resuming, to: peer, now)
+            case .offerSnapshot(let resuming, let has, let peer): offer(resuming, to: peer, which: has, now)
             case .readChunk(let snapshot, let offset, let count, let peer):
                 readChunk(snapshot, offset: offset, count: count, to: peer, now)
             case .beginSnapshot(let offer): begin(offer, now, wall)
@@ -405,14 +405,19 @@ package final class Replica {
         send(.offer(offer), to: peer)
     }
 
-    private func offer(_ resuming: UInt64, to peer: NodeID, _ now: Instant) {
+    private func offer(_ resuming: UInt64, to peer: NodeID, which has: VersionVector, _ now: Instant) {
         if var current = offered {
-            if current.offer.number == resuming || now - current.madeAt < Self.snapshotLife / 4 {
+            // Who has taken all of it and asks again lacks what was written since, and is not in the log any more.
+            let isOutdated = !current.offer.vector.isEmpty && has.covers(current.offer.vector)
+            if !isOutdated, current.offer.number == resuming || now - current.madeAt < Self.snapshotLife / 4 {
                 current.lastReadAt = now
                 offered = current
                 return tell(current.offer, to: peer, now)
             }
-            guard now - current.lastReadAt > Self.snapshotRest else { return send(.noSnapshot, to: peer) }
+            let isRead = givings.contains { $0.key != peer && now - $0.value.lastReadAt <= Self.snapshotRest }
+            guard isOutdated ? !isRead : now - current.lastReadAt > Self.snapshotRest else {
+                return send(.noSnapshot, to: peer)
+            }
         }
         guard copying == nil else {
             // The copy that is being made is not of this database, or is: then it is for this peer, too.

@@ -69,6 +69,9 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
         close(wakeup)
         sem_destroy(running)
         running.deallocate()
+        // A thread that nobody joins keeps its stack. It held this until its last job was done: it has ended, or is about to,
+        // or is the one that is here.
+        if isOnLoop { pthread_detach(thread) } else { pthread_join(thread, nil) }
     }
 
     // MARK: Executor

@@ -81,15 +81,17 @@ struct Network {
     }
 
     /// How long TCP takes to get one segment through while the path is whole: a retransmission for each loss.
-    mutating func reliableDelay(from source: Int, to target: Int) -> Duration {
+    mutating func reliableDelay(from source: Int, to target: Int) -> (total: Duration, isRepeated: Bool) {
         var total = delay()
+        var isRepeated = false
         let lossHere = loss(from: source, to: target)
         var timeout = Duration.milliseconds(200)
         while lossHere > 0, chance.chance(lossHere), timeout < .seconds(4) {
             total += timeout
             timeout *= 2
+            isRepeated = true
         }
-        return total
+        return (total, isRepeated)
     }
 }
 

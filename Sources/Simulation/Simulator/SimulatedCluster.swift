@@ -49,13 +49,13 @@ package final class SimulatedCluster {
         case pulse(machine: Int, pulse: Int)
         case resume(machine: Int, boot: Int)
         case stream(machine: Int, boot: Int, peer: NodeID)
+        case frame(SimulatedMachine.StreamFrame, SimulatedMachine.Connection, from: NodeID, machine: Int, boot: Int)
         case sync(machine: Int, boot: Int)
         case event(NodeEvent, machine: Int, boot: Int)
         case announce(machine: Int, boot: Int)
         case sighting(Endpoint, machine: Int, boot: Int)
         case lookAround(machine: Int, boot: Int)
         case departed(machine: Int, boot: Int)
-        case database(bytes: [UInt8], from: NodeID, machine: Int, boot: Int)
         case databaseTick(machine: Int, boot: Int)
         case databaseSync(machine: Int, boot: Int)
         case databaseFlush(machine: Int, boot: Int)
@@ -179,6 +179,12 @@ package final class SimulatedCluster {
             if machine.boot == boot, machine.state == .paused { resume(machine) }
         case .stream(let number, let boot, let peer):
             if machines[number].boot == boot { pump(machines[number], to: peer) }
+        case .frame(let frame, let connection, let sender, let number, let boot):
+            guard machines[number].boot == boot, !connection.isCut else { break }
+            let arrival: SimulatedMachine.Arrival =
+                frame.isDatabase
+                ? .database(frame.bytes, from: sender) : .event(.receivedReliably(bytes: frame.bytes, from: sender))
+            deliver(arrival, to: machines[number])
         case .sync(let number, let boot):
             if machines[number].boot == boot { machines[number].sync() }
         case .event(let event, let number, let boot):
@@ -194,8 +200,6 @@ package final class SimulatedCluster {
             if machines[number].boot == boot { lookAround(machines[number]) }
         case .departed(let number, let boot):
             if machines[number].boot == boot { halt(machines[number], as: .left, losingUnsynced: false) }
-        case .database(let bytes, let sender, let number, let boot):
-            if machines[number].boot == boot { deliver(.database(bytes, from: sender), to: machines[number]) }
         case .databaseTick(let number, let boot):
             if machines[number].boot == boot { tickDatabase(of: machines[number]) }
         case .databaseSync(let number, let boot):
@@ -214,7 +218,10 @@ package final class SimulatedCluster {
     private func beat(_ machine: SimulatedMachine) {
         let instant = machine.clock.instant(at: now)
         for packet in machine.transport?.tick(now: instant) ?? [] { transmit(packet, from: machine) }
-        if let effects = machine.core?.tick(now: instant, drained: true) { carryOut(effects, at: machine) }
+        if let effects = machine.core?.tick(now: instant, drained: true) {
+            machine.remakeStalledStreams(at: now)
+            carryOut(effects, at: machine)
+        }
         schedulePulse(of: machine)
     }
 
@@ -401,18 +408,17 @@ package final class SimulatedCluster {
             stream = SimulatedMachine.Stream()  // reset by the process that is there now
             return
         }
-        let arrival = network.reliableDelay(from: machine.number, to: target.number)
+        let (delay, isRepeated) = network.reliableDelay(from: machine.number, to: target.number)
+        let arrival = max(now + delay, stream.lastArrival)
         for frame in stream.frames {
             machine.traffic.packetsSent += 1 + frame.bytes.count / 1448
             machine.traffic.bytesSent += frame.bytes.count + Self.streamOverhead
-            let happening: Happening =
-                frame.isDatabase
-                ? .database(bytes: frame.bytes, from: machine.id, machine: target.number, boot: target.boot)
-                : .event(
-                    .receivedReliably(bytes: frame.bytes, from: machine.id), machine: target.number, boot: target.boot)
-            queue.schedule(happening, at: max(now + arrival, stream.lastArrival))
+            queue.schedule(
+                .frame(frame, stream.connection, from: machine.id, machine: target.number, boot: target.boot),
+                at: arrival)
         }
-        stream.lastArrival = max(now + arrival, stream.lastArrival)
+        stream.lastArrival = arrival
+        if isRepeated { stream.stallsUntil = arrival }
         stream.frames = []
         stream.bytes = 0
         stream.isBusy = false
@@ -715,7 +721,10 @@ package final class SimulatedCluster {
             }
         }
         // Two that removed each other, and told nobody: both are out.
-        for victim in ordered { machines[victim].isRemoved = counts[victim] ?? true }
+        for victim in ordered {
+            machines[victim].isRemoved = counts[victim] ?? true
+            machines[victim].isRemovalForgotten = counts[victim] == false
+        }
     }
 
     /// A power cut takes what was not on the disk yet.

@@ -29,15 +29,33 @@ final class SimulatedMachine {
         var bytes: [UInt8]
         var isDatabase = false
     }
+    /// One TCP connection: what is under way on it is lost when it is made anew.
+    final class Connection {
+        fileprivate(set) var isCut = false
+    }
     struct Stream {
         var frames: [StreamFrame] = []
         var bytes = 0
         /// The process at the other end the connection was made to.
         var peerBoot: Int?
+        var connection = Connection()
         var isBusy = false
         var failingSince: TrueTime?
         /// Frames never overtake each other.
         var lastArrival = TrueTime.zero
+        /// Until then something on its way waits for TCP to send it once more.
+        var stallsUntil = TrueTime.zero
+
+        /// As the daemon does when membership hears the peer again: what waits here goes out on a new connection, what was under
+        /// way is lost with the old one.
+        mutating func makeAnew(at now: TrueTime) {
+            guard failingSince != nil || now < stallsUntil else { return }
+            connection.isCut = true
+            connection = Connection()
+            peerBoot = nil
+            failingSince = nil
+            (lastArrival, stallsUntil) = (now, now)
+        }
     }
     struct Traffic {
         var packetsSent = 0
@@ -61,6 +79,8 @@ final class SimulatedMachine {
     var pending = PendingWrites()
     /// An operator removed it, whether it knows or not.
     var isRemoved = false
+    /// It knows that it was removed, and of those that run nobody else does: who removed it is off, or was removed, too.
+    var isRemovalForgotten = false
     /// Its key is out of date, and nobody knows it.
     var isLockedOut = false
     var isSyncing = false
@@ -79,6 +99,8 @@ final class SimulatedMachine {
     var core: NodeCore?
     var transport: SimulatedTransport?
     var streams: [NodeID: Stream] = [:]
+    /// Whom its membership heard at the last look.
+    private var heard: [NodeID] = []
     var inbox: [Arrival] = []
     var inboxBytes = 0
     /// Where multicast DNS says that somebody is, in the order seen. Kept by the daemon, and told to its core again and again.
@@ -180,10 +202,18 @@ final class SimulatedMachine {
         core = nil
         transport = nil
         streams = [:]
+        heard = []
         inbox = []
         inboxBytes = 0
         sightings = []
         database?.stop(losingUnsynced: losingUnsynced, wiping: end == .removed)
+    }
+
+    /// To be called with each pulse.
+    func remakeStalledStreams(at now: TrueTime) {
+        guard let peers = core?.reachablePeers, peers != heard else { return }
+        for peer in peers where !heard.contains(peer) { streams[peer]?.makeAnew(at: now) }
+        heard = peers
     }
 
     func saw(_ endpoint: Endpoint) {
@@ -238,6 +268,8 @@ final class SimulatedMachine {
         case .off: return rank == .failed || rank == .left ? nil : "is off"
         // A goodbye may have been lost with the network it was said into.
         case .left: return rank == .left || rank == .failed ? nil : "has left"
+        // Nobody can tell the others why it is silent.
+        case .removed where isRemovalForgotten: return rank >= .failed ? nil : "was removed, and is silent"
         case .spare, .removed: return rank == .removed ? nil : "is no member"
         }
     }

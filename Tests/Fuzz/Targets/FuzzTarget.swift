@@ -25,9 +25,10 @@ package struct FuzzTarget: Sendable, CustomStringConvertible {
 
     /// Every parser of network bytes, and of files that people carry from machine to machine.
     package static let all: [FuzzTarget] = [
-        packet, handshake, sessions, frames, streamMessages, membership, facts, nodeCore, announcement, clusterKey,
-        text, eventStream, yaml, echoReply, neighbourFrame, netlink, json, agentMetadata, httpAnswer, outputLines,
-        replication, recordBody, sql, snapshot, leases, leaseKeeper, desiredRows, applyDocuments, oldSetups,
+        packet, handshake, sessions, frames, streamMessages, clockMessage, membership, loadFacts, facts, nodeCore,
+        announcement, clusterKey, envelope, identifiers, text, eventStream, yaml, echoReply, neighbourFrame, netlink,
+        json, agentMetadata, httpAnswer, outputLines, replication, recordBody, sql, snapshot, leases, leaseKeeper,
+        desiredRows, applyDocuments, playbook, oldSetups,
         mirrorRequest, mirrorMessage, volumeMessage, glusterAnswer,
     ]
     package static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }

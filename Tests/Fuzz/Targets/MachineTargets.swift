@@ -38,12 +38,21 @@ extension FuzzTarget {
         ].map { Array($0.utf8) }
     } check: { bytes in
         _ = try? YAML.decode(Some.self, from: bytes)
+        _ = try? YAML.tree(bytes, name: "playbook.yml")
         do throws(YAMLError) {
             _ = try YAML.decode(Anything.self, from: bytes)
         } catch {
             if error.problem.contains("\n") { return "an error of several lines: \(error.problem)" }
         }
         return nil
+    }
+
+    /// A file of the data directory, as a power cut or a dying card left it.
+    static let envelope = FuzzTarget("envelope") {
+        [Envelope.seal(Array("{}".utf8)), Envelope.seal([])]
+    } check: { bytes in
+        guard let content = Envelope.open(bytes) else { return nil }
+        return Envelope.seal(content) == bytes ? nil : "what was read was never written so"
     }
 
     /// What anybody on the network may send to a raw ICMP socket.

@@ -55,6 +55,15 @@ extension FuzzTarget {
         return again == message ? nil : "read and written again, a message differs: \(message)"
     }
 
+    /// How busy another node is, as it says on its heartbeats.
+    static let loadFacts = FuzzTarget("loadFacts") {
+        [LoadFacts(cpu: 0.5, memory: 0.25, load1: 1.5, load5: 1, load15: 0.01, temperature: -12).encoded]
+    } check: { bytes in
+        guard let load = LoadFacts(encoded: bytes) else { return nil }
+        guard (0...1).contains(load.cpu), (0...1).contains(load.memory) else { return "a share of more than all" }
+        return load.encoded == bytes ? nil : "read and written again, a load differs"
+    }
+
     /// What operators decided, as it comes from another node.
     static let facts = FuzzTarget("facts") {
         [someFacts().encoded(), SharedFacts().encoded()]

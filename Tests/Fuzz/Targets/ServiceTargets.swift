@@ -1,4 +1,5 @@
 import Importers
+import Inventory
 import Services
 import YAML
 
@@ -44,6 +45,19 @@ extension FuzzTarget {
             return "export printed what apply refuses"
         }
         return again.applied(to: DesiredState(), prune: true) == state ? nil : "export printed something else"
+    }
+
+    /// A playbook that somebody launches, which may import itself.
+    static let playbook = FuzzTarget("playbook", quickRuns: 1_500) {
+        [
+            "- hosts: web:!old:&db\n- hosts: [a, serv1]\n  tasks: []\n- import_playbook: roles/other.yml\n",
+            "- import_playbook: \"{{ later }}\"\n- hosts: all\n",
+        ].map { Array($0.utf8) }
+    } check: { bytes in
+        let read = try? Playbook.read("site.yml", isNode: { $0 == "serv1" }) { _ in bytes }
+        guard let groups = read?.groups else { return nil }
+        if groups.contains("serv1") { return "a node is taken for a group" }
+        return Set(groups).count == groups.count && !groups.isEmpty ? nil : "no groups, or one twice: \(groups)"
     }
 
     /// Configurations of older programs.

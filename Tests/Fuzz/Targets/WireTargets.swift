@@ -1,5 +1,6 @@
 import Crypto
 import Discovery
+import Machine
 import Primitives
 import Wire
 
@@ -106,6 +107,35 @@ extension FuzzTarget {
             (try? Invitation(encoded: invitation.encoded)) != invitation
         {
             return "an invitation does not survive"
+        }
+        return nil
+    }
+
+    /// A question about a node's clock, or the answer.
+    static let clockMessage = FuzzTarget("clockMessage") {
+        var answer = ClockMessage(asked: 1_700_000_000_000_000_000)
+        (answer.came, answer.went) = (answer.asked + 100_000, answer.asked + 200_000)
+        (answer.source, answer.error, answer.isSynchronized) = ("10.0.0.1", 50_000, true)
+        return [ClockMessage(asked: 1).encoded, answer.encoded]
+    } check: { bytes in
+        guard let message = try? ClockMessage(decoding: bytes) else { return nil }
+        if message.offset(answeredAt: 1_700_000_000_000_000_000).error < 0 { return "an error below nothing" }
+        guard message.source.count <= 60 else { return nil }  // cut off when it is written
+        return (try? ClockMessage(decoding: message.encoded)) == message
+            ? nil : "a question of the time does not survive"
+    }
+
+    /// Identifiers of a fixed size, wherever they stand.
+    static let identifiers = FuzzTarget("identifiers") {
+        [4, 6, 8, 16, 32].map { [UInt8](repeating: 7, count: $0) }
+    } check: { bytes in
+        if let address = IPAddress(bytes: bytes), address.bytes != bytes { return "\(address) is of other bytes" }
+        if let id = NodeID(bytes: bytes), id.bytes != bytes { return "\(id) is of other bytes" }
+        if let card = HardwareAddress(bytes: bytes), card.bytes != bytes { return "\(card) is of other bytes" }
+        if let tag = ClusterTag(bytes: bytes), tag.bytes != bytes { return "\(tag) is of other bytes" }
+        if let key = PublicKey(raw: bytes) {
+            if key.raw != bytes { return "a key is of other bytes" }
+            _ = key.isValid(signature: bytes + bytes, of: bytes)
         }
         return nil
     }

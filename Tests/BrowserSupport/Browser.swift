@@ -5,15 +5,15 @@ import Web
 import WebTestSupport
 
 /// A real Chromium without a window, driven over the WebDriver protocol.
-final class Browser: Sendable {
-    struct Problem: Error, CustomStringConvertible { let description: String }
+package final class Browser: Sendable {
+    package struct Problem: Error, CustomStringConvertible { package let description: String }
 
     private let driver: Driver
     private let session: String
     private var base: String { "\(driver.address)/session/\(session)" }
 
     /// Starts a browser that can reach nothing but this machine.
-    init() async throws {
+    package init() async throws {
         driver = try await Driver.start()
         let answer = try await Self.send(
             "POST", "\(driver.address)/session",
@@ -39,24 +39,24 @@ final class Browser: Sendable {
         session = id
     }
 
-    func quit() async {
+    package func quit() async {
         _ = try? await Self.send("DELETE", base, nil)
         driver.stop()
     }
 
     // MARK: What a person does
 
-    func open(_ address: String) async throws { _ = try await command("url", ["url": address]) }
-    func click(_ selector: String) async throws {
+    package func open(_ address: String) async throws { _ = try await command("url", ["url": address]) }
+    package func click(_ selector: String) async throws {
         _ = try await command("element/\(try await find(selector))/click", [:])
     }
-    func type(_ text: String, into selector: String) async throws {
+    package func type(_ text: String, into selector: String) async throws {
         let element = try await find(selector)
         _ = try await command("element/\(element)/clear", [:])
         _ = try await command("element/\(element)/value", ["text": text])
     }
     /// Keys to whatever has the focus: \u{E004} is Tab, \u{E007} Enter, \u{E00C} Escape.
-    func press(_ keys: String) async throws {
+    package func press(_ keys: String) async throws {
         let actions = keys.flatMap { key in
             [["type": "keyDown", "value": String(key)], ["type": "keyUp", "value": String(key)]]
         }
@@ -65,17 +65,17 @@ final class Browser: Sendable {
 
     // MARK: What a person sees
 
-    func text(_ selector: String) async throws -> String {
+    package func text(_ selector: String) async throws -> String {
         try await script("return (document.querySelector(\(quoted(selector)))?.innerText ?? '').trim()") as? String
             ?? ""
     }
     /// The value of a JavaScript function's body.
     @discardableResult
-    func script(_ body: String) async throws -> Any? {
+    package func script(_ body: String) async throws -> Any? {
         try await command("execute/sync", ["script": body, "args": [] as [Any]])
     }
     /// Looks every 30 ms until the expression is true.
-    func wait(_ seconds: Double = 10, until expression: String) async throws {
+    package func wait(_ seconds: Double = 10, until expression: String) async throws {
         let end = Date.now.addingTimeInterval(seconds)
         while Date.now < end {
             if try await script("return Boolean(\(expression))") as? Bool == true { return }
@@ -84,35 +84,35 @@ final class Browser: Sendable {
         let page = try await script("return document.body.innerText") as? String ?? ""
         throw Problem(description: "never came true: \(expression)\nthe page: \(page.prefix(3000))")
     }
-    func screenshot(_ path: String) async throws {
+    package func screenshot(_ path: String) async throws {
         guard let text = try await get("screenshot") as? String, let image = Data(base64Encoded: text) else { return }
         try image.write(to: URL(filePath: path))
     }
 
     /// As on a screen of this size, in CSS pixels.
-    func resize(width: Int, height: Int, isPhone: Bool = false) async throws {
+    package func resize(width: Int, height: Int, isPhone: Bool = false) async throws {
         try await devTools(
             "Emulation.setDeviceMetricsOverride",
             ["width": width, "height": height, "deviceScaleFactor": isPhone ? 2 : 1, "mobile": isPhone])
     }
-    func prefer(dark: Bool) async throws {
+    package func prefer(dark: Bool) async throws {
         try await devTools(
             "Emulation.setEmulatedMedia",
             ["features": [["name": "prefers-color-scheme", "value": dark ? "dark" : "light"]]])
     }
     @discardableResult
-    func devTools(_ name: String, _ parameters: [String: Any]) async throws -> Any? {
+    package func devTools(_ name: String, _ parameters: [String: Any]) async throws -> Any? {
         try await command("goog/cdp/execute", ["cmd": name, "params": parameters])
     }
 
     /// Errors on the console since the last look.
-    func consoleErrors() async throws -> [String] {
+    package func consoleErrors() async throws -> [String] {
         let entries = try await command("se/log", ["type": "browser"]) as? [[String: Any]] ?? []
         return entries.filter { $0["level"] as? String == "SEVERE" || $0["level"] as? String == "WARNING" }
             .map { $0["message"] as? String ?? "?" }
     }
     /// Addresses asked for since the last look.
-    func requests() async throws -> [String] {
+    package func requests() async throws -> [String] {
         let entries = try await command("se/log", ["type": "performance"]) as? [[String: Any]] ?? []
         return entries.compactMap { entry in
             guard let text = entry["message"] as? String,
@@ -159,6 +159,39 @@ final class Browser: Sendable {
             throw Problem(description: "\(name): \(error["message"] ?? "")")
         }
         return answer?["value"]
+    }
+}
+
+// MARK: The dashboard
+
+extension Browser {
+    package func logIn(at address: String, password: String = "correct horse") async throws {
+        try await open("\(address)/login")
+        try await type("admin", into: "#user")
+        try await type(password, into: "#password")
+        try await click("button[type=submit]")
+        try await wait(until: "location.pathname === '/' && document.querySelector('.nodes tbody tr')")
+    }
+
+    /// A page of the dashboard, once it shows something.
+    package func go(_ page: String, until expression: String = "document.querySelector('main .panel')") async throws {
+        try await script("location.hash = '#/\(page)'")
+        try await wait(until: expression)
+    }
+
+    /// The row of a node on the first page, as text.
+    package func row(_ name: String) async throws -> String {
+        try await script(
+            "return [...document.querySelectorAll('.nodes tbody tr')].find(row => row.querySelector('.node-name').textContent === '\(name)')?.innerText ?? ''"
+        ) as? String ?? ""
+    }
+    package static func rowIs(_ name: String, _ test: String) -> String {
+        "[...document.querySelectorAll('.nodes tbody tr')].some(row => row.querySelector('.node-name').textContent === '\(name)' && \(test))"
+    }
+
+    /// Which of these requests go elsewhere than to this address.
+    package static func foreign(_ requests: [String], at address: String) -> [String] {
+        requests.filter { !$0.hasPrefix("\(address)/") && !$0.hasPrefix("data:") && !$0.hasPrefix("chrome") }
     }
 }
 
