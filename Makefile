@@ -72,7 +72,7 @@ golden: ## Write what commands print anew; read the difference
 check: lint test ## Everything the gate runs
 
 bench: build ## Measure beside serf, etcd, Mnesia, keepalived, pacemaker, nginx; write docs/benchmarks.md: BENCH=membership, database, failover, mirrors, engines
-	@deploy/setup.sh packages.txt build lab bench
+	@deploy/setup.sh packages.txt build lab test bench
 	$(SWIFT) build $(RELEASE) --product bramble-bench
 	@$(AS_ROOT) .build/release/bramble-bench --bramble bin/bramble --simulator bin/bramble-sim --write docs/benchmarks.md $(BENCH)
 

@@ -62,8 +62,10 @@ package final class BrambleNode {
         _ options: [String] = [], environment: [String: String] = [:], command: String = "start"
     ) throws(LabError) {
         (self.options, self.environment, self.command) = (options, environment, command)
+        // As the unit has it: what others are to read must not depend on it.
         process = try host.spawn(
-            [program, command, "--data-dir", Self.dataDirectory] + options, environment: environment)
+            ["sh", "-c", "umask 077; exec \"$@\"", "sh", program, command, "--data-dir", Self.dataDirectory] + options,
+            environment: environment)
     }
     /// With a wall clock that is wrong by so many seconds.
     package func start(_ options: [String] = [], clockShift seconds: Int) throws(LabError) {

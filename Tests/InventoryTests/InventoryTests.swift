@@ -164,6 +164,19 @@ struct HostsFileTests {
         #expect(try filled(["web", "db", "cache"], ["web": 1], nodes) == [["a"], ["d"], ["e"]])
     }
 
+    @Test("of so many nodes those that are labelled for a group come before the least busy")
+    func chosen() throws {
+        var nodes = five
+        nodes[4].labels = ["role": "access_point"]
+        let chosen = { (count: Int) in
+            HostsFile.choose(count, of: nodes, for: ["access_point", "web"]).map(\.name)
+        }
+        #expect(chosen(1) == ["e"])
+        #expect(chosen(3) == ["a", "b", "e"])
+        #expect(chosen(5) == ["a", "b", "c", "d", "e"])
+        #expect(HostsFile.choose(2, of: nodes, for: ["web"]).map(\.name) == ["a", "b"])
+    }
+
     @Test(
         "too few nodes, and sizes of groups that are not there, are refused",
         arguments: [

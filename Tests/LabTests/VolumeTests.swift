@@ -82,6 +82,9 @@ struct VolumeTests {
 
         try cluster["n2"].host.write("hello", to: "/srv/shared/file")
         #expect(cluster["n3"].host.read("/srv/shared/file") == "hello")
+        // Not root's alone, although the daemon's umask is 077.
+        let modes = try cluster["n3"].host.require("stat", "-c", "%a", "/srv/shared", "/mnt/shared")
+        #expect(modes == "755\n755\n", "\(modes)")
         let again = try cluster.create()
         #expect(again.status == 1 && again.errors.contains("there is a volume “shared” already"), "\(again)")
         let same = try cluster["n1"].cli("volume", "create", "other", "--path", "/mnt/shared/below")

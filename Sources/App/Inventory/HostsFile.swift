@@ -23,7 +23,7 @@ package struct HostsFile: Sendable {
         var chosen: [String: [NodeInfo]] = [:]
         var open: [String] = []
         for name in names {
-            let labelled = left.filter { $0.labels["role"] == name || $0.labels[name] != nil }
+            let labelled = left.filter { Self.isLabelled($0, name) }
             guard !labelled.isEmpty else {
                 open.append(name)
                 continue
@@ -51,6 +51,18 @@ package struct HostsFile: Sendable {
             left.removeFirst(share)
         }
         groups = names.map { ($0, chosen[$0] ?? []) }
+    }
+
+    private static func isLabelled(_ node: NodeInfo, _ group: String) -> Bool {
+        node.labels["role"] == group || node.labels[group] != nil
+    }
+
+    /// So many of them: who is labelled for one of the groups before who is only less busy. In the order in which they were.
+    package static func choose(_ count: Int, of idle: [NodeInfo], for groups: [String]) -> [NodeInfo] {
+        let labelled = idle.filter { node in groups.contains { isLabelled(node, $0) } }
+        let others = idle.filter { node in !labelled.contains { $0.id == node.id } }
+        let chosen = Set((labelled + others).prefix(count).map(\.id))
+        return idle.filter { chosen.contains($0.id) }
     }
 
     private static func tooFew(_ group: String, _ size: Int, _ there: Int) -> PlaybookError {

@@ -22,14 +22,28 @@ enum EngineFile {
         let new = "\(path).new"
         let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
         let bytes = Array(text.utf8)
+        // The mode is meant whatever the daemon's umask is: chronyd reads as a user of its own.
         let isWritten =
-            descriptor >= 0 && write(descriptor, bytes, bytes.count) == bytes.count
+            descriptor >= 0 && fchmod(descriptor, mode) == 0 && write(descriptor, bytes, bytes.count) == bytes.count
             && (!isLasting || fsync(descriptor) == 0)
         let code = errno
         if descriptor >= 0 { close(descriptor) }
         guard isWritten, rename(new, path) == 0 else {
             throw EngineFailure(
                 problem: "cannot write \(path): \(String(cString: strerror(isWritten ? errno : code)))", remedy: remedy)
+        }
+    }
+
+    /// Makes a directory, and those above it that are missing. Everybody may pass through them, whatever the daemon's umask is.
+    static func makeDirectories(_ path: String, remedy: String) throws(EngineFailure) {
+        var place = ""
+        for part in path.split(separator: "/") {
+            place += "/\(part)"
+            let isMade = mkdir(place, 0o755) == 0
+            guard isMade ? chmod(place, 0o755) == 0 : errno == EEXIST else {
+                throw EngineFailure(
+                    problem: "cannot make \(place): \(String(cString: strerror(errno)))", remedy: remedy)
+            }
         }
     }
 }

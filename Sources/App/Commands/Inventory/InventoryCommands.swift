@@ -36,7 +36,7 @@ enum InventoryCommands {
         }
         let inventory = try await read(api)
         if let path = input[playbook] {
-            let file = try fill(path, inventory, inventory.leastBusy, input)
+            let file = try fill(path, inventory, inventory.leastBusy, nil, input)
             return console.terminal.write(file.text(remarks: remarks(path, inventory)))
         }
         guard let name = input[host] else { return try console.printJSON(inventory.list) }
@@ -56,8 +56,9 @@ enum InventoryCommands {
     static let launch = Command(
         asking: "launch", "Run a playbook on the least busy nodes",
         details: """
-            Picks N nodes that are alive, neither on hold nor drained, and least busy; fills the playbook's groups with them as \
-            bramble inventory --for does; and runs ansible-playbook, whose output and exit code are passed on.
+            Picks N nodes that are alive and neither on hold nor drained: those labelled for one of the playbook's groups, then the \
+            least busy. Fills the groups with them as bramble inventory --for does, and runs ansible-playbook, whose output and \
+            exit code are passed on.
             """,
         section: .change, accepts: [count, launched, size, rest],
         examples: ["bramble launch 2 web.yml", "bramble launch 3 site.yml --size db=1 -- --check --user pi"]
@@ -71,7 +72,7 @@ enum InventoryCommands {
                 problem: "\(wanted) nodes are wanted, and \(idle.count) can be given work",
                 remedy: "ask for fewer, or see why others take none: bramble nodes")
         }
-        let file = try fill(path, inventory, Array(idle.prefix(wanted)), input)
+        let file = try fill(path, inventory, idle, wanted, input)
         console.note("on " + file.nodes.map(\.name).joined(separator: ", "))
         let program = ChildProgram(
             name: "ansible-playbook", package: "ansible-core",
@@ -86,12 +87,13 @@ enum InventoryCommands {
     }
 
     private static func fill(
-        _ path: String, _ inventory: Inventory, _ candidates: [NodeInfo], _ input: Input
+        _ path: String, _ inventory: Inventory, _ candidates: [NodeInfo], _ wanted: Int?, _ input: Input
     ) throws -> HostsFile {
         let names = Set(inventory.nodes.map(\.name))
         let playbook = try Playbook.read(path, isNode: { names.contains($0) }, read: { try OldFiles.contents($0) })
         let sizes = Dictionary(input[all: size].map { ($0.group, $0.count) }) { _, last in last }
-        return try HostsFile(groups: playbook.groups, sizes: sizes, candidates: candidates)
+        let chosen = wanted.map { HostsFile.choose($0, of: candidates, for: playbook.groups) } ?? candidates
+        return try HostsFile(groups: playbook.groups, sizes: sizes, candidates: chosen)
     }
 
     private static func remarks(_ path: String, _ inventory: Inventory) -> [String] {

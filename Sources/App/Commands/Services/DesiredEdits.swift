@@ -78,7 +78,7 @@ enum DesiredEdits {
     private static let sticky = Option(
         "sticky", Kind<BalancerInfo.Stickiness>.choice(), "source: a client stays on its backend; none without it")
     private static let attached = Option(
-        "service", name("service"), "Answer at this service's addresses alone, so that it moves with them")
+        "service", name("service"), "Answer TCP and UDP at this service's addresses alone, so that it moves with them")
     private static let health = Option(
         "check", .text("PATH", allowed: "a path like /health"),
         "A path that each backend has to answer with a good status; without it, accepting a connection is enough")

@@ -81,14 +81,7 @@ extension GlusterEngine {
         // Written down first: after a crash it is known whose the directory is.
         mkdir(records, 0o700)
         try EngineFile.replace(record(volume.name), with: volume.path, mode: 0o600)
-        var place = ""
-        for part in volume.path.split(separator: "/") {
-            place += "/\(part)"
-            guard mkdir(place, 0o755) == 0 || errno == EEXIST else {
-                throw EngineFailure(
-                    problem: "cannot make \(place): \(String(cString: strerror(errno)))", remedy: "look at the disk")
-            }
-        }
+        try EngineFile.makeDirectories(volume.path, remedy: "look at the disk")
         guard clinux_has_attribute(volume.path, Self.volumeMark) == 1 else { return }
         for mark in [Self.volumeMark, Self.rootMark] { _ = clinux_remove_attribute(volume.path, mark) }
         let remover = EngineProgram(

@@ -28,14 +28,7 @@ extension GlusterEngine {
     package func mount(_ volume: ServiceName, servers: [NodeName], at path: String) async throws(EngineFailure) {
         guard client.path != nil else { throw client.missing }
         guard let server = servers.first else { return }
-        var place = ""
-        for part in path.split(separator: "/") {
-            place += "/\(part)"
-            guard mkdir(place, 0o755) == 0 || errno == EEXIST else {
-                throw EngineFailure(
-                    problem: "cannot make \(place): \(String(cString: strerror(errno)))", remedy: "give another mount")
-            }
-        }
+        try EngineFile.makeDirectories(path, remedy: "give another mount")
         if let stream = opendir(path) {
             defer { closedir(stream) }
             while let entry = readdir(stream) {
