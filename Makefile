@@ -45,7 +45,9 @@ test: ## Build and run every test, those with real nodes too
 	Tests/run.sh computing 20 --filter '^($(COMPUTING))\.'
 	Tests/run.sh browser 10 --filter '^BrowserTests\.'
 	@[ -z "$(AS_ROOT)" ] || echo "The lab needs root: its tests run with sudo."
-	$(AS_ROOT) Tests/run.sh lab 30 --filter '^(LabTests|TakeoverTests)\.'
+	@# A browser waits for a page: beside seven other labs that would be for minutes.
+	$(AS_ROOT) Tests/run.sh dashboard 5 --filter '^LabTests\.DashboardTests'
+	$(AS_ROOT) Tests/run.sh lab 30 --filter '^(LabTests|TakeoverTests)\.' --skip '^LabTests\.DashboardTests'
 
 quick: ## Build and test one target alone: T=MachineTests (or several, with commas)
 	BRAMBLE_ONLY=$(T) $(SWIFT) test $(STRICT) --scratch-path .build/quick-$(T) $(if $(FILTER),--filter $(FILTER))
