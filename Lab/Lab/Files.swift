@@ -22,3 +22,17 @@ func writeWholeFile(_ text: String, to path: String) throws(LabError) {
     let bytes = Array(text.utf8)
     guard write(file, bytes, bytes.count) == bytes.count else { throw .system("write \(path)") }
 }
+
+/// The names in a directory, in no order; none when it cannot be read. In the namespaces of the calling thread.
+package func entries(of directory: String) -> [String] {
+    guard let stream = opendir(directory) else { return [] }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+        let name = withUnsafePointer(to: &entry.pointee.d_name) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        if name != ".", name != ".." { names.append(name) }
+    }
+    return names
+}

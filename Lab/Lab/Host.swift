@@ -97,7 +97,7 @@ package final class Host {
             try check(mkdir(root, 0o755), "make \(root)")
             try Mount.tmpfs(on: root)
             try Mount.keepOutOfCopies(root)
-            for name in names(in: "/") where !missing.contains(name) {
+            for name in entries(of: "/") where !missing.contains(name) {
                 let (old, new) = ("/\(name)", "\(root)/\(name)")
                 var status = stat()
                 guard lstat(old, &status) == 0 else { continue }
@@ -115,18 +115,6 @@ package final class Host {
             try check(chroot(root), "enter \(root)")
             chdir("/")
         }
-    }
-    private func names(in directory: String) -> [String] {
-        guard let stream = opendir(directory) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names
     }
 
     /// As when the machine is switched off and on: whatever runs on the host ends at once, also what it left behind, and

@@ -355,14 +355,19 @@ struct ServiceTests {
         #expect(sleepers.output.isEmpty, "\(sleepers.output)")
     }
 
-    @Test("a stop that hangs is made to end, and the service goes on elsewhere only then")
-    func stopHangs() throws {
+    /// The service runs on the first of the two, and is watched.
+    private func scriptedAndServing() throws -> (ServiceCluster, first: BrambleNode, second: BrambleNode) {
         let house = try scriptedCluster()
         try house.apply(Self.scripted)
         let first = try #require(house.holder(), "\(house.report)")
-        let second = house.other(than: first)
         try house.watchAddress()
         #expect(house.serves(first, since: 0), "\(house.report)")
+        return (house, first, house.other(than: first))
+    }
+
+    @Test("a stop that hangs is made to end, and the service goes on elsewhere only then")
+    func stopHangs() throws {
+        let (house, first, second) = try scriptedAndServing()
         try first.host.require("touch", "/etc/hang-stop")
         let moment = monotonicSeconds()
         let moved = try first.ask("POST", "/v1/services/web/move", body: "{}", within: .seconds(50))
@@ -376,12 +381,7 @@ struct ServiceTests {
         "a stop that fails takes the address off and lets nobody else start it; both nodes say why, and it goes on when it can be stopped"
     )
     func stopFails() throws {
-        let house = try scriptedCluster()
-        try house.apply(Self.scripted)
-        let first = try #require(house.holder(), "\(house.report)")
-        let second = house.other(than: first)
-        try house.watchAddress()
-        #expect(house.serves(first, since: 0), "\(house.report)")
+        let (house, first, second) = try scriptedAndServing()
         try first.host.require("touch", "/etc/refuse-stop")
         // Answered when it is done, which it is not for long.
         let order = try second.host.spawn([second.program, "service", "move", "web", "--to", second.name])

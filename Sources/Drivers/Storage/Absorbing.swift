@@ -40,12 +40,7 @@ extension Store {
             knowledge.untold.insert(writer)
             knowledge.clock.saw(theirs.time)
             try dropLog(of: writer)
-            if forgotten > 0 {
-                knowledge.forgotten[writer] = nil
-                try finish(try own("DELETE FROM bramble_meta WHERE name = ?")) {
-                    $0.bind(1, text: "forgotten/\(writer)")
-                }
-            }
+            if forgotten > 0 { try unforget(writer) }
             try saveContext(of: writer)
         }
         for (writer, head) in other.knowledge.forgotten.sorted(by: { $0.key < $1.key }) {

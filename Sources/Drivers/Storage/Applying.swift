@@ -42,11 +42,8 @@ extension Store {
 
         if forgotten != nil {
             // Somebody had more of it than everybody knew of: it is one like any again, until that is everywhere, too.
-            knowledge.forgotten[record.origin] = nil
             knowledge.origins[record.origin] = known
-            try finish(try own("DELETE FROM bramble_meta WHERE name = ?")) {
-                $0.bind(1, text: "forgotten/\(record.origin)")
-            }
+            try unforget(record.origin)
         }
         var context = known.context
         for (other, seen) in body.context { context.saw(other, upTo: seen, at: record.time) }

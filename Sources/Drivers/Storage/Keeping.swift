@@ -39,20 +39,7 @@ extension Store {
                 let floor = min(floors[origin], known.head)
                 guard floor > known.floor else { continue }
                 let floorTime = floor == known.head ? known.time : try time(of: origin, floor) ?? known.floorTime
-                try rows(
-                    "SELECT count(*), coalesce(sum(length(body)), 0) FROM bramble_log WHERE origin = ? AND sequence <= ?",
-                    bind: {
-                        $0.bind(1, word: origin.rawValue)
-                        $0.bind(2, word: floor)
-                    }
-                ) {
-                    knowledge.logRecords -= Int($0.integer(0))
-                    knowledge.logBytes -= Int($0.integer(1))
-                }
-                let statement = try own("DELETE FROM bramble_log WHERE origin = ? AND sequence <= ?")
-                statement.bind(1, word: origin.rawValue)
-                statement.bind(2, word: floor)
-                try finish(statement)
+                try dropLog(of: origin, upTo: floor)
                 known.floor = floor
                 known.floorTime = floorTime
                 knowledge.origins[origin] = known
@@ -153,16 +140,25 @@ extension Store {
         }
     }
 
-    /// All of one origin's records.
-    func dropLog(of writer: Origin) throws(StoreError) {
+    /// One origin's records, all of them or up to one.
+    func dropLog(of writer: Origin, upTo floor: UInt64 = UInt64(Int64.max)) throws(StoreError) {
+        func bind(_ statement: Statement) {
+            statement.bind(1, word: writer.rawValue)
+            statement.bind(2, word: floor)
+        }
         try rows(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM bramble_log WHERE origin = ?",
-            bind: { $0.bind(1, word: writer.rawValue) }
+            "SELECT count(*), coalesce(sum(length(body)), 0) FROM bramble_log WHERE origin = ? AND sequence <= ?",
+            bind: bind
         ) {
             knowledge.logRecords -= Int($0.integer(0))
             knowledge.logBytes -= Int($0.integer(1))
         }
-        try finish(try own("DELETE FROM bramble_log WHERE origin = ?")) { $0.bind(1, word: writer.rawValue) }
+        try finish(try own("DELETE FROM bramble_log WHERE origin = ? AND sequence <= ?"), bind: bind)
+    }
+    /// Somebody had more of it than was forgotten: it is one like any again.
+    func unforget(_ writer: Origin) throws(StoreError) {
+        knowledge.forgotten[writer] = nil
+        try finish(try own("DELETE FROM bramble_meta WHERE name = ?")) { $0.bind(1, text: "forgotten/\(writer)") }
     }
     func forgetWriter(_ writer: Origin, at head: UInt64) throws(StoreError) {
         for text in [
